@@ -1,0 +1,289 @@
+"""pytest options and the life of a run: phone, results folder, restore. Wiring only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from devices.device import Device
+from devices.errors import EXIT_DEVICE_LOST, CapabilityMissing, DeviceLost, LabError, ProfileError
+from devices.profile import Profile
+from devices.session import Phone, Target, open_phone, resolve_target
+from reports.errors import ReportError
+from reports.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
+from reports.progress import ProgressBar
+from reports.store import RunFolder
+from workloads.provenance import provenance
+from workloads.stage import Stage, set_stage
+from workloads.writeback import Sweep
+
+ROOT = Path(__file__).resolve().parent
+
+
+@dataclass(slots=True)
+class LabRun:
+    """One run on one phone, from the open phone to the last record."""
+
+    phone: Phone
+    profile: Profile
+    plan: str
+    seed: int
+    folder: RunFolder
+    stage: Stage
+    stack: ExitStack
+    bar: ProgressBar
+    began_s: float
+    provenance: Provenance
+    lost: str = ""
+    end_facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def device(self) -> Device:
+        return self.phone.device
+
+    def sweeps(self) -> list[Sweep]:
+        wanted = self.profile.sweep
+        batches: tuple[int | None, ...] = wanted.batch_sizes if self.stage.has_batch_size else (None,)
+        return [
+            Sweep(data, str(pages), str(order), batches, wanted.repeats, wanted.warmups, self.seed)
+            for data in wanted.data
+            for pages in wanted.pages
+            for order in wanted.order
+        ]
+
+    def record(self, result: RunResult) -> None:
+        self.folder.append(result)
+
+    def step(self, what: str) -> None:
+        self.bar.step(what)
+
+    def expect(self, steps: int) -> None:
+        self.bar.total(steps)
+
+    def keep_kernel_log(self, log: str) -> None:
+        (self.folder.path / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
+
+
+LAB: pytest.StashKey[LabRun] = pytest.StashKey()
+TARGET: pytest.StashKey[Target] = pytest.StashKey()
+BEGAN: pytest.StashKey[float] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("zram writeback lab")
+    group.addoption("--device", action="append", default=[], metavar="SERIAL|PROFILE|virtual",
+                    help="phone to measure on; repeatable; else $ANDROID_SERIAL, else the virtual phone")  # fmt: skip
+    group.addoption("--kernel", choices=["6.12", "7.3"], help="kernel of the virtual phone")
+    group.addoption("--plan", choices=["quick", "standard", "nightly"], default="quick", help="how much to measure")
+    group.addoption("--batch-sizes", metavar="1,8,32", help="batch sizes of the sweep instead of the profile's")
+    group.addoption("--repeats", type=int, help="repeats of each point instead of the profile's")
+    group.addoption("--seed", type=int, help="seed of every random choice; default: a new one, recorded")
+    group.addoption("--results", type=Path, metavar="DIR", help="folder for the run's folder; default: results/")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """With several phones: a process and a results folder for each."""
+    devices: list[str] = config.getoption("--device")
+    if len(devices) < 2:
+        return None
+    base = [sys.executable, "-m", "pytest", *_without_device(list(config.invocation_params.args))]
+    children = [subprocess.Popen([*base, "--device", name]) for name in devices]
+    statuses = [child.wait() for child in children]
+    for name, status in zip(devices, statuses, strict=True):
+        print(f"{name}: exit status {status}")
+    return next((status for status in statuses if status), 0)
+
+
+def _without_device(args: list[str]) -> list[str]:
+    kept: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--device":
+            next(words, None)
+        elif not word.startswith("--device="):
+            kept.append(word)
+    return kept
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
+    if not _measures(config):
+        return
+    signal.signal(signal.SIGTERM, _interrupted)
+    config.stash[BEGAN] = time.monotonic()
+    devices: list[str] = config.getoption("--device")
+    try:
+        target = resolve_target(devices[0] if devices else None, kernel=config.getoption("--kernel"))
+        config.stash[TARGET] = target.planned(
+            plan=config.getoption("--plan"),
+            batch_sizes=_numbers(config.getoption("--batch-sizes")),
+            repeats=config.getoption("--repeats"),
+        )
+    except ProfileError as error:
+        raise pytest.UsageError(error.for_people()) from error
+    except LabError as error:
+        pytest.exit(error.for_people(), returncode=error.exit_status)
+
+
+def _measures(config: pytest.Config) -> bool:
+    """True when the suites are what runs, not the self-tests."""
+    wanted = [Path(str(arg).split("::")[0]).resolve() for arg in config.args]
+    return any(path == ROOT / "suites" or ROOT / "suites" in path.parents for path in wanted)
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ProfileError(f"--batch-sizes {text}: not a list of numbers", hint="for example 1,8,32") from None
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a run like Ctrl-C: once, and with everything put back."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Open the phone before tests are collected: which points there are depends on it."""
+    config = session.config
+    if TARGET not in config.stash or config.option.collectonly:
+        return
+    terminal = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    bar = ProgressBar(terminal)
+    stack = ExitStack()
+    stack.callback(terminal.close)
+    try:
+        _open_run(config, stack, bar)
+    except BaseException as error:
+        bar.close()
+        _shield()
+        stack.close()
+        if isinstance(error, LabError | ReportError):
+            pytest.exit(error.for_people(), returncode=error.exit_status)
+        raise
+
+
+def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None:
+    target = config.stash[TARGET]
+    seed = config.getoption("--seed")
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    phone = stack.enter_context(open_phone(target, run_id=run_id, say=bar.say))
+    profile = phone.profile
+    missing = sorted(set(map(str, profile.must_have)) - set(map(str, phone.device.capabilities)))
+    if missing:
+        raise CapabilityMissing(
+            f"{phone.device.serial}: profile {profile.name} promises {', '.join(missing)}, the phone does not have it",
+            hint="correct must_have in the profile, or boot a kernel that has it",
+        )
+    results = config.getoption("--results") or ROOT / "results"
+    folder = RunFolder.create(results, target.name, datetime.now(UTC))
+    phone.transcript.write_to(folder.path / "transcript.log")
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(folder.path / "junit.xml")
+    bar.say(f"results: {folder.path}")
+    changes = stack.enter_context(phone.device.changes())
+    stage = set_stage(changes, profile)
+    facts = provenance(stage, phone, ROOT)
+    caveats = [Caveat.virtual] if facts.virtual else []
+    if facts.virtual and facts.accelerator == "tcg":
+        caveats.append(Caveat.emulated_cpu)
+    run = LabRun(
+        phone, profile, config.getoption("--plan"), seed, folder, stage, stack, bar, config.stash[BEGAN], facts
+    )
+    folder.append(
+        Session(folder.run_id, datetime.now(UTC).isoformat(), run.plan, seed, list(config.args), facts, caveats)
+    )
+    config.stash[LAB] = run
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    run = item.config.stash.get(LAB, None)
+    if run is not None:
+        _note(run, item, call, report)
+    return report  # type: ignore[return-value]
+
+
+def _note(run: LabRun, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, DeviceLost) and not run.lost:
+        run.lost = run.phone.why_lost() or str(error)
+        item.session.shouldstop = f"phone lost: {run.lost}"
+    if isinstance(error, LabError):
+        report.longrepr = f"{type(error).__name__}: {error.for_people()}"
+    if report.when == "call" or report.outcome != "passed":
+        outcome = {"setup": "error", "teardown": "error"}.get(report.when, "failed")
+        title = (getattr(item, "function", item).__doc__ or item.name).strip().splitlines()[0]
+        reason = "" if report.passed else str(error or report.longrepr)[:2000]
+        status = report.outcome if report.outcome != "failed" else outcome
+        run.folder.append(TestOutcome(item.name, title, status, reason, report.duration))
+
+
+def _shield() -> None:
+    """From here on the phone is being put back: further signals wait for nothing, they are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    run = session.config.stash.get(LAB, None)
+    if run is None:
+        return
+    _shield()
+    run.bar.close()
+    status = EXIT_DEVICE_LOST if run.lost else int(exitstatus)
+    end_facts: dict[str, object] = {"lost": run.lost} if run.lost else {}
+    restore_began = time.monotonic()
+    wire = run.device.transport.wire
+    try:
+        run.stack.close()
+    except LabError as error:
+        status = status if run.lost else error.exit_status
+        end_facts["restore_failed"] = str(error)
+        print(f"\n{type(error).__name__}: {error.for_people()}", file=sys.stderr)
+    total = time.monotonic() - run.began_s
+    boot, image = run.phone.boot_s, run.phone.image_build_s
+    on_wire = wire.total_s - wire.on_phone_s
+    phone_s = wire.on_phone_s + boot
+    end_facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - restore_began}
+    split = {
+        "total": total, "phone": phone_s, "wire": on_wire, "host": total - phone_s - on_wire - image, "boot": boot,
+        "image_build": image,
+    }  # fmt: skip
+    session.exitstatus = status
+    run.folder.append(End(status, datetime.now(UTC).isoformat(), split, end_facts))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    run = config.stash.get(LAB, None)
+    if run is None:
+        return
+    from reports.render import render_all
+
+    try:
+        rendered = render_all(run.folder.path)
+    except ReportError as error:
+        terminalreporter.write_line(error.for_people())
+        return
+    terminalreporter.write_line("")
+    terminalreporter.write_line(rendered.text)
+    terminalreporter.write_line(f"report: {rendered.paths['html']}")

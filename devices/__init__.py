@@ -1,0 +1,1 @@
+"""A phone that we can command and always put back."""

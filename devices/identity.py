@@ -1,0 +1,90 @@
+"""What a phone is, from its own mouth. Unknown is None, never a guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devices.deadline import Deadline
+from devices.transport import Op, Read, Run, Transport
+
+_UFS_FILES = {
+    "specification_version": "device_descriptor/specification_version",
+    "manufacturer_id": "device_descriptor/manufacturer_id",
+    "life_time_estimation_a": "health_descriptor/life_time_estimation_a",
+    "eol_info": "health_descriptor/eol_info",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the phone is. ``properties`` are Android's, as getprop lists them."""
+
+    serial: str
+    properties: Mapping[str, str]
+    kernel_release: str
+    kernel_build: str
+    arch: str
+    page_size_bytes: int
+    ram_bytes: int
+    cpus: int
+    ufs: Mapping[str, str | None]
+    selinux: str | None
+
+    def prop(self, name: str) -> str | None:
+        return self.properties.get(name) or None
+
+    @property
+    def virtual(self) -> bool:
+        """True for everything that runs in an emulator, ours or Android's own."""
+        return "1" in (self.prop("ro.boot.qemu"), self.prop("ro.kernel.qemu"))
+
+    @property
+    def accelerator(self) -> str | None:
+        return self.prop("ro.boot.lab.accelerator") if self.virtual else None
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """``[key]: [value]`` lines; a value may span lines."""
+    return dict(re.findall(r"^\[([^\]]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
+
+
+def identify(transport: Transport, *, deadline: Deadline) -> Identity:
+    """Two round trips: the phone, then its UFS controller, whose path the first one gives."""
+    ops: list[Op] = [
+        Run(("getprop",)), Run(("uname", "-r")), Run(("uname", "-v")), Run(("uname", "-m")),
+        Run(("getconf", "PAGE_SIZE")), Read("/proc/meminfo"), Read("/proc/stat"),
+        Run(("readlink", "-f", "/sys/block/sda")), Run(("getenforce",)),
+    ]  # fmt: skip
+    properties, release, build, arch, page, meminfo, stat, disk, selinux = transport.execute(
+        ops, deadline=deadline, keep_going=True
+    )
+    ram = re.search(r"^MemTotal:\s+(\d+) kB", meminfo.check().stdout, re.MULTILINE)
+    return Identity(
+        serial=transport.serial,
+        properties=parse_properties(properties.stdout),
+        kernel_release=release.check().text,
+        kernel_build=build.check().text,
+        arch=arch.check().text,
+        page_size_bytes=int(page.text) if page.ok and page.text.isdigit() else 4096,
+        ram_bytes=int(ram[1]) * 1024 if ram else 0,
+        cpus=len(re.findall(r"^cpu\d+ ", stat.stdout, re.MULTILINE)),
+        ufs=_ufs(transport, disk.text, deadline),
+        selinux=selinux.text if selinux.ok else None,
+    )
+
+
+def _ufs(transport: Transport, disk: str, deadline: Deadline) -> dict[str, str | None]:
+    """Vendor, model and what the UFS controller's sysfs tells; all None on a phone without sda."""
+    controller = disk.split("/host")[0]
+    block = "/sys/block/sda"
+    paths = {
+        "vendor": f"{block}/device/vendor",
+        "model": f"{block}/device/model",
+        "revision": f"{block}/device/rev",
+        "queue_depth": f"{block}/device/queue_depth",
+        **{name: f"{controller}/{path}" for name, path in _UFS_FILES.items()},
+    }
+    results = transport.execute([Read(path) for path in paths.values()], deadline=deadline, keep_going=True)
+    return {name: r.text.strip() if r.ok else None for name, r in zip(paths, results, strict=True)}

@@ -1,0 +1,182 @@
+"""The way back, on disk before the change is made.
+
+One file per phone in the host's state folder, one JSON line per entry, synced before the call returns. Another process
+can replay it after SIGKILL, a pulled cable or a power cut. An undo is judged by what can be read back afterwards, not
+by the statuses of its steps: what was never done, or is undone already, may fail to be undone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from devices.deadline import Deadline
+from devices.errors import RestoreFailed
+from devices.transport import Op, OpResult, Read, Transport, op_from_json, op_to_json
+
+
+class Match(StrEnum):
+    """How a value that was read back is compared."""
+
+    equal = "equal"
+    selected = "selected"  # the word in [brackets] of a list
+    contains = "contains"
+    lacks = "lacks"
+    missing = "missing"  # the file is not there
+    at_least = "at_least"
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What must be read from ``path`` when the undo is done."""
+
+    path: str
+    value: str = ""
+    match: Match = Match.equal
+
+    def failure(self, result: OpResult) -> str:
+        """Empty if fulfilled, else what was seen instead."""
+        if self.match is Match.missing:
+            return "" if result.missing else f"{self.path} is still there"
+        if not result.ok:
+            fulfilled = self.match is Match.lacks and result.missing
+            return "" if fulfilled else f"{self.path} cannot be read: {result.stderr.strip() or 'no such file'}"
+        text = result.text.strip()
+        fulfilled = {
+            Match.equal: text == self.value,
+            Match.selected: f"[{self.value}]" in text.split() or text == self.value,
+            Match.contains: self.value in text,
+            Match.lacks: self.value not in text,
+            Match.at_least: text.isdigit() and int(text) >= int(self.value or 0),
+        }[self.match]
+        return "" if fulfilled else f"{self.path}: {text[:120]!r}, expected {self.match} {self.value!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Absolute, repeatable steps back, and what must be true after them.
+
+    An undo that does not survive a reboot (sysfs) is void when the phone has another boot id.
+    """
+
+    what: str
+    steps: tuple[Op, ...]
+    expect: tuple[Expect, ...] = ()
+    survives_reboot: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what,
+            "steps": [op_to_json(step) for step in self.steps],
+            "expect": [asdict(expect) for expect in self.expect],
+            "survives_reboot": self.survives_reboot,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Undo:
+        return cls(
+            what=data["what"],
+            steps=tuple(op_from_json(step) for step in data["steps"]),
+            expect=tuple(Expect(e["path"], e["value"], Match(e["match"])) for e in data["expect"]),
+            survives_reboot=data["survives_reboot"],
+        )
+
+
+@dataclass(slots=True)
+class Entry:
+    number: int
+    boot_id: str
+    undo: Undo
+
+
+@dataclass(slots=True)
+class Journal:
+    """The undos of one phone that are still to be done, oldest first."""
+
+    path: Path
+    entries: list[Entry] = field(default_factory=list)
+    _next: int = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Read what an earlier run left; a torn last line is a change that was never begun."""
+        journal = cls(path)
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                journal._take(record)
+        return journal
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        if "done" in record:
+            self.entries = [entry for entry in self.entries if entry.number != record["done"]]
+        else:
+            self.entries.append(Entry(record["number"], record["boot_id"], Undo.from_json(record["undo"])))
+        self._next = max(self._next, record.get("number", 0) + 1)
+
+    def record(self, undo: Undo, *, boot_id: str) -> Entry:
+        """Write the way back; when this returns it is on disk."""
+        entry = Entry(self._next, boot_id, undo)
+        self._append({"number": entry.number, "boot_id": boot_id, "undo": undo.to_json()})
+        self.entries.append(entry)
+        self._next += 1
+        return entry
+
+    def done(self, entry: Entry) -> None:
+        self._append({"done": entry.number})
+        self.entries.remove(entry)
+        if not self.entries:
+            self.path.unlink(missing_ok=True)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def rollback(self, transport: Transport, *, boot_id: str, keep: int = 0, step_s: float = 120) -> list[str]:
+        """Undo everything but the ``keep`` oldest entries, newest first; returns what was undone.
+
+        One undo that fails does not keep the others from being tried. Raises RestoreFailed that names each mismatch,
+        with those entries kept in the journal.
+        """
+        undone, failures = [], []
+        for entry in reversed(self.entries[keep:]):
+            if entry.boot_id == boot_id or entry.undo.survives_reboot:
+                mismatches = _undo(entry.undo, transport, Deadline.after(step_s))
+                if mismatches:
+                    failures.append(f"{entry.undo.what}: {'; '.join(mismatches)}")
+                    continue
+                undone.append(entry.undo.what)
+            self.done(entry)
+        if failures:
+            raise RestoreFailed(
+                f"{transport.serial} is not as it was: {' | '.join(failures)}",
+                hint=f"`./lab restore` tries again; a reboot clears zram and loop. The journal is {self.path}",
+            )
+        return undone
+
+
+def _undo(undo: Undo, transport: Transport, deadline: Deadline) -> Sequence[str]:
+    reads = [Read(expect.path) for expect in undo.expect]
+    results = transport.execute([*undo.steps, *reads], deadline=deadline, keep_going=True)
+    seen = results[len(undo.steps) :]
+    mismatches = [text for expect, result in zip(undo.expect, seen, strict=True) if (text := expect.failure(result))]
+    if mismatches:
+        steps = results[: len(undo.steps)]
+        mismatches += [f"{r.op} said {r.stderr.strip()!r}" for r in steps if not r.ok and r.stderr.strip()]
+    return mismatches

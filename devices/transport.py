@@ -1,0 +1,148 @@
+"""How operations get to a phone: the one seam between this project and a device.
+
+An operation is data, so that several travel in one round trip, an undo can be written to disk before the change is
+made, and a fake can carry them out with the kernel's rules.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from devices.deadline import Deadline
+from devices.errors import CommandFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read a small text file. ``OpResult.missing`` tells "not there" from "could not be read"."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"cat {shlex.quote(self.path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write ``value`` to a file with one write(2), without a newline, as sysfs wants it."""
+
+    path: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"echo {shlex.quote(self.value)} > {shlex.quote(self.path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a program. ``accept`` lists the exit statuses that are fine (an undo may find its work done)."""
+
+    argv: tuple[str, ...]
+    accept: tuple[int, ...] = (0,)
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
+
+
+Op = Read | Write | Run
+
+
+def op_to_json(op: Op) -> dict[str, Any]:
+    return {"op": type(op).__name__.lower(), **asdict(op)}
+
+
+def op_from_json(data: dict[str, Any]) -> Op:
+    match data["op"]:
+        case "read":
+            return Read(data["path"])
+        case "write":
+            return Write(data["path"], data["value"])
+        case "run":
+            return Run(tuple(data["argv"]), tuple(data["accept"]))
+        case other:
+            raise ValueError(f"unknown operation {other!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpResult:
+    """What the phone answered: exit status, both streams apart, and whether a Read's file exists at all.
+
+    ``skipped`` operations stood behind one that failed and were not carried out.
+    """
+
+    op: Op
+    status: int
+    stdout: str
+    stderr: str
+    missing: bool = False
+    skipped: bool = False
+
+    @property
+    def ok(self) -> bool:
+        accepted = self.op.accept if isinstance(self.op, Run) else (0,)
+        return not self.skipped and not self.missing and self.status in accepted
+
+    @property
+    def text(self) -> str:
+        """Standard output without the trailing newline."""
+        return self.stdout.rstrip("\n")
+
+    def check(self) -> OpResult:
+        """Self, or CommandFailed."""
+        if not self.ok:
+            stderr = self.stderr or ("no such file" if self.missing else "")
+            raise CommandFailed(str(self.op), self.status, stderr)
+        return self
+
+
+class Process(Protocol):
+    """A program that keeps running on the phone while its stdin is open."""
+
+    def request(self, line: str, *, deadline: Deadline) -> str:
+        """Send one line, return the one line that answers it. DeviceLost when the program or the phone is gone."""
+        ...
+
+    def close(self) -> None:
+        """Close stdin (the program ends itself) and forget the connection; never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class WireTime:
+    """Where the time of a transport's calls went, in seconds; ``trips`` counts round trips.
+
+    ``on_phone_s`` is what the phone's own clock says its commands took, ``total_s`` what the host waited.
+    """
+
+    trips: int = 0
+    total_s: float = 0.0
+    on_phone_s: float = 0.0
+
+
+class Transport(Protocol):
+    """A connection to one phone. Every call has a total deadline.
+
+    Raises DeviceLost (or its DeviceTimeout) when the answer did not come back whole. A command that the phone ran and
+    refused is not an exception here but an OpResult.
+    """
+
+    serial: str
+    wire: WireTime
+
+    def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:
+        """Carry out the operations in order, in one round trip; stop at the first failure unless ``keep_going``."""
+        ...
+
+    def start(self, argv: Sequence[str], *, deadline: Deadline) -> Process:
+        """Start a long-lived program that answers lines."""
+        ...
+
+    def push(self, local: Path, remote: str, *, mode: int = 0o644, deadline: Deadline) -> None: ...
+
+    def pull(self, remote: str, local: Path, *, deadline: Deadline) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,39 @@
+"""``./lab validate``: the same checks of a profile as a run makes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from devices.errors import EXIT_USAGE, ProfileError
+from devices.profile_yaml import known, load
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def validate(argv: list[str]) -> int:
+    """Checks every profile named (without names: all known ones); exit status 4 if any of them is wrong."""
+    parser = _Parser(prog="lab validate", description="Check profiles: names or paths; without any, all known ones.")
+    parser.add_argument("profiles", nargs="*", metavar="PROFILE")
+    wanted: list[str] = parser.parse_args(argv).profiles
+    hints: dict[str, None] = {}
+    try:
+        names = list(dict.fromkeys(wanted)) or known()
+    except ProfileError as error:
+        print(error.for_people(), file=sys.stderr)
+        return error.exit_status
+    for name in names:
+        try:
+            load(name)
+        except ProfileError as error:
+            print(error, file=sys.stderr)
+            hints[error.hint] = None
+        else:
+            print(f"{name}: ok")
+    for hint in filter(None, hints):
+        print(f"  -> {hint}", file=sys.stderr)
+    return EXIT_USAGE if hints else 0

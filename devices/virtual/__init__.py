@@ -1,0 +1,1 @@
+"""The virtual phone: a real kernel with UFS, zram, loop and adbd in QEMU."""

@@ -1,0 +1,120 @@
+"""The virtual phone's root file system: Android's layout out of Debian's adbd, mksh and toybox and our guest files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from devices.errors import EnvironmentRefused
+from devices.virtual.cpio import Archive
+from devices.virtual.elf import LOADER, argv_in_root, libraries
+
+GUEST = Path(__file__).parent / "guest"
+PACKAGES = ("adbd", "mksh", "toybox", "original-awk", "kmod", "f2fs-tools", "e2fsprogs")
+
+# Where a Debian program goes on the phone, under Android's name for it.
+_PROGRAMS = {
+    "usr/bin/mksh": "system/bin/sh",
+    "usr/bin/toybox": "system/bin/toybox",
+    "usr/bin/original-awk": "system/bin/awk",
+    "usr/sbin/mkfs.f2fs": "system/bin/make_f2fs",
+    "usr/sbin/fsck.f2fs": "system/bin/fsck.f2fs",
+    "usr/sbin/f2fs_io": "system/bin/f2fs_io",
+    "usr/sbin/mke2fs": "system/bin/mke2fs",
+    "usr/sbin/e2fsck": "system/bin/e2fsck",
+    "usr/sbin/resize2fs": "system/bin/resize2fs",
+    "usr/sbin/tune2fs": "system/bin/tune2fs",
+    "usr/lib/android-sdk/platform-tools/adbd": "vendor/bin/adbd",
+    "usr/bin/kmod": "vendor/bin/kmod",
+}
+_ALIASES = {"mksh": "sh", "resize.f2fs": "fsck.f2fs", "dump.f2fs": "fsck.f2fs"}
+_FOLDERS = (
+    *("dev/block", "dev/pts", "proc", "sys", "mnt", "data"),
+    *("product/bin", "system_ext/bin", "system/xbin", "odm/bin"),
+)
+_LINKS = {"bin": "/system/bin", "etc": "/system/etc", "lib/modules": "/vendor/lib/modules", "usr/lib": "/lib"}
+# path: major, minor (the kernel's Documentation/admin-guide/devices.txt), mode as Android's ueventd gives it
+_DEVICES = {
+    "dev/null": (1, 3, 0o666),
+    "dev/zero": (1, 5, 0o666),
+    "dev/full": (1, 7, 0o666),
+    "dev/random": (1, 8, 0o666),
+    "dev/urandom": (1, 9, 0o666),
+    "dev/kmsg": (1, 11, 0o620),
+    "dev/tty": (5, 0, 0o666),
+    "dev/console": (5, 1, 0o600),
+    "dev/ptmx": (5, 2, 0o666),
+    "dev/fuse": (10, 229, 0o666),
+    "dev/loop-control": (10, 237, 0o660),
+}
+_ETC = {
+    "passwd": "passwd",
+    "group": "group",
+    "mkshrc": "mkshrc",
+    "packages": "packages",
+    "modprobe.conf": "modprobe.d/phone.conf",
+}
+# Built without a C library (see guest/src/kernel.h). su is setuid root: that is what makes the phone a rooted one.
+_OWN_PROGRAMS = {"su": ("system/bin/su", 0o4755), "app": ("system/bin/app", 0o755)}
+_COMPILE = ("-target", "x86_64-linux-none", "-ffreestanding", "-nostdlib", "-static", "-Os", "-s")
+
+
+def words(file: Path) -> list[str]:
+    """The words of a list in ``guest/etc``, without its comments."""
+    return [word for line in file.read_text().splitlines() if not line.startswith("#") for word in line.split()]
+
+
+def assemble(root: Path, scratch: Path) -> Archive:
+    """The phone's files out of ``root``, an unpacked Debian root; ``scratch`` is a folder for compiling."""
+    archive = Archive()
+    for folder in _FOLDERS:
+        archive.folder(folder)
+    for path, (major, minor, mode) in _DEVICES.items():
+        archive.character_device(path, major, minor, mode)
+    _add_debian_programs(archive, root)
+    _add_own_files(archive, scratch)
+    for path, target in _LINKS.items():
+        archive.link(path, target)
+    archive.file("system/etc/mke2fs.conf", root / "etc/mke2fs.conf")
+    return archive
+
+
+def _add_debian_programs(archive: Archive, root: Path) -> None:
+    for source, target in _PROGRAMS.items():
+        archive.file(target, (root / source).resolve(), 0o755)
+    for library in libraries(root, tuple(_PROGRAMS)):
+        archive.file(f"lib/x86_64-linux-gnu/{library.name}", library.resolve(), 0o755)
+    archive.file(f"lib64/{LOADER}", (root / "usr/lib/x86_64-linux-gnu" / LOADER).resolve(), 0o755)
+    listed = subprocess.run(
+        argv_in_root(root, "usr/bin/toybox"), capture_output=True, text=True, timeout=30, check=True
+    )
+    for applet in sorted(set(words(GUEST / "etc/applets")) & set(listed.stdout.split())):
+        archive.link(f"system/bin/{applet}", "toybox")
+    for alias, target in _ALIASES.items():
+        archive.link(f"system/bin/{alias}", target)
+    archive.link("vendor/bin/modprobe", "kmod")
+
+
+def _add_own_files(archive: Archive, scratch: Path) -> None:
+    archive.file("init", GUEST / "init", 0o755)
+    archive.file("system/build.prop", GUEST / "build.prop")
+    for script in sorted((GUEST / "bin").iterdir()):
+        archive.file(f"system/bin/{script.name}", script, 0o755)
+    for source, target in _ETC.items():
+        archive.file(f"system/etc/{target}", GUEST / "etc" / source)
+    archive.file("vendor/etc/modules", "\n".join(words(GUEST / "etc/modules")).encode() + b"\n")
+    for name, (target, mode) in _OWN_PROGRAMS.items():
+        archive.file(target, _compiled(name, scratch), mode)
+
+
+def _compiled(name: str, scratch: Path) -> Path:
+    program = scratch / name
+    argv = [sys.executable, "-m", "ziglang", "cc", *_COMPILE, str(GUEST / "src" / f"{name}.c"), "-o", str(program)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise EnvironmentRefused(
+            f"guest program {name} does not compile: {done.stderr.strip()[-500:]}",
+            hint="It is built with the ziglang of .venv; remove .venv and run ./lab again if that is damaged.",
+        )
+    return program

@@ -1,0 +1,158 @@
+"""QEMU's command line for the phone, and its process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from devices.errors import EnvironmentRefused
+from devices.virtual.elf import argv_in_root
+from devices.virtual.image import Image
+from devices.virtual.state import UNITS, process_start
+
+NETWORK_DEVICE = "net0"
+THROTTLE_GROUP = "storage"
+
+_QEMU = "usr/bin/qemu-system-x86_64"
+# Translated code beside the guest's memory; the default of 1 GiB would fill up in a long run.
+_TCG_CACHE_MIB = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What QEMU is to emulate. Sizes in bytes; ``options`` reach the guest as ro.boot.* properties."""
+
+    memory_bytes: int
+    cpus: int
+    accelerator: str
+    port: int
+    direct_io: bool
+    options: dict[str, str]
+
+
+def base_argv(image: Image, *, accelerator: str, cpus: int, memory_bytes: int) -> list[str]:
+    """A machine without disks and network: enough to see whether a kernel starts."""
+    accel = f"tcg,thread=multi,tb-size={_TCG_CACHE_MIB}" if accelerator == "tcg" else accelerator
+    root = image.qemu_root
+    return [
+        *argv_in_root(root, _QEMU),
+        *("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios")),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"),
+        *("-accel", accel, "-cpu", "max", "-smp", str(cpus), "-m", f"{memory_bytes >> 20}M"),
+        *("-kernel", str(image.vmlinuz), "-initrd", str(image.initramfs)),
+    ]
+
+
+def kernel_command_line(options: dict[str, str]) -> str:
+    """A panic resets the machine, which ends QEMU (-no-reboot). A ramfs root is not swapped out, a tmpfs would be."""
+    words = ("console=ttyS0", "loglevel=4", "panic=-1", "rootfstype=ramfs")
+    return " ".join([*words, *(f"androidboot.{key}={value}" for key, value in options.items())])
+
+
+def phone_argv(image: Image, machine: Machine) -> list[str]:
+    """The whole phone. File names are relative to the phone's folder, in which QEMU is started."""
+    return [
+        *base_argv(image, accelerator=machine.accelerator, cpus=machine.cpus, memory_bytes=machine.memory_bytes),
+        *("-append", kernel_command_line(machine.options)),
+        *("-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off"),
+        *_storage(direct_io=machine.direct_io),
+        *_network(machine.port),
+    ]
+
+
+def _storage(*, direct_io: bool) -> list[str]:
+    """UFS with a logical unit per image; all of them share one throttle group, which limits nothing at first."""
+    direct = "on" if direct_io else "off"
+    argv = ["-object", f"throttle-group,id={THROTTLE_GROUP}", "-device", "ufs,serial=virtual,mcq=true"]
+    for lun, name in enumerate(UNITS):
+        file = f"driver=file,filename={name},node-name=file{lun},cache.direct={direct},discard=unmap,aio=threads"
+        throttle = f"driver=throttle,file=raw{lun},throttle-group={THROTTLE_GROUP},node-name=unit{lun},discard=unmap"
+        raw = f"driver=raw,file=file{lun},node-name=raw{lun},cache.direct={direct},discard=unmap"
+        argv += [
+            "-blockdev",
+            file,
+            "-blockdev",
+            raw,
+            "-blockdev",
+            throttle,
+            "-device",
+            f"ufs-lu,drive=unit{lun},lun={lun}",
+        ]
+    return argv
+
+
+def _network(port: int) -> list[str]:
+    """adb's port and nothing else: ``restrict`` keeps the guest off every network."""
+    user = f"user,id={NETWORK_DEVICE},restrict=on,hostfwd=tcp:127.0.0.1:{port}-:5555"
+    return ["-netdev", user, "-device", f"virtio-net-pci,netdev={NETWORK_DEVICE},romfile="]
+
+
+def environment(image: Image) -> dict[str, str]:
+    return {**os.environ, "QEMU_MODULE_DIR": str(image.qemu_root / "usr/lib/x86_64-linux-gnu/qemu")}
+
+
+class QemuProcess:
+    """A started QEMU.
+
+    Unless ``detached`` it ends with this process, however that ends: the kernel sends it SIGKILL when its parent
+    *thread* ends (PR_SET_PDEATHSIG), so the thread that starts it here does nothing but wait for it.
+    """
+
+    def __init__(self, argv: Sequence[str], *, folder: Path, log: Path, env: dict[str, str], detached: bool) -> None:
+        prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
+        started: SimpleQueue[subprocess.Popen[bytes] | OSError] = SimpleQueue()
+
+        def keep() -> None:
+            try:
+                with log.open("wb") as output:
+                    # A session of its own: Ctrl-C in the terminal is for us, who put the phone back before it goes.
+                    process = subprocess.Popen(
+                        [*prefix, *argv],
+                        cwd=folder,
+                        env=env,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        start_new_session=True,
+                    )
+            except OSError as error:
+                started.put(error)
+                return
+            started.put(process)
+            process.wait()
+
+        threading.Thread(target=keep, name="qemu", daemon=True).start()
+        process = started.get()
+        if isinstance(process, OSError):
+            raise EnvironmentRefused(
+                f"QEMU cannot be started: {process}", hint="setpriv is in util-linux; ./lab phone build checks QEMU."
+            ) from process
+        self.pid = process.pid
+        self.pid_start = process_start(self.pid) or 0
+
+
+def supports_direct_io(file: Path) -> bool:
+    """Whether the host's file system can leave out its page cache (tmpfs cannot, on older kernels)."""
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+def kill(pid: int, pid_start: int) -> None:
+    """SIGKILL for a QEMU that may not be our child and may be gone, and wait until it is."""
+    if process_start(pid) != pid_start:
+        return
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(500):
+        if process_start(pid) != pid_start:
+            return
+        time.sleep(0.01)

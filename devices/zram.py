@@ -1,0 +1,325 @@
+"""A zram device: configured in the only order that the kernel takes, read back, and given back as it was.
+
+::
+
+    ZramError
+    ├── ZramBusy               EBUSY: the attribute is frozen, or somebody has the device open
+    ├── WritebackLimitReached  EIO with the limit at 0
+    ├── WritebackIoError       EIO with budget left: the storage failed
+    ├── BackingDeviceFull      ENOSPC
+    └── InvalidValue           EINVAL, ERANGE
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from devices.deadline import Deadline, wait_until
+from devices.device import Changes, Device
+from devices.errors import CommandFailed, DeviceError, EnvironmentRefused
+from devices.journal import Expect, Match, Undo
+from devices.transport import Op, OpResult, Read, Run, Write
+
+MAX_BATCH_SIZE = 4096
+DEFAULT_BATCH_SIZE = 32
+_PAGE_4K = 4096
+# T5: these survive a reset, so each is set on every configuration.
+_SURVIVE_RESET = ("writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback")
+_OPTIONAL = ("comp_algorithm", "mem_limit", *_SURVIVE_RESET)
+
+
+class ZramError(DeviceError):
+    """The zram driver refused."""
+
+
+class ZramBusy(ZramError):
+    """EBUSY: frozen until reset, or the device is open somewhere."""
+
+
+class WritebackLimitReached(ZramError):
+    """EIO with the writeback limit at 0: the budget is spent."""
+
+
+class WritebackIoError(ZramError):
+    """EIO with budget left: a write to the backing device failed."""
+
+
+class BackingDeviceFull(ZramError):
+    """ENOSPC: no free block on the backing device."""
+
+
+class InvalidValue(ZramError):
+    """EINVAL or ERANGE: the driver does not take this value."""
+
+
+# What bionic, glibc and musl print for the errno values that zram uses.
+_ERRNO_TEXTS = {
+    "EBUSY": ("Device or resource busy", "Resource busy"),
+    "EINVAL": ("Invalid argument",),
+    "ERANGE": ("Math result not representable", "Numerical result out of range", "Result not representable"),
+    "EIO": ("I/O error", "Input/output error"),
+    "ENOSPC": ("No space left on device",),
+    "ENODEV": ("No such device",),
+    "ENOENT": ("No such file or directory",),
+    "EACCES": ("Permission denied",),
+    "EAGAIN": ("Try again", "Resource temporarily unavailable"),
+    "ENOMEM": ("Out of memory", "Cannot allocate memory"),
+    "ENOTBLK": ("Block device required",),
+    "EPERM": ("Operation not permitted",),
+}
+
+
+def errno_of(stderr: str) -> str:
+    """The errno's name in a program's error text, or ""."""
+    return next((name for name, texts in _ERRNO_TEXTS.items() if any(text in stderr for text in texts)), "")
+
+
+def zram_error(what: str, errno: str, *, limit_left_4k: int | None = None, detail: str = "") -> ZramError:
+    """The meaning of an errno from a zram attribute (EIO means two things: T9)."""
+    text = f"{what}: {errno or detail or 'refused'}"
+    match errno:
+        case "EBUSY":
+            return ZramBusy(f"{text}: frozen until reset, or open elsewhere", hint="swapoff or umount it first")
+        case "EIO" if limit_left_4k == 0:
+            return WritebackLimitReached(f"{text}: the writeback limit is spent")
+        case "EIO":
+            return WritebackIoError(f"{text}: the backing device failed", hint="see kernel.log; SELinux may deny it")
+        case "ENOSPC":
+            return BackingDeviceFull(f"{text}: no free block on the backing device", hint="raise backing.size")
+        case "EINVAL" | "ERANGE":
+            return InvalidValue(f"{text}: the driver does not take this value")
+        case _:
+            return ZramError(text)
+
+
+@dataclass(frozen=True, slots=True)
+class BdStat:
+    """``bd_stat``: blocks on the device, reads, writes, in 4 KiB whatever the page size."""
+
+    count_4k: int
+    reads_4k: int
+    writes_4k: int
+
+    @classmethod
+    def parse(cls, text: str) -> BdStat:
+        count, reads, writes = (int(word) for word in text.split()[:3])
+        return cls(count, reads, writes)
+
+
+@dataclass(frozen=True, slots=True)
+class MmStat:
+    """``mm_stat``; sizes in bytes. ``orig_data_bytes`` still counts pages that were written back."""
+
+    orig_data_bytes: int
+    compr_data_bytes: int
+    mem_used_total_bytes: int
+    mem_limit_bytes: int
+    mem_used_max_bytes: int
+    same_pages: int
+    pages_compacted: int
+    huge_pages: int
+
+    @classmethod
+    def parse(cls, text: str) -> MmStat:
+        return cls(*(int(word) for word in text.split()[:8]))
+
+
+@dataclass(frozen=True, slots=True)
+class ZramConfig:
+    """A state of a zram device. ``backing_dev`` None means without; ``comp_algorithm`` None the kernel's default."""
+
+    disksize_bytes: int
+    comp_algorithm: str | None = None
+    backing_dev: str | None = None
+    writeback_batch_size: int = DEFAULT_BATCH_SIZE
+    compressed_writeback: bool = False
+
+
+def selected(text: str) -> str:
+    """The word in [brackets] of an attribute that lists its choices."""
+    found = re.search(r"\[([^\]]+)\]", text)
+    return found[1] if found else text.strip()
+
+
+def swap_priority(proc_swaps: str, device: str) -> int | None:
+    """Priority of ``device`` in /proc/swaps; None when it is not a swap device now."""
+    for line in proc_swaps.splitlines()[1:]:
+        words = line.split()
+        if words and words[0].rsplit("/", 1)[-1] == device.rsplit("/", 1)[-1]:
+            return int(words[4])
+    return None
+
+
+class Zram:
+    """One zram device of a phone."""
+
+    def __init__(self, device: Device, number: int) -> None:
+        self.device, self.number = device, number
+        self.dir = f"/sys/block/zram{number}"
+        self.node = f"/dev/block/zram{number}"
+
+    def attribute(self, name: str) -> str:
+        return f"{self.dir}/{name}"
+
+    def read(self, name: str) -> str:
+        return self.device.read(self.attribute(name))
+
+    def read_many(self, *names: str) -> dict[str, str | None]:
+        values = self.device.read_many([self.attribute(name) for name in names])
+        return {name: values[self.attribute(name)] for name in names}
+
+    def write(self, name: str, value: str) -> None:
+        """Raises the ZramError that the kernel's errno means. A batch size above 4096 is refused here (T3)."""
+        if name == "writeback_batch_size" and value.isdigit() and int(value) > MAX_BATCH_SIZE:
+            raise ZramError(f"{self.attribute(name)}: {value} is never written: it can panic the phone")
+        result = self.device.execute(Write(self.attribute(name), value))[0]
+        if not result.ok:
+            limit = self.read("writeback_limit") if errno_of(result.stderr) == "EIO" else ""
+            raise zram_error(
+                str(result.op), errno_of(result.stderr), detail=result.stderr.strip(),
+                limit_left_4k=int(limit) if limit.isdigit() else None,
+            )  # fmt: skip
+
+    def bd_stat(self) -> BdStat:
+        return BdStat.parse(self.read("bd_stat"))
+
+    def mm_stat(self) -> MmStat:
+        return MmStat.parse(self.read("mm_stat"))
+
+    def reset(self) -> None:
+        """swapoff and reset; a race with whoever still has the node open (udev, blkid) is waited for, bounded."""
+        if name := self.check_swapoff():
+            self.device.execute(Run(("swapoff", name)), seconds=120)[0].check()
+        last: list[OpResult] = []
+
+        def done() -> bool:
+            last[:] = self.device.execute(Write(self.attribute("reset"), "1"))
+            return last[0].ok
+
+        try:
+            wait_until(f"reset of {self.node}", done, Deadline.after(5))
+        except DeviceError as error:
+            raise zram_error(
+                f"reset of {self.node}", errno_of(last[0].stderr if last else ""), detail=str(error)
+            ) from error
+
+    def configure(self, config: ZramConfig) -> dict[str, str | None]:
+        """Reset, then everything in the kernel's order, then read back; returns what was read back (one trip each)."""
+        self.reset()
+        present = self.read_many("writeback_batch_size", "compressed_writeback", "writeback_limit", "comp_algorithm")
+        ops: list[Op] = []
+        if present["writeback_limit"] is not None:
+            ops += [Write(self.attribute("writeback_limit_enable"), "0"), Write(self.attribute("writeback_limit"), "0")]
+        if present["writeback_batch_size"] is not None:
+            ops.append(Write(self.attribute("writeback_batch_size"), str(config.writeback_batch_size)))
+        if present["compressed_writeback"] is not None:
+            ops.append(Write(self.attribute("compressed_writeback"), str(int(config.compressed_writeback))))
+        if config.comp_algorithm:
+            ops.append(Write(self.attribute("comp_algorithm"), config.comp_algorithm))
+        if config.backing_dev:
+            ops.append(Write(self.attribute("backing_dev"), config.backing_dev))
+        ops.append(Write(self.attribute("disksize"), str(config.disksize_bytes)))
+        for result in self.device.execute(*ops):
+            if not result.ok:
+                raise zram_error(str(result.op), errno_of(result.stderr), detail=result.stderr.strip())
+        seen = self.read_many("disksize", "backing_dev", "comp_algorithm", *_SURVIVE_RESET)
+        if config.backing_dev and seen["backing_dev"] != config.backing_dev:
+            raise ZramError(f"{self.dir}/backing_dev reads {seen['backing_dev']!r}, {config.backing_dev!r} was written")
+        return seen
+
+    def swap_on(self, priority: int = 32000) -> None:
+        """mkswap and swapon, above every other swap device so that the probe's pages come here."""
+        for result in self.device.execute(
+            Run(("mkswap", self.node)), Run(("swapon", "-p", str(priority), self.node)), Read("/proc/swaps")
+        ):
+            result.check()
+
+    def check_swapoff(self) -> str | None:
+        """The name under which it is swap now, or None; EnvironmentRefused when its pages do not fit in memory."""
+        swaps, meminfo = self.device.execute(Read("/proc/swaps"), Read("/proc/meminfo"))
+        line = next((row for row in swaps.stdout.splitlines() if re.match(rf"\S*/zram{self.number}\s", row)), None)
+        if line is None:
+            return None
+        used_kib = int(line.split()[3])
+        available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.stdout, re.MULTILINE)
+        available_kib = int(available[1]) if available else 0
+        if used_kib * 12 // 10 > available_kib:
+            raise EnvironmentRefused(
+                f"{self.device.serial}: swapoff {self.node} needs {used_kib // 1024} MiB of memory, "
+                f"only {available_kib // 1024} MiB are available",
+                hint="close apps or reboot the phone, or set `zram: {device: hot_add}` in the profile",
+            )
+        return str(line.split()[0])
+
+
+def take_over(changes: Changes, number: int = 0) -> Zram:
+    """The phone's own zram device, with the way back to its present state written down first.
+
+    Raises EnvironmentRefused when that state could not be made again: a backing device that would vanish with a reset.
+    """
+    device = changes.device
+    zram = Zram(device, number)
+    names = ("disksize", "backing_dev", *_OPTIONAL)
+    swaps, mm_stat, *values = device.execute(
+        Read("/proc/swaps"), Read(zram.attribute("mm_stat")), *(Read(zram.attribute(n)) for n in names), keep_going=True
+    )
+    before = {name: value.text.strip() for name, value in zip(names, values, strict=True) if value.ok}
+    if before.get("backing_dev", "none") != "none":
+        raise EnvironmentRefused(
+            f"{device.serial}: {zram.node} has the backing device {before['backing_dev']} already; a reset would lose it",
+            hint="stop the daemon that made it (docs/profiles.md), or set `zram: {device: hot_add}` in the profile",
+        )
+    before["mem_limit"] = mm_stat.text.split()[3] if mm_stat.ok else "0"
+    zram.check_swapoff()
+    changes.will_undo(_takeover_undo(zram, before, swap_priority(swaps.stdout, zram.node)))
+    return zram
+
+
+def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) -> Undo:
+    steps: list[Op] = [Run(("swapoff", zram.node)), Write(zram.attribute("reset"), "1")]
+    expect = [Expect(zram.attribute("disksize"), before["disksize"])]
+    for name in _SURVIVE_RESET:
+        if name in before:
+            steps.append(Write(zram.attribute(name), before[name]))
+            expect.append(Expect(zram.attribute(name), before[name]))
+    algorithm = selected(before["comp_algorithm"])
+    steps.append(Write(zram.attribute("comp_algorithm"), algorithm))
+    expect.append(Expect(zram.attribute("comp_algorithm"), algorithm, Match.selected))
+    if "backing_dev" in before:
+        expect.append(Expect(zram.attribute("backing_dev"), "none"))
+    if before["disksize"] != "0":
+        steps += [Write(zram.attribute("disksize"), before["disksize"])]
+        steps += [Write(zram.attribute("mem_limit"), before["mem_limit"])]
+    name = f"/zram{zram.number} "
+    if priority is None:
+        expect.append(Expect("/proc/swaps", name, Match.lacks))
+    else:
+        # A negative priority is the kernel's own choice and cannot be asked for.
+        wish = ("-p", str(priority)) if priority >= 0 else ()
+        steps += [Run(("mkswap", zram.node)), Run(("swapon", *wish, zram.node))]
+        expect.append(Expect("/proc/swaps", name, Match.contains))
+    return Undo(f"{zram.node} as it was", tuple(steps), tuple(expect))
+
+
+def hot_add(changes: Changes, known: Sequence[int]) -> Zram:
+    """A new zram device. The kernel gives the lowest free number, so the way back can be written down first."""
+    number = next(n for n in range(len(known) + 1) if n not in known)
+    zram = Zram(changes.device, number)
+    steps = (
+        Run(("swapoff", zram.node)),
+        Write(zram.attribute("reset"), "1"),
+        Write("/sys/class/zram-control/hot_remove", str(number)),
+    )
+    changes.will_undo(Undo(f"{zram.node} removed", steps, (Expect(zram.attribute("disksize"), match=Match.missing),)))
+    added = changes.device.read("/sys/class/zram-control/hot_add").strip()
+    if added != str(number):
+        changes.device.execute(Write("/sys/class/zram-control/hot_remove", added))
+        raise CommandFailed("hot_add", 1, f"the kernel added zram{added}, zram{number} was expected: another run?")
+    return zram
+
+
+def zram_numbers(device: Device) -> list[int]:
+    """The zram devices that exist now."""
+    return [int(n) for n in re.findall(r"\bzram(\d+)\b", device.run("ls", "/sys/block"))]

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "content.h"
+
+enum {
+	/* A compressible page repeats this: random bytes, then copies of the page's own phrase. */
+	BLOCK_BYTES = 256,
+	PHRASE_BYTES = 16,
+	/* What lz4, lzo-rle and zstd need to say "copy the phrase for the rest of the block". */
+	COPY_BYTES = 5,
+	RATIO_DEFAULT = 300,
+	RATIO_MIN = 130,
+	RATIO_MAX = 2000,
+};
+
+/* "zwbpage1" */
+static const uint64_t page_magic = 0x316567617062777au;
+
+struct header {
+	uint64_t magic, seed, page, hash;
+};
+
+static const struct {
+	char letter;
+	const char *name;
+} kind_names[KINDS] = {
+	[KIND_ZERO] = { 'z', "zero" },
+	[KIND_SAME] = { 's', "same" },
+	[KIND_COMPRESSIBLE] = { 'c', "compressible" },
+	[KIND_INCOMPRESSIBLE] = { 'i', "incompressible" },
+};
+
+/* Digits, at most four of them; -1 if there are none. */
+static int take_digits(const char **at)
+{
+	const char *start = *at;
+	int value = 0;
+
+	while (**at >= '0' && **at <= '9' && *at - start < 4)
+		value = value * 10 + (*(*at)++ - '0');
+	return *at == start ? -1 : value;
+}
+
+/* "3", "2.5" or "2.25" as hundredths; -1 if it is none of them. */
+static int take_ratio(const char **at)
+{
+	int ratio = take_digits(at), weight = 10;
+
+	if (ratio < 0)
+		return -1;
+	ratio *= 100;
+	if (**at != '.')
+		return ratio;
+	for ((*at)++; **at >= '0' && **at <= '9' && weight; weight /= 10)
+		ratio += weight * (*(*at)++ - '0');
+	return weight == 10 ? -1 : ratio;
+}
+
+static bool take_share(const char **at, struct share *share)
+{
+	int percent, ratio = RATIO_DEFAULT;
+	int kind = 0;
+
+	while (kind < KINDS && kind_names[kind].letter != **at)
+		kind++;
+	if (kind == KINDS)
+		return false;
+	(*at)++;
+	percent = take_digits(at);
+	if (percent < 0 || percent > 100)
+		return false;
+	if (kind == KIND_COMPRESSIBLE && **at == '@') {
+		(*at)++;
+		ratio = take_ratio(at);
+		if (ratio < RATIO_MIN || ratio > RATIO_MAX)
+			return false;
+	}
+	*share = (struct share){ (enum kind)kind, (unsigned int)percent, (unsigned int)ratio };
+	return true;
+}
+
+int mix_parse(struct mix *mix, const char *text, struct reply *rep)
+{
+	const char *at = text;
+	unsigned int sum = 0;
+
+	mix->count = 0;
+	for (;;) {
+		struct share *share = &mix->share[mix->count];
+
+		if (mix->count == (int)(sizeof(mix->share) / sizeof(mix->share[0])) || !take_share(&at, share))
+			return reply_fail(rep, 0, "mix=%s: expected for example z5,s5,c60@3,i30 (ratio 1.3 to 20)",
+					  text);
+		mix->count++;
+		sum += share->percent;
+		if (*at != ',')
+			break;
+		at++;
+	}
+	if (*at)
+		return reply_fail(rep, 0, "mix=%s: not understood from \"%s\" on", text, at);
+	if (sum != 100)
+		return reply_fail(rep, 0, "mix=%s: adds up to %u per cent, not to 100", text, sum);
+	return 0;
+}
+
+/* The state that everything about a page is drawn from. */
+static uint64_t page_state(uint64_t seed, uint64_t page)
+{
+	uint64_t state = page;
+
+	state = seed ^ splitmix64(&state);
+	return splitmix64(&state);
+}
+
+static const struct share *page_share(const struct mix *mix, uint64_t draw)
+{
+	unsigned int point = (unsigned int)(draw % 100);
+	int i = 0;
+
+	while (i < mix->count - 1 && point >= mix->share[i].percent)
+		point -= mix->share[i++].percent;
+	return &mix->share[i];
+}
+
+static void fill_random(uint64_t *state, uint64_t *out, size_t words)
+{
+	for (size_t i = 0; i < words; i++)
+		out[i] = splitmix64(state);
+}
+
+/*
+ * Per block, random bytes in the share that is to be left after compression, then the phrase over and over. Nothing
+ * but the random bytes costs any compressor more than COPY_BYTES a block.
+ */
+static void fill_compressible(uint64_t *state, unsigned char *out, size_t bytes, unsigned int ratio_x100)
+{
+	size_t literal = BLOCK_BYTES * 100 / ratio_x100 - COPY_BYTES;
+	uint64_t phrase[PHRASE_BYTES / 8];
+
+	fill_random(state, phrase, PHRASE_BYTES / 8);
+	for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
+		for (size_t i = 0; i < BLOCK_BYTES; i += PHRASE_BYTES)
+			memcpy(out + at + i, phrase, PHRASE_BYTES);
+		for (size_t i = 0; i < literal; i += 8) {
+			uint64_t word = splitmix64(state);
+
+			memcpy(out + at + i, &word, literal - i < 8 ? literal - i : 8);
+		}
+	}
+}
+
+static uint64_t body_hash(const void *page, size_t bytes)
+{
+	const uint64_t *word = page;
+	uint64_t hash = bytes;
+
+	for (size_t i = sizeof(struct header) / 8; i < bytes / 8; i++)
+		hash = ((hash ^ word[i]) * 0x100000001b3u) ^ (hash >> 29);
+	return hash;
+}
+
+enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void *out, size_t bytes)
+{
+	uint64_t state = page_state(seed, page);
+	const struct share *share = page_share(mix, splitmix64(&state));
+	uint32_t value;
+
+	switch (share->kind) {
+	case KIND_ZERO:
+		memset(out, 0, bytes);
+		return share->kind;
+	case KIND_SAME:
+		/* zram compares unsigned longs, which are 32 bits wide on some phones. */
+		value = (uint32_t)splitmix64(&state) | 1;
+		for (size_t i = 0; i < bytes / 4; i++)
+			((uint32_t *)out)[i] = value;
+		return share->kind;
+	case KIND_COMPRESSIBLE:
+		fill_compressible(&state, out, bytes, share->ratio_x100);
+		break;
+	default:
+		fill_random(&state, out, bytes / 8);
+		break;
+	}
+	*(struct header *)out = (struct header){ page_magic, seed, page, body_hash(out, bytes) };
+	return share->kind;
+}
+
+static bool is_zero(const void *page, size_t bytes)
+{
+	const uint64_t *word = page;
+
+	for (size_t i = 0; i < bytes / 8; i++)
+		if (word[i])
+			return false;
+	return true;
+}
+
+enum finding content_check(const struct mix *mix, uint64_t seed, uint64_t page, const void *found, void *scratch,
+			   size_t bytes)
+{
+	const struct header *header = found;
+
+	content_make(mix, seed, page, scratch, bytes);
+	if (!memcmp(found, scratch, bytes))
+		return PAGE_GOOD;
+	if (is_zero(found, bytes))
+		return PAGE_ZEROED;
+	if (header->magic == page_magic && header->hash == body_hash(found, bytes) &&
+	    (header->page != page || header->seed != seed))
+		return PAGE_MISPLACED;
+	return PAGE_DAMAGED;
+}
+
+void census_check(struct census *census, const struct mix *mix, uint64_t seed, uint64_t page, const void *found,
+		  void *scratch, size_t bytes)
+{
+	enum finding finding = content_check(mix, seed, page, found, scratch, bytes);
+	uint64_t corrupt = census->pages - census->findings[PAGE_GOOD];
+
+	if (finding != PAGE_GOOD && corrupt < sizeof(census->first_corrupt) / sizeof(census->first_corrupt[0]))
+		census->first_corrupt[corrupt] = page;
+	census->findings[finding]++;
+	census->pages++;
+}
+
+void reply_kinds(struct reply *rep, const struct census *census)
+{
+	reply_u64(rep, "pages", census->pages);
+	for (int i = 0; i < KINDS; i++)
+		reply_u64(rep, kind_names[i].name, census->kinds[i]);
+}
+
+void reply_findings(struct reply *rep, const struct census *census)
+{
+	uint64_t corrupt = census->pages - census->findings[PAGE_GOOD];
+
+	reply_u64(rep, "pages", census->pages);
+	reply_u64(rep, "corrupt", corrupt);
+	reply_u64(rep, "zeroed", census->findings[PAGE_ZEROED]);
+	reply_u64(rep, "misplaced", census->findings[PAGE_MISPLACED]);
+	reply_u64(rep, "damaged", census->findings[PAGE_DAMAGED]);
+	reply_open(rep, "first_corrupt", '[');
+	for (uint64_t i = 0; i < corrupt && i < sizeof(census->first_corrupt) / sizeof(census->first_corrupt[0]); i++)
+		reply_u64(rep, NULL, census->first_corrupt[i]);
+	reply_close(rep, '[');
+}

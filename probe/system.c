@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "system.h"
+
+void close_scoped(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+size_t page_bytes(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int buffer_make(struct buffer *buf, size_t bytes, struct reply *rep)
+{
+	buf->bytes = bytes ? bytes : 1;
+	buf->data = mmap(NULL, buf->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (buf->data == MAP_FAILED) {
+		buf->data = NULL;
+		return reply_fail(rep, errno, "%zu bytes of working memory", bytes);
+	}
+	/* Refused to a user who may not lock this much; hello says whether memory is locked at all. */
+	mlock(buf->data, buf->bytes);
+	return 0;
+}
+
+void buffer_free(struct buffer *buf)
+{
+	if (buf->data)
+		munmap(buf->data, buf->bytes);
+	buf->data = NULL;
+}
+
+int read_text(const char *path, char *text, size_t room)
+{
+	SCOPED_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, room - 1);
+	if (n < 0)
+		return -1;
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return 0;
+}
+
+int read_numbers(const char *path, uint64_t *numbers, int max)
+{
+	char text[512], *at = text, *end;
+	int count = 0;
+
+	if (read_text(path, text, sizeof(text)))
+		return -1;
+	while (count < max) {
+		uint64_t number = strtoull(at, &end, 10);
+
+		if (end == at)
+			break;
+		numbers[count++] = number;
+		at = end;
+	}
+	return count;
+}
+
+int write_text(const char *path, const char *text)
+{
+	SCOPED_FD fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	if (n >= 0 && (size_t)n != strlen(text)) {
+		errno = EIO;
+		return -1;
+	}
+	return n < 0 ? -1 : 0;
+}
+
+static int write_all(int fd, const char *data, size_t bytes)
+{
+	while (bytes) {
+		ssize_t n = write(fd, data, bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -1;
+		data += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+int write_out(const char *path, const void *data, size_t bytes, struct reply *rep)
+{
+	SCOPED_FD fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return reply_fail(rep, errno, "create %s", path);
+	if (write_all(fd, data, bytes)) {
+		reply_fail(rep, errno, "write %zu bytes to %s", bytes, path);
+		unlink(path);
+		return -1;
+	}
+	return 0;
+}
+
+static uint64_t timeval_ns(struct timeval tv)
+{
+	return (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
+}
+
+static void cost_now(struct cost *cost)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	cost->user_ns = timeval_ns(usage.ru_utime);
+	cost->sys_ns = timeval_ns(usage.ru_stime);
+	cost->majflt = usage.ru_majflt;
+	cost->minflt = usage.ru_minflt;
+	cost->nvcsw = usage.ru_nvcsw;
+	cost->nivcsw = usage.ru_nivcsw;
+}
+
+void cost_start(struct cost *cost)
+{
+	cost_now(cost);
+	cost->wall_ns = now_ns(CLOCK_MONOTONIC);
+}
+
+void cost_stop(struct cost *cost)
+{
+	struct cost end = { .wall_ns = now_ns(CLOCK_MONOTONIC) };
+
+	cost_now(&end);
+	cost->wall_ns = end.wall_ns - cost->wall_ns;
+	cost->user_ns = end.user_ns - cost->user_ns;
+	cost->sys_ns = end.sys_ns - cost->sys_ns;
+	cost->majflt = end.majflt - cost->majflt;
+	cost->minflt = end.minflt - cost->minflt;
+	cost->nvcsw = end.nvcsw - cost->nvcsw;
+	cost->nivcsw = end.nivcsw - cost->nivcsw;
+}
+
+int read_bd_stat(uint64_t zram, uint64_t bd[3], struct reply *rep)
+{
+	char path[PATH_BYTES];
+	int count;
+
+	snprintf(path, sizeof(path), "/sys/block/zram%llu/bd_stat", (unsigned long long)zram);
+	count = read_numbers(path, bd, 3);
+	if (count < 0)
+		return reply_fail(rep, errno, "read %s", path);
+	if (count < 3)
+		return reply_fail(rep, 0, "%s: %d numbers, expected 3", path, count);
+	return 0;
+}
+
+void reply_bd(struct reply *rep, const char *key, const uint64_t bd[3])
+{
+	reply_open(rep, key, '[');
+	for (int i = 0; i < 3; i++)
+		reply_u64(rep, NULL, bd[i]);
+	reply_close(rep, '[');
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Clocks, memory and small kernel files, as every command needs them. */
+#ifndef PROBE_SYSTEM_H
+#define PROBE_SYSTEM_H
+
+#include <sys/resource.h>
+#include <time.h>
+
+#include "probe.h"
+
+/* Closes a descriptor when its scope ends; -1 is none. */
+void close_scoped(int *fd);
+#define SCOPED_FD __attribute__((cleanup(close_scoped))) int
+
+/* Vdso clocks: no system call on the targets that we build for. */
+static inline uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void sleep_ms(unsigned int ms);
+size_t page_bytes(void);
+
+/*
+ * Memory of the probe's own that is present and, where the process may lock memory, stays present. A measured area is
+ * never made with it. Returns NULL with errno.
+ */
+struct buffer {
+	void *data;
+	size_t bytes;
+};
+int buffer_make(struct buffer *buf, size_t bytes, struct reply *rep);
+void buffer_free(struct buffer *buf);
+#define SCOPED_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
+
+/* Text of a small file without its last newline; -1 with errno. */
+int read_text(const char *path, char *text, size_t room);
+/* Up to max decimal numbers of a small file's first line; their count, or -1 with errno. */
+int read_numbers(const char *path, uint64_t *numbers, int max);
+/* One write(2) of the whole text, as sysfs wants it; -1 with errno. */
+int write_text(const char *path, const char *text);
+/* Writes a result file for the host to pull, readable by the shell user; nothing is left of one that failed. */
+int write_out(const char *path, const void *data, size_t bytes, struct reply *rep);
+
+/* What a stretch of work cost its thread. */
+struct cost {
+	uint64_t wall_ns, user_ns, sys_ns;
+	int64_t majflt, minflt, nvcsw, nivcsw;
+};
+void cost_start(struct cost *cost);
+void cost_stop(struct cost *cost);
+
+/* bd_stat of /sys/block/zramN: blocks in use, reads, writes, in units of 4 KiB. Fails if the kernel has none. */
+int read_bd_stat(uint64_t zram, uint64_t bd[3], struct reply *rep);
+void reply_bd(struct reply *rep, const char *key, const uint64_t bd[3]);
+
+#endif

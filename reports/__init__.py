@@ -1,0 +1,1 @@
+"""Results on disk, statistics and rendering; knows nothing of phones."""

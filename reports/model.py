@@ -1,0 +1,125 @@
+"""What a run produces: the records of ``results.jsonl`` (schema 1, see docs/results.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+SCHEMA = 1
+
+Better = Literal["higher", "lower"]
+
+
+class Caveat(StrEnum):
+    """A doubt about a number: what was seen, what it may mean, what to try."""
+
+    virtual = "measured on a virtual phone: the shape holds, the figures are not a phone's"
+    emulated_cpu = "the CPU is emulated (TCG): CPU-bound figures are far too slow, only ratios mean something"
+    first_run_slow = "the first run was much slower than the rest: file blocks being allocated? add a warm-up"
+    few_samples = "too few samples for an interval at this quantile: raise the number of samples"
+    few_repeats = "fewer than 5 repeats: the interval is wide or missing, raise --repeats"
+    throttled = "the CPU's maximum frequency was lowered during the run: let the phone cool down"
+    other_writer = "another program wrote zram pages back during the run: stop it (docs/profiles.md)"
+    buffered_io = "the backing loop device uses buffered I/O: the page cache hides the storage"
+    no_batch_size = "this kernel has no writeback_batch_size: its only point, one page at a time, was measured"
+    kernel_books_differ = "the kernel's counters do not agree with what was asked for"
+    noisy_host = "the host was busy with other work while the virtual phone was measured"
+    phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What was measured, on what. ``None`` means unknown, never zero."""
+
+    serial: str
+    device: str
+    manufacturer: str | None
+    model: str | None
+    build: str | None
+    kernel_release: str
+    kernel_build: str
+    arch: str
+    page_size_bytes: int
+    ram_bytes: int
+    cpus: int
+    ufs: Mapping[str, str | None]
+    zram_attributes: Sequence[str]
+    capabilities: Sequence[str]
+    zram: Mapping[str, Any]
+    backing: Mapping[str, Any]
+    profile: str
+    profile_sha256: str
+    virtual: bool
+    accelerator: str | None
+    git_commit: str | None
+    tool_versions: Mapping[str, str]
+    host: Mapping[str, Any]
+    root_style: str
+    selinux: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measured quantity with its unit, direction and every value in order of measurement."""
+
+    unit: str
+    better: Better
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One point of a sweep. ``raw`` maps a metric to a .npy file of samples, relative to the run's folder.
+
+    ``warmups`` have the shape of ``metrics`` and never enter a figure. ``checks`` are the cross-checks with the
+    kernel's own counters: name -> {"expected": n, "seen": n}. ``facts`` is what else was read at this point.
+    """
+
+    test: str
+    title: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, Metric]
+    raw: Mapping[str, str] = field(default_factory=dict)
+    warmups: Mapping[str, Metric] = field(default_factory=dict)
+    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    caveats: Sequence[Caveat] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TestOutcome:
+    """How one test ended: passed, failed, skipped or error, with the reason if it did not pass."""
+
+    test: str
+    title: str
+    outcome: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """First record of a run: who asked for what, on which phone."""
+
+    run_id: str
+    started_utc: str
+    plan: str
+    seed: int
+    requested: Sequence[str]
+    provenance: Provenance
+    caveats: Sequence[Caveat] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Last record of a run. A file without it belongs to a run that was killed.
+
+    ``wall_time_s`` maps ``total``, ``phone``, ``wire``, ``host``, ``boot`` and ``image_build`` to seconds.
+    """
+
+    exit_status: int
+    ended_utc: str
+    wall_time_s: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)

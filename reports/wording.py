@@ -1,0 +1,107 @@
+"""Numbers, units and foreign strings as people read them."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reports.stats import Interval
+
+MISSING = "-"
+
+PARAM_WORDS: Mapping[str, str] = {
+    "batch_size": "batch",
+    "data_bytes": "data",
+    "pages": "pages",
+    "order": "slot order",
+    "slot": "page was in",
+    "comp_algorithm": "compressor",
+    "path": "path",
+}
+SLOT_WORDS: Mapping[str, str] = {"ram": "RAM (zram slot)", "written_back": "storage (written back)"}
+MIB_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """At least ``digits`` significant digits, never an exponent: 0.0412, 7.03, 50.1, 490, 12345."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    # Rounding may add a digit in front (9.996 -> 10.00): ask again with the rounded value.
+    decimals = digits - 1 - math.floor(math.log10(abs(round(value, decimals))))
+    return f"{value:.{max(0, decimals)}f}"
+
+
+def count(value: float | None) -> str:
+    """A whole number as it is; a fraction (a mean of counts) like any number."""
+    if value is None:
+        return MISSING
+    return str(int(value)) if value == int(value) else number(value)
+
+
+def interval(found: Interval | None, scale: float = 1.0) -> str:
+    """``[48.9, 51.0]``."""
+    return MISSING if found is None else span(found.low * scale, found.high * scale)
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Two ends of an interval in brackets."""
+    return MISSING if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def size(value: Any) -> str:
+    """Bytes in the largest binary unit that keeps them short: 33554432 is ``32 MiB``."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return clean(value)
+    for factor, unit in MIB_UNITS:
+        if abs(value) >= factor:
+            scaled = value / factor
+            return f"{count(round(scaled, 2))} {unit}"
+    return f"{value:g} B"
+
+
+def duration(seconds: float) -> str:
+    """``9.1 s`` or, from two minutes on, ``4 min 10 s``."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def param(key: str, value: Any) -> str:
+    """The value of a parameter, for a table's cell."""
+    if key.endswith("_bytes"):
+        return size(value)
+    if key == "slot" and value in SLOT_WORDS:
+        return SLOT_WORDS[value]
+    if key == "batch_size" and value is None:
+        return "none"
+    return clean(value)
+
+
+def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """All parameters in one line: ``data 32 MiB, pages incompressible``."""
+    hidden = set(without)
+    return ", ".join(
+        f"{PARAM_WORDS.get(key, key)} {param(key, value)}" for key, value in chosen.items() if key not in hidden
+    )
+
+
+def clean(value: Any) -> str:
+    """Any value as one line of printable text: strings come from phones, and may hold escape sequences."""
+    if value is None:
+        return "unknown"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    one_line = " ".join(text.split())
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in one_line)
+
+
+def listing(items: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *head, last = list(items) or [""]
+    return f"{', '.join(head)} and {last}" if head else last

@@ -1,0 +1,1 @@
+"""Pytest modules that run on a phone; one behaviour each."""

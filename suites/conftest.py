@@ -1,0 +1,94 @@
+"""Fixtures of the suites: the bench, the points of the sweep, and the watch on the phone's kernel log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import LAB, LabRun
+from devices.capability import Capability
+from devices.errors import CapabilityMissing
+from devices.transport import Run, Write
+from suites.bench import Bench
+from workloads.stage import Stage
+from workloads.writeback import Sweep
+
+# What a kernel prints when something broke that a passing test would hide.
+_SPLAT = re.compile(r"BUG:|WARNING:|Oops|Call trace:|general protection|hung task|soft lockup|Out of memory")
+
+
+@pytest.fixture(scope="session")
+def lab(pytestconfig: pytest.Config) -> LabRun:
+    return pytestconfig.stash[LAB]
+
+
+@pytest.fixture(scope="session")
+def stage(lab: LabRun) -> Stage:
+    return lab.stage
+
+
+@pytest.fixture(autouse=True)
+def needs(request: pytest.FixtureRequest, lab: LabRun) -> None:
+    """Skip what was never promised; a promise that is not kept is an error."""
+    for marker in request.node.iter_markers("capability"):
+        wanted = Capability(marker.args[0])
+        if wanted in lab.device.capabilities:
+            continue
+        if wanted in {str(name) for name in lab.profile.must_have}:
+            raise CapabilityMissing(f"profile {lab.profile.name} promises {wanted}, the phone does not have it")
+        pytest.skip(f"{wanted}: not on this phone")
+
+
+@pytest.fixture(autouse=True)
+def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> Iterator[None]:
+    """A marker in the kernel log per test; a splat behind it fails the test even if its numbers look right."""
+    marker = f"zram-writeback-lab: {request.node.name}"
+    lab.device.execute(Write("/dev/kmsg", marker))
+    yield
+    if lab.device.broken_by or lab.lost:
+        return
+    log = lab.device.execute(Run(("dmesg",)))[0].stdout
+    lab.keep_kernel_log(log)
+    splats = [line for line in log.rpartition(marker)[2].splitlines() if _SPLAT.search(line)]
+    assert not splats, f"the kernel complained during this test: {splats[:3]}"
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage) -> Bench:
+    title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
+    return Bench(stage, title, lab.seed, lab.record, lab.folder.save_raw, lab.step)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per data size, page type and slot order of the profile; batch sizes are points within it."""
+    if "sweep" not in metafunc.fixturenames:
+        return
+    run = metafunc.config.stash.get(LAB, None)
+    sweeps = [] if run is None else run.sweeps()
+    ids = [f"{sweep.data_bytes >> 20}MiB-{sweep.pages}-{sweep.order}" for sweep in sweeps]
+    metafunc.parametrize("sweep", sweeps, ids=ids)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    run = item.config.stash.get(LAB, None)
+    if run is not None and (cause := run.device.broken_by or run.lost):
+        pytest.fail(f"phone unusable: {cause}", pytrace=False)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run = config.stash.get(LAB, None)
+    if run is not None:
+        run.expect(sum(_steps(item) for item in items))
+
+
+def _steps(item: pytest.Item) -> int:
+    from workloads.faults import ROUNDS
+    from workloads.writeback import steps_of
+
+    callspec = getattr(item, "callspec", None)
+    sweep = callspec.params.get("sweep") if callspec else None
+    if isinstance(sweep, Sweep):
+        return steps_of(sweep)
+    return ROUNDS if "fault_latency" in item.name else 1

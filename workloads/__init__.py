@@ -1,0 +1,1 @@
+"""Loads that we put on a phone, and how we measure them."""

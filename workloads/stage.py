@@ -1,0 +1,86 @@
+"""The zram device and the backing device that a run measures on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devices.backing import BackingDevice, loop_backing, partition_backing
+from devices.device import Changes, Device
+from devices.profile import Profile
+from devices.profile_sections import BackingKind, ZramDevice
+from devices.zram import DEFAULT_BATCH_SIZE, Zram, ZramConfig, hot_add, take_over, zram_numbers
+
+_4K = 4096
+
+
+@dataclass(slots=True)
+class Stage:
+    """A phone set up for measuring. Sizes in bytes, pages in the phone's page size."""
+
+    device: Device
+    profile: Profile
+    zram: Zram
+    backing: BackingDevice
+
+    @property
+    def page_bytes(self) -> int:
+        return self.device.identity.page_size_bytes
+
+    @property
+    def has_batch_size(self) -> bool:
+        return "writeback_batch_size" in self.device.capabilities
+
+    @property
+    def backing_pages(self) -> int:
+        """Pages that fit for sure: kernels up to 6.18 leave block 0 unused."""
+        return self.backing.size_bytes // self.page_bytes - 1
+
+    def pages(self, size_bytes: int) -> int:
+        return size_bytes // self.page_bytes
+
+    def bytes_4k(self, count_4k: int) -> int:
+        """bd_stat's unit is 4 KiB on every page size."""
+        return count_4k * _4K
+
+    def as_block_device(self, pages: int, *, comp_algorithm: str | None = None) -> None:
+        """An empty zram of so many pages, not used as swap, on the backing device."""
+        self._configure(pages, comp_algorithm)
+
+    def as_swap(self, pages: int, *, comp_algorithm: str | None = None) -> None:
+        """The same as the swap device of highest priority; one page goes to mkswap's header (T12)."""
+        self._configure(pages + 1, comp_algorithm)
+        self.zram.swap_on()
+
+    def set_batch_size(self, batch_size: int | None) -> None:
+        if batch_size is not None:
+            self.zram.write("writeback_batch_size", str(batch_size))
+
+    def _configure(self, pages: int, comp_algorithm: str | None) -> None:
+        config = ZramConfig(
+            disksize_bytes=pages * self.page_bytes,
+            comp_algorithm=comp_algorithm or self.profile.zram.comp_algorithm,
+            backing_dev=self.backing.node,
+            writeback_batch_size=DEFAULT_BATCH_SIZE,
+        )
+        self.zram.configure(config)
+
+
+def set_stage(changes: Changes, profile: Profile) -> Stage:
+    """Backing device first, zram second: the way back runs in the opposite order and needs the loop to be free."""
+    device = changes.device
+    device.probe.install(device.identity.arch)
+    wanted = profile.backing
+    if wanted.kind is BackingKind.raw_partition:
+        backing = partition_backing(changes, wanted.path)
+    else:
+        backing = loop_backing(
+            changes,
+            wanted.path,
+            wanted.size,
+            direct_io=wanted.direct_io,
+            block_size=wanted.block_size,
+            pin=wanted.pinned,
+        )
+    numbers = zram_numbers(device)
+    zram = take_over(changes) if profile.zram.device is ZramDevice.takeover else hot_add(changes, numbers)
+    return Stage(device, profile, zram, backing)
