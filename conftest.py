@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from _pytest.outcomes import Exit
 
 from devices.device import Device
 from devices.errors import EXIT_DEVICE_LOST, CapabilityMissing, DeviceLost, LabError, ProfileError
@@ -76,6 +77,12 @@ class LabRun:
         (self.folder.path / "kernel.log").write_text(log, encoding="utf-8", errors="backslashreplace")
 
 
+class LabExit(Exit):
+    """Ends pytest with a message for people and an exit status of ours; pytest prints it as ``lab: message``."""
+
+
+LabExit.__module__, LabExit.__qualname__ = "builtins", "lab"
+
 LAB: pytest.StashKey[LabRun] = pytest.StashKey()
 TARGET: pytest.StashKey[Target] = pytest.StashKey()
 BEGAN: pytest.StashKey[float] = pytest.StashKey()
@@ -121,7 +128,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
     if not _measures(config):
         return
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     config.stash[BEGAN] = time.monotonic()
     devices: list[str] = config.getoption("--device")
     try:
@@ -134,7 +142,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except ProfileError as error:
         raise pytest.UsageError(error.for_people()) from error
     except LabError as error:
-        pytest.exit(error.for_people(), returncode=error.exit_status)
+        raise LabExit(error.for_people(), error.exit_status) from None
 
 
 def _measures(config: pytest.Config) -> bool:
@@ -153,8 +161,8 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a run like Ctrl-C: once, and with everything put back."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """The first signal ends the run; later ones are ignored until everything is put back, which has deadlines."""
+    _shield()
     raise KeyboardInterrupt
 
 
@@ -175,7 +183,7 @@ def pytest_collection(session: pytest.Session) -> None:
         _shield()
         stack.close()
         if isinstance(error, LabError | ReportError):
-            pytest.exit(error.for_people(), returncode=error.exit_status)
+            raise LabExit(error.for_people(), error.exit_status) from None
         raise
 
 
@@ -204,6 +212,8 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
     caveats = [Caveat.virtual] if facts.virtual else []
     if facts.virtual and facts.accelerator == "tcg":
         caveats.append(Caveat.emulated_cpu)
+    if facts.virtual and os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75:
+        caveats.append(Caveat.noisy_host)
     run = LabRun(
         phone, profile, config.getoption("--plan"), seed, folder, stage, stack, bar, config.stash[BEGAN], facts
     )

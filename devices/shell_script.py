@@ -13,32 +13,35 @@ from dataclasses import dataclass
 
 from devices.transport import Op, OpResult, Read, Run, Write
 
-# m: the marker on both streams. r: "missing" is told apart from "unreadable". w: one write(2) by the shell's own print.
-# EPOCHREALTIME is mksh's (R57 and newer); where it is empty the phone cannot time itself.
+# The underscores: mksh has an alias r of its own. _m: the marker on both streams. _r: "missing" is told apart from
+# "unreadable". _w: one write(2) by the shell's own print. EPOCHREALTIME is mksh's (R57 and newer); where it is empty
+# the phone cannot time itself.
 _PRELUDE = """\
 T={token}; B=$EPOCHREALTIME; n=0
-m() {{ echo; echo "$T $n $1"; echo >&2; echo "$T $n" >&2; n=$((n+1)); }}
-r() {{ if [ -e "$1" ]; then cat "$1"; else (exit 250); fi; s=$?; m $s; return $s; }}
-w() {{ print -rn -- "$2" > "$1"; s=$?; m $s; return $s; }}
-e() {{ echo "$T end ${{B:-0}} ${{EPOCHREALTIME:-0}}" >&2; exit 0; }}
+_m() {{ echo; echo "$T $n $1"; echo >&2; echo "$T $n" >&2; n=$((n+1)); }}
+_r() {{ if [ -e "$1" ]; then cat "$1"; else (exit 250); fi; s=$?; _m $s; return $s; }}
+_w() {{ print -rn -- "$2" > "$1"; s=$?; _m $s; return $s; }}
+_e() {{ echo "$T end ${{B:-0}} ${{EPOCHREALTIME:-0}}" >&2; exit 0; }}
 """
 _MISSING = 250
 
 
 def compile_script(ops: Sequence[Op], token: str, *, keep_going: bool) -> str:
     """A script for mksh that carries out ``ops`` in order and marks the end of each."""
-    otherwise = ":" if keep_going else "e"
+    otherwise = ":" if keep_going else "_e"
     lines = [_PRELUDE.format(token=token)]
     for op in ops:
         match op:
             case Read(path):
-                lines.append(f"r {shlex.quote(path)} || {otherwise}")
+                lines.append(f"_r {shlex.quote(path)} || {otherwise}")
             case Write(path, value):
-                lines.append(f"w {shlex.quote(path)} {shlex.quote(value)} || {otherwise}")
+                lines.append(f"_w {shlex.quote(path)} {shlex.quote(value)} || {otherwise}")
             case Run(argv, accept):
                 good = "|".join(str(status) for status in accept)
-                lines.append(f"{shlex.join(argv)} </dev/null; s=$?; m $s; case $s in {good}) ;; *) {otherwise} ;; esac")
-    return "\n".join([*lines, "e", ""])
+                lines.append(
+                    f"{shlex.join(argv)} </dev/null; s=$?; _m $s; case $s in {good}) ;; *) {otherwise} ;; esac"
+                )
+    return "\n".join([*lines, "_e", ""])
 
 
 @dataclass(frozen=True, slots=True)

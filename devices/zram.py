@@ -268,7 +268,7 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
     before = {name: value.text.strip() for name, value in zip(names, values, strict=True) if value.ok}
     if before.get("backing_dev", "none") != "none":
         raise EnvironmentRefused(
-            f"{device.serial}: {zram.node} has the backing device {before['backing_dev']} already; a reset would lose it",
+            f"{device.serial}: {zram.node} has a backing device, {before['backing_dev']}; a reset would lose it",
             hint="stop the daemon that made it (docs/profiles.md), or set `zram: {device: hot_add}` in the profile",
         )
     before["mem_limit"] = mm_stat.text.split()[3] if mm_stat.ok else "0"

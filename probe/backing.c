@@ -54,10 +54,28 @@ void backing_close(struct backing *backing)
 	close_scoped(&backing->fd);
 }
 
+/* Asked beforehand: to find out by allocating would leave everybody else without room meanwhile. */
+static int check_room(const struct backing *backing, uint64_t size, struct reply *rep)
+{
+	struct statfs fs;
+	struct stat st;
+	uint64_t room;
+
+	if (fstat(backing->fd, &st) || fstatfs(backing->fd, &fs))
+		return reply_fail(rep, errno, "%s", backing->path);
+	room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize + (uint64_t)st.st_blocks * 512;
+	if (size > room)
+		return reply_fail(rep, ENOSPC, "allocate %llu bytes for %s, where there are %llu",
+				  (unsigned long long)size, backing->path, (unsigned long long)room);
+	return 0;
+}
+
 int backing_shape(struct backing *backing, off_t size, bool allocate, struct reply *rep)
 {
 	uint32_t pin = 1;
 
+	if (allocate && check_room(backing, (uint64_t)size, rep))
+		return -1;
 	/* While the file is still empty: F2FS then allocates it in whole sections, which its GC leaves alone. */
 	if (backing->pin && ioctl(backing->fd, F2FS_IOC_SET_PIN_FILE, &pin) < 0)
 		backing->pin_errno = errno;

@@ -124,6 +124,13 @@ static const struct share *page_share(const struct mix *mix, uint64_t draw)
 	return &mix->share[i];
 }
 
+enum kind content_kind(const struct mix *mix, uint64_t seed, uint64_t page)
+{
+	uint64_t state = page_state(seed, page);
+
+	return page_share(mix, splitmix64(&state))->kind;
+}
+
 static void fill_random(uint64_t *state, uint64_t *out, size_t words)
 {
 	for (size_t i = 0; i < words; i++)

@@ -37,6 +37,8 @@ static inline uint64_t splitmix64(uint64_t *state)
 
 /* "z5,s5,c60@3,i30": per cent of zero, same-filled, compressible (to 1/3) and incompressible pages. */
 int mix_parse(struct mix *mix, const char *text, struct reply *rep);
+/* Which kind a page is of, without making it. */
+enum kind content_kind(const struct mix *mix, uint64_t seed, uint64_t page);
 /* Writes the page; bytes is a multiple of 4096 and out is aligned to 8. */
 enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void *out, size_t bytes);
 /* Compares a whole page with what it should hold; scratch is as large as a page. */

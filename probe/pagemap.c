@@ -2,6 +2,7 @@
 /* Sends an area to swap, and finds out where it went. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -44,6 +45,34 @@ uint64_t count_swapped(const uint64_t *map, uint64_t pages)
 	return count;
 }
 
+/*
+ * A page that was faulted in lately waits in a list of the CPU it was faulted in on, where reclaim does not find it.
+ * MADV_PAGEOUT drains the list of its own CPU only, so every try is made on another one of those allowed.
+ */
+static void move_to_cpu(const cpu_set_t *allowed, uint64_t turn)
+{
+	int skip = (int)(turn % (uint64_t)CPU_COUNT(allowed)), cpu = 0;
+	cpu_set_t one;
+
+	while (!CPU_ISSET(cpu, allowed) || skip--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	/* Refused when that CPU went away just now: the try is then made here. */
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* One try; how many pages of the area are in swap after it. */
+static int page_out(const struct area *area, struct buffer *map, uint64_t *swapped, struct reply *rep)
+{
+	if (madvise(area->base, area->pages * page_bytes(), MADV_PAGEOUT))
+		return reply_fail(rep, errno, "MADV_PAGEOUT");
+	if (area_pagemap(area, map, rep))
+		return -1;
+	*swapped = count_swapped(map->data, area->pages);
+	return 0;
+}
+
 /* madvise() returns 0 whether or not pages left, so the page table is asked. */
 int cmd_pageout(const struct request *req, struct reply *rep)
 {
@@ -51,19 +80,22 @@ int cmd_pageout(const struct request *req, struct reply *rep)
 	uint64_t most = arg_number(req, "tries", TRIES_DEFAULT), tries = 0, swapped = 0;
 	uint64_t start = now_ns(CLOCK_MONOTONIC);
 	SCOPED_BUFFER map = { 0 };
+	cpu_set_t allowed;
+	int error = 0;
 
 	if (!area)
 		return -1;
-	while (tries < most && swapped < area->pages) {
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return reply_fail(rep, errno, "sched_getaffinity");
+	while (!error && tries < most && swapped < area->pages) {
 		if (tries)
 			sleep_ms(PAUSE_MS);
-		tries++;
-		if (madvise(area->base, area->pages * page_bytes(), MADV_PAGEOUT))
-			return reply_fail(rep, errno, "MADV_PAGEOUT");
-		if (area_pagemap(area, &map, rep))
-			return -1;
-		swapped = count_swapped(map.data, area->pages);
+		move_to_cpu(&allowed, tries++);
+		error = page_out(area, &map, &swapped, rep);
 	}
+	sched_setaffinity(0, sizeof(allowed), &allowed);
+	if (error)
+		return -1;
 	reply_u64(rep, "pages", area->pages);
 	reply_u64(rep, "swapped", swapped);
 	reply_u64(rep, "tries", tries);

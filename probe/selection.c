@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
 #include "content.h"
 #include "selection.h"
 
@@ -42,4 +44,16 @@ int selection_make(struct selection *sel, const struct request *req, uint64_t de
 	if (arg_given(req, "pick"))
 		draw(sel->page, count, pick, arg_number(req, "pick_seed", 0));
 	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+
+	return (left > right) - (left < right);
+}
+
+void selection_sort(struct selection *sel)
+{
+	qsort(sel->page, sel->count, sizeof(*sel->page), by_number);
 }

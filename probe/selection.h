@@ -17,5 +17,7 @@ void selection_free(struct selection *sel);
 void draw(uint32_t *items, uint64_t count, uint64_t pick, uint64_t seed);
 /* From the keys lo, hi, pick and pick_seed of a request, for a device of so many pages. */
 int selection_make(struct selection *sel, const struct request *req, uint64_t device_pages, struct reply *rep);
+/* From the order in which they were drawn to their order on the device. */
+void selection_sort(struct selection *sel);
 
 #endif

@@ -66,7 +66,18 @@ static int swap_type(uint64_t zram, unsigned int *type, unsigned int *active, st
 	return 0;
 }
 
-/* Pages that lie in a RAM slot of this zram. */
+/*
+ * zram keeps a page of one repeated word as that word and never writes it back; a swapped page of zeros does not even
+ * get to zram since 6.12.
+ */
+static bool has_object(const struct area *area, uint64_t page)
+{
+	enum kind kind = content_kind(&area->mix, area->seed, page);
+
+	return kind == KIND_COMPRESSIBLE || kind == KIND_INCOMPRESSIBLE;
+}
+
+/* Pages that lie in a RAM slot of this zram and can be written back. */
 static int find_candidates(struct work *work, uint64_t zram, struct reply *rep)
 {
 	unsigned int type = 0, active = 0;
@@ -81,7 +92,8 @@ static int find_candidates(struct work *work, uint64_t zram, struct reply *rep)
 	for (uint64_t i = 0; i < work->area->pages; i++) {
 		uint64_t entry = work->map[i];
 
-		if (!(entry & PAGEMAP_SWAPPED) || area_label(work->area)[i] == LABEL_WRITTEN_BACK)
+		if (!(entry & PAGEMAP_SWAPPED) || area_label(work->area)[i] == LABEL_WRITTEN_BACK ||
+		    !has_object(work->area, i))
 			continue;
 		if (active > 1 && pagemap_type(entry) >= active)
 			return reply_fail(rep, 0, "swap type %u, but %u swap devices: cannot tell which one is zram%llu",
@@ -99,7 +111,7 @@ static int choose_pages(struct work *work, const struct request *req, struct rep
 	if (arg_given(req, "pick") && !arg_given(req, "pick_seed"))
 		return reply_fail(rep, 0, "pick: needs pick_seed");
 	if (!pick || pick > work->count)
-		return reply_fail(rep, 0, "pick=%llu: %llu pages of %s are in RAM slots", (unsigned long long)pick,
+		return reply_fail(rep, 0, "pick=%llu: %llu pages of %s can be written back", (unsigned long long)pick,
 				  (unsigned long long)work->count, work->area->name);
 	draw(work->page, work->count, pick, arg_number(req, "pick_seed", 0));
 	work->count = pick;
@@ -213,7 +225,7 @@ static int write_back(struct work *work, uint64_t zram, struct reply *rep)
 	reply_u64(rep, "accepted", done);
 	reply_u64(rep, "written", (after[2] - before[2]) * ZRAM_UNIT / page_bytes());
 	reply_u64(rep, "calls", work->calls);
-	reply_text(rep, "grammar", work->grammar == GRAMMAR_SINGLE ? "page_index" : "page_indexes");
+	reply_text(rep, "grammar", work->grammar == GRAMMAR_SEVERAL ? "page_indexes" : "page_index");
 	reply_u64(rep, "wall_ns", cost.wall_ns);
 	reply_u64(rep, "user_ns", cost.user_ns);
 	reply_u64(rep, "sys_ns", cost.sys_ns);

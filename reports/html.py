@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from reports import ledger, plots, tables
 from reports import wording as w
@@ -53,5 +52,4 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = w.clean
-    environment.filters["quoted"] = quote
     return environment.get_template("report.html.j2")

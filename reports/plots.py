@@ -88,7 +88,7 @@ def _throughput_plot(panel: Panel, key: str, top: float) -> Plot:
                 values = point.result.metrics[MIB_PER_S].values
                 axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
             medians = [p.median(MIB_PER_S) or 0.0 for p in points]
-            label = w.clean(order) if order else None
+            label = f"{w.clean(order)} slot order" if order else None
             axes.errorbar(
                 xs, medians, yerr=_bars(points), color=colour, linestyle=dash, marker=marker, markersize=4.5,
                 linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
@@ -99,7 +99,7 @@ def _throughput_plot(panel: Panel, key: str, top: float) -> Plot:
         axes.set_ylabel("MiB/s")
         axes.set_title(panel_title(panel))
         if len(lines) > 1:
-            axes.legend(loc="lower right", title="slot order", title_fontsize=8.5)
+            figure.legend(loc="outside lower center", ncols=len(lines))
         svg = _svg(figure, key)
     described = ", ".join(
         f"batch {w.param('batch_size', p.result.params.get('batch_size'))} {w.number(p.median(MIB_PER_S))}"
@@ -114,10 +114,13 @@ def _fault_plot(points: Sequence[Point], key: str) -> Plot:
     with mpl.rc_context(SETTINGS):
         figure, axes = _figure()
         largest = max(p.samples[LATENCY].size for p in points)
-        for point, (colour, dash, marker) in zip(points, _cycle(len(points)), strict=True):
+        for index, point in enumerate(points):
+            colour, dash, marker = _slot_style(point, index)
             x, y = _percentile_curve(point.samples[LATENCY])
             slot = w.param("slot", point.result.params.get("slot", "not stated"))
-            axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, label=slot, drawstyle="steps-post")
+            axes.plot(
+                x, y, color=colour, linestyle=dash, linewidth=1.6, label=f"page in {slot}", drawstyle="steps-post"
+            )
             _quantile_marks(axes, point, colour, marker)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -127,7 +130,7 @@ def _fault_plot(points: Sequence[Point], key: str) -> Plot:
         axes.set_xlabel("share of faults that took at most this long")
         rest = w.params(points[0].result.params, without=("slot",))
         axes.set_title("Page fault latency" + (f", {rest}" if rest else ""))
-        axes.legend(loc="upper left", title="page was in", title_fontsize=8.5, alignment="left")
+        figure.legend(loc="outside lower center", ncols=len(points))
         svg = _svg(figure, key)
     described = "; ".join(_fault_words(point) for point in points)
     return Plot(key, svg, f"Page fault latency by percentile, logarithmic: {described}")
@@ -228,8 +231,11 @@ def _plain_latency_ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _cycle(count: int) -> list[tuple[str, str, str]]:
-    return [STYLES[index % len(STYLES)] for index in range(count)]
+def _slot_style(point: Point, index: int) -> tuple[str, str, str]:
+    """RAM and storage look the same in every plot, also where one of them is missing."""
+    known = ("ram", "written_back")
+    slot = point.result.params.get("slot")
+    return STYLES[known.index(slot) if slot in known else max(index, len(known)) % len(STYLES)]
 
 
 def _svg(figure: Figure, key: str) -> str:

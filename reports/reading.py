@@ -48,8 +48,9 @@ class Run:
         try:
             array = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a whole .npy file"
             raise ReportError(
-                f"{path}: {result.test}: raw samples are not readable: {error}", hint=_RAW_HINT
+                f"{name}: the samples of {result.test} are not readable: {why}", hint=_RAW_HINT
             ) from error
         if not isinstance(array, np.ndarray) or array.dtype != np.uint64 or array.ndim != 1:
             raise ReportError(f"{name}: the samples of {result.test} are no flat array of uint64", hint=_RAW_HINT)

@@ -13,6 +13,12 @@ from reports.stats import FEWEST_FOR_INTERVAL, Summary
 NS_PER_US = 1000.0
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 
+FAULT_INTRO = (
+    "A fault brings one page back: from RAM, where zram kept it compressed, or from the storage that it was written "
+    "back to. p99: 99 of 100 faults took at most this long. In brackets: where the true value lies (95 %). x RAM: the "
+    "price of having written the page back, at the median."
+)
+
 SHOWN_ELSEWHERE: Mapping[str, frozenset[str]] = {
     THROUGHPUT: frozenset({MIB_PER_S, "writeback.wall", "writeback.user_cpu", "writeback.sys_cpu"}),
     INTEGRITY: frozenset({"integrity.corrupt", "integrity.pages"}),
@@ -108,7 +114,8 @@ def ratio_cell(point: Point, base: Point) -> str:
 def interval_note(summaries: Iterable[Summary | None]) -> str:
     """What the column of intervals holds, in one sentence."""
     found = {(s.n, s.interval.method, s.interval.confidence) for s in summaries if s and s.interval}
-    kinds = [f"{100 * confidence:.3g} % for {n} repeats by {method}" for n, method, confidence in sorted(found)]
+    named = {"order statistics": "", "bootstrap": " (bootstrap)"}
+    kinds = [f"{100 * share:.3g} % for {n} repeats{named[method]}" for n, method, share in sorted(found)]
     if not kinds:
         return f"No interval: fewer than {FEWEST_FOR_INTERVAL} repeats."
     return f"Interval: where the true median lies; confidence {w.listing(kinds)}."
@@ -127,15 +134,13 @@ def fault_tables(analysis: Analysis) -> list[Table]:
         rest = w.params(points[0].result.params, without=("slot",))
         heads = [
             Column("page was in", numeric=False),
-            *map(Column, ("n", "p50", "p90", "p99", "p99.9", "max", "times RAM")),
+            *map(Column, ("n", "p50", "p90", "p99", "p99.9", "max", "x RAM")),
         ]
         tables.append(
             Table(
                 key=f"faults-{number}",
                 title="Time of one page fault, in µs" + (f": {rest}" if rest else ""),
-                intro="A fault reads one page back into memory. p99: 99 of 100 faults took at most this long. "
-                "In brackets: where the true value lies (95 %). Times RAM: the price of having "
-                "written the page back, at the median.",
+                intro=FAULT_INTRO,
                 columns=(*heads, Column("doubts", numeric=False)),
                 rows=tuple(rows),
                 notes=(*_overheads(points), *doubts.notes()),
@@ -207,7 +212,7 @@ def further_table(analysis: Analysis) -> Table | None:
             places.setdefault((w.clean(point.result.test), *row, marks), []).append(w.params(point.result.params))
     if not places:
         return None
-    heads = (Column("test", False, 22), Column("at", False, 26), Column("figure", False, 20), Column("unit", False))
+    heads = (Column("test", False, 20), Column("at", False, 24), Column("figure", False, 20), Column("unit", False))
     return Table(
         key="further",
         title="Further figures",
@@ -229,12 +234,12 @@ def warmup_table(analysis: Analysis) -> Table | None:
             row.append(batch + " ".join(w.number(value) for value in metric.values))
     if not rows:
         return None
-    heads = (Column("test", False, 24), Column("at", False, 24), Column("figure", False, 20), Column("unit", False))
+    heads = (Column("test", False, 20), Column("at", False, 20), Column("figure", False, 20), Column("unit", False))
     return Table(
         key="warmups",
         title="Warm-ups",
         intro="Run before the measurement and kept apart: they enter no figure.",
-        columns=(*heads, Column("values", False, 30)),
+        columns=(*heads, Column("values", False, 26)),
         rows=tuple((*row, ", ".join(values)) for row, values in rows.items()),
     )
 
@@ -261,7 +266,7 @@ def _throughput_table(panel: Panel, number: int) -> Table:
         _Field(Column("MiB/s"), median_of(MIB_PER_S)),
         _Field(Column("interval"), lambda p: w.interval(p.figures[MIB_PER_S].interval)),
         _Field(Column("n"), lambda p: str(p.figures[MIB_PER_S].n)),
-        _Field(Column(f"times batch {base_label}"), against_base),
+        _Field(Column(f"x batch {base_label}"), against_base),
         _Field(Column("real s"), median_of("writeback.wall")),
         _Field(Column("user s"), median_of("writeback.user_cpu")),
         _Field(Column("sys s"), median_of("writeback.sys_cpu")),

@@ -57,18 +57,17 @@ def render_text(analysis: Analysis) -> str:
 def table_text(table: Table, width: int) -> str:
     """One table with its title, what the figures are and what to doubt."""
     columns = table.shown_columns()
-    body = tabulate(
+    shown = [table.columns[i] for i in columns]
+    body = _columns(
+        [column.head for column in shown],
         [[row[i] for i in columns] for row in table.rows],
-        headers=[table.columns[i].head for i in columns],
-        tablefmt="simple" if table.has_heads() else "plain",
-        colalign=[("right" if table.columns[i].numeric else "left") for i in columns],
-        maxcolwidths=[table.columns[i].wrap for i in columns],
-        disable_numparse=True,
+        ["right" if column.numeric else "left" for column in shown],
+        [column.wrap for column in shown],
     )
     lines = [f"{table.title}\n{'-' * len(table.title)}"]
     lines += [_fill(table.intro, width)] if table.intro else []
     lines += [""] if table.intro else []
-    lines += ["\n".join(line.rstrip() for line in body.splitlines())]
+    lines.append(body)
     lines += ["", *(_fill(note, width, hanging="   ") for note in table.notes)] if table.notes else []
     return "\n".join(lines)
 
@@ -121,7 +120,8 @@ def _mail_head(analysis: Analysis) -> list[str]:
     facts = {
         "What": "zram writeback to a backing device: " + w.listing(_measured(analysis) or ["nothing"]),
         "On": f"{ledger.phone(analysis)}, {kind}; Linux {w.clean(p.kernel_release)} {w.clean(p.arch)}, "
-        f"{w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)} RAM, pages of {w.size(p.page_size_bytes)}; UFS {ufs or 'unknown'}",
+        f"{w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)} RAM, pages of {w.size(p.page_size_bytes)}; "
+        f"UFS {ufs or 'unknown'}",
         "zram": w.params(p.zram) or "unknown",
         "Backing": w.params(p.backing) or "unknown",
         "How": _how(analysis),
@@ -188,14 +188,24 @@ def _mail_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = list(rows)
     shown = [i for i in range(len(heads)) if i == 0 or any(row[i] not in ("", w.MISSING) for row in rows)]
     left = {len(heads) - 1, *(i for i, head in enumerate(heads) if head == "slot")}
-    body = tabulate(
-        [[row[i] for i in shown] for row in rows],
-        headers=[heads[i] for i in shown],
-        tablefmt="simple",
-        colalign=["left" if i in left else "right" for i in shown],
-        disable_numparse=True,
-    )
+    sides = ["left" if i in left else "right" for i in shown]
+    return _columns([heads[i] for i in shown], [[row[i] for i in shown] for row in rows], sides)
+
+
+def _columns(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], sides: Sequence[str], wraps: Sequence[int | None] | None = None
+) -> str:
+    """Columns side by side. The heads go in as rows: as heads, tabulate would widen each column by two."""
+    wraps = wraps or [None] * len(heads)
+    cells = [[_wrap(cell, width) for cell, width in zip(row, wraps, strict=True)] for row in rows]
+    widths = [max(len(line) for row in [heads, *cells] for line in row[i].split("\n")) for i in range(len(heads))]
+    head_rows = [list(heads), ["-" * width for width in widths]] if any(heads) else []
+    body = tabulate([*head_rows, *cells], tablefmt="plain", colalign=sides, disable_numparse=True)
     return "\n".join(line.rstrip() for line in body.splitlines())
+
+
+def _wrap(cell: str, width: int | None) -> str:
+    return cell if width is None else textwrap.fill(cell, width, break_on_hyphens=False)
 
 
 def _fill(text: str, width: int, hanging: str = "") -> str:

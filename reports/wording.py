@@ -21,7 +21,7 @@ PARAM_WORDS: Mapping[str, str] = {
     "comp_algorithm": "compressor",
     "path": "path",
 }
-SLOT_WORDS: Mapping[str, str] = {"ram": "RAM (zram slot)", "written_back": "storage (written back)"}
+SLOT_WORDS: Mapping[str, str] = {"ram": "RAM", "written_back": "storage"}
 MIB_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -88,7 +88,9 @@ def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
     """All parameters in one line: ``data 32 MiB, pages incompressible``."""
     hidden = set(without)
     return ", ".join(
-        f"{PARAM_WORDS.get(key, key)} {param(key, value)}" for key, value in chosen.items() if key not in hidden
+        f"{PARAM_WORDS.get(key) or clean(key)} {param(key, value)}"
+        for key, value in chosen.items()
+        if key not in hidden
     )
 
 

@@ -64,6 +64,7 @@ def session(run_id: str = "20261123T101500Z-virtual", **changes: Any) -> model.S
         seed=1,
         requested=["suites"],
         provenance=provenance(**changes),
+        caveats=[],
     )
 
 

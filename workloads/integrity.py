@@ -48,9 +48,9 @@ def check_swap(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Inte
     stage.as_swap(2 * pages)
     # Without zero pages: those never reach a swap device from 6.12 on (T11).
     mix = "c70@3,i30"
-    filled = probe.call("fill", name="integrity", bytes=pages * stage.page_bytes, mix=mix, seed=seed)
+    probe.call("fill", name="integrity", bytes=pages * stage.page_bytes, mix=mix, seed=seed)
     swapped = probe.call("pageout", name="integrity", seconds=_LIMIT_S)
-    if swapped["swapped"] != swapped["pages"]:
+    if swapped["swapped"] < swapped["pages"] * 0.99:
         raise NothingMeasured(
             f"{stage.device.serial}: {swapped['swapped']} of {swapped['pages']} pages were swapped out"
         )
@@ -62,7 +62,7 @@ def check_swap(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Inte
     proof = probe.call("verify", name="integrity", seconds=_LIMIT_S)
     probe.call("drop", name="integrity")
     blocks = written["bd_after"][2] - written["bd_before"][2]
-    return _judged(stage, seen, proof, stored_pages(filled), blocks, after.reads_4k - before.reads_4k)
+    return _judged(stage, seen, proof, written["requested"], blocks, after.reads_4k - before.reads_4k)
 
 
 def _judged(

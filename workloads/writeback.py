@@ -158,22 +158,37 @@ def _result(stage: Stage, sweep: Sweep, point: Point, test: str, title: str, pre
             }
         },
         caveats=caveats,
-        facts={
-            "context_switches": [run["nvcsw"] + run["nivcsw"] for run in point.runs],
-            "disk_bytes": [run["disk_bytes"] for run in point.runs],
-            "allocating_pass": {"pages": preparation["written"], "wall_s": preparation["wall_ns"] / 1e9},
-        },
+        facts={"allocating_pass_mib_s": round(_rate(stage, preparation), 2)},
     )  # fmt: skip
 
 
-def _metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
-    mib = [run["written"] * stage.page_bytes / _MIB for run in runs]
-    wall = [run["wall_ns"] / 1e9 for run in runs]
+def _wall(run: dict[str, Any]) -> float:
+    return float(run["wall_ns"]) / 1e9
+
+
+def _rate(stage: Stage, run: dict[str, Any]) -> float:
+    """MiB/s of one writeback."""
+    return float(run["written"]) * stage.page_bytes / _MIB / _wall(run)
+
+
+def _disk_metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
+    """Bytes that each disk says it wrote; more than the pages is write amplification."""
     return {
-        "writeback.throughput": Metric("MiB/s", "higher", [m / w for m, w in zip(mib, wall, strict=True)]),
+        f"writeback.{role}_written": Metric("MiB", "lower", [run["disk_bytes"][name] / _MIB for run in runs])
+        for role, name in zip(("backing", "disk"), _disks(stage), strict=False)
+    }
+
+
+def _metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
+    wall = [_wall(run) for run in runs]
+    switches = [run["nvcsw"] + run["nivcsw"] for run in runs]
+    return {
+        "writeback.throughput": Metric("MiB/s", "higher", [_rate(stage, run) for run in runs]),
         "writeback.wall": Metric("s", "lower", wall),
         "writeback.user_cpu": Metric("s", "lower", [run["user_ns"] / 1e9 for run in runs]),
         "writeback.sys_cpu": Metric("s", "lower", [run["sys_ns"] / 1e9 for run in runs]),
         "writeback.cpu_busy": Metric("s", "lower", [run["cpu_busy_ns"] / 1e9 for run in runs]),
+        "writeback.context_switches": Metric("count", "lower", switches),
+        **_disk_metrics(stage, runs),
         "writeback.written": Metric("pages", "higher", [run["written"] * stage.page_bytes // 4096 for run in runs]),
     }

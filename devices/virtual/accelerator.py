@@ -41,11 +41,11 @@ class Verdict:
 Trial = Callable[[Image], Verdict]
 
 
-def choose(wish: str, image: Image, *, progress: Progress) -> str:
+def choose(wish: str, image: Image, *, progress: Progress, device: Path = _DEVICE) -> str:
     """``tcg`` or ``kvm``. EnvironmentRefused if ``kvm`` was asked for and does not work."""
     if wish == "tcg":
         return "tcg"
-    verdict = kvm_verdict(image, progress=progress)
+    verdict = kvm_verdict(image, progress=progress, device=device)
     if verdict.works:
         return "kvm"
     if wish == "kvm":

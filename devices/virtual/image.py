@@ -10,7 +10,6 @@ from typing import Any
 
 from devices.errors import EnvironmentRefused
 from devices.virtual import packages
-from devices.virtual.elf import argv_in_root, libraries
 from devices.virtual.guest_root import GUEST, PACKAGES, assemble
 from devices.virtual.kernels import KERNELS, image_of, module_archive
 from devices.virtual.packages import Mirror
@@ -93,7 +92,7 @@ def qemu_user(arch: str, *, progress: Progress, mirror: str | None = None) -> li
     """The argv prefix that runs a program of another architecture (aarch64, armv7, x86_64) on this host."""
     program = _USER_ARCHITECTURES[arch]
     how = _Build(packages.choose_mirror(mirror), progress)
-    return argv_in_root(how.part(_qemu_user_part(how)) / "root", f"usr/bin/{program}")
+    return [str(how.part(_qemu_user_part(how)) / program)]
 
 
 def _log() -> Path:
@@ -125,20 +124,15 @@ def _qemu_user_part(how: _Build) -> Part:
     include = ("qemu-user",)
 
     def make(home: Path) -> dict[str, Any]:
-        """Only the emulators that are used: the package has forty, 450 MB of them."""
+        """Only the emulators that are used: the package has forty, 450 MB of them. They are static programs."""
         fetched = home.with_name("fetched")
         fetched.mkdir()
         record = _extract(include, fetched, how)
-        root = fetched / "root"
-        programs = tuple(f"usr/bin/{name}" for name in _USER_ARCHITECTURES.values())
-        wanted = libraries(root, programs) | {root / program for program in programs}
-        for path in wanted | {root / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"}:
-            target = home / "root" / path.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+        for program in _USER_ARCHITECTURES.values():
+            shutil.move(fetched / "root/usr/bin" / program, home / program)
         return record
 
-    vital = tuple(f"root/usr/bin/{name}" for name in _USER_ARCHITECTURES.values())
+    vital = tuple(_USER_ARCHITECTURES.values())
     return Part("qemu-user", (_VERSION, *include), make, vital=vital, needs_bytes=1000 * _MIB)
 
 

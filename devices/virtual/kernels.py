@@ -61,11 +61,11 @@ def _closure(modules: Path) -> Iterator[str]:
     builtin = {_module_name(path) for path in (modules / "modules.builtin").read_text().splitlines()}
     wanted: set[str] = set()
     for name in (*_BOARD, *words(GUEST / "etc/modules"), *words(GUEST / "etc/modules-available")):
-        name = name.replace("-", "_")
+        optional, name = name.endswith("?"), name.rstrip("?").replace("-", "_")
         if name in by_name:
             # depmod lists indirect dependencies too
             wanted |= {by_name[name], *needs[by_name[name]]}
-        elif name not in builtin:
+        elif name not in builtin and not optional:
             raise EnvironmentRefused(
                 f"kernel {modules.name} has no module {name}", hint="Use another kernel: --kernel; see issue tracker."
             )

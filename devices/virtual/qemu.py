@@ -106,7 +106,9 @@ class QemuProcess:
     """
 
     def __init__(self, argv: Sequence[str], *, folder: Path, log: Path, env: dict[str, str], detached: bool) -> None:
-        prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
+        # The shell looks again for its parent, which may have been killed before the signal was asked for.
+        look = '[ "$PPID" = "$0" ] && exec "$@"'
+        prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", look, str(os.getpid())]
         started: SimpleQueue[subprocess.Popen[bytes] | OSError] = SimpleQueue()
 
         def keep() -> None:

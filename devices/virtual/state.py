@@ -67,11 +67,11 @@ class PhoneState:
         return self.folder / "qmp.sock"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, wait_s: float = _LOCK_S) -> Iterator[None]:
         """Nobody else starts or stops this phone meanwhile."""
         lock = FileLock(self.folder / "lock")
         try:
-            lock.acquire(timeout=_LOCK_S)
+            lock.acquire(timeout=wait_s)
         except Timeout as error:
             raise EnvironmentRefused(
                 f"virtual phone {self.name}: another process is starting or stopping it",

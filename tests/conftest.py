@@ -1,0 +1,105 @@
+"""One virtual phone for all tests that can share it, and a state folder that is nobody's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from devices.adb import AdbTransport, RootStyle
+from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
+
+REPO = Path(__file__).resolve().parent.parent
+_MIB = 1 << 20
+_GONE = ("ANDROID_SERIAL", "ZRAM_LAB_PROFILES")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Journals, leases and phones of whoever runs the tests are left alone, and so are the variables that name a phone.
+
+    A module that needs a state folder of its own sets the variable again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        state = tmp_path_factory.mktemp("state")
+        patch.setenv("ZRAM_LAB_STATE", str(state))
+        for name in _GONE:
+            patch.delenv(name, raising=False)
+        yield state
+
+
+class Shelf:
+    """At most one running phone. A test that kills it leaves the next one to boot it again."""
+
+    config = VirtualPhoneConfig(name="shelf", memory_bytes=1024 * _MIB, ufs_bytes=2048 * _MIB)
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._phone: RunningPhone | None = None
+
+    def phone(self) -> RunningPhone:
+        """The running phone, booted now if there is none."""
+        if self._phone is None or self._phone.died():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ZRAM_LAB_STATE", str(self._state))
+                self._phone = start(self.config, detached=True, progress=lambda text: print(text, file=sys.stderr))
+        return self._phone
+
+    def clear(self) -> None:
+        """Nothing runs any more; the phone's disks stay."""
+        if self._phone is not None:
+            self._phone.stop()
+            self._phone = None
+
+
+@pytest.fixture(scope="session")
+def shelf(own_state: Path) -> Iterator[Shelf]:
+    shelf = Shelf(own_state)
+    yield shelf
+    shelf.clear()
+
+
+@pytest.fixture
+def phone(shelf: Shelf) -> RunningPhone:
+    """A virtual phone that runs; in use before and after by other tests, which put back what they change."""
+    return shelf.phone()
+
+
+@pytest.fixture
+def transport(phone: RunningPhone) -> AdbTransport:
+    """Root's connection to the phone."""
+    return AdbTransport(phone.serial, root=RootStyle.su_c)
+
+
+def lab_command(*argv: str) -> list[str]:
+    return [str(REPO / "lab"), *argv]
+
+
+def lab(
+    *argv: str, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path = REPO
+) -> subprocess.CompletedProcess[str]:
+    """A command of ``./lab``, to its end."""
+    return subprocess.run(
+        lab_command(*argv), cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def lab_started(*argv: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of ``./lab`` while it runs; what it says goes to ``log``. It does not outlive the scope."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            lab_command(*argv), cwd=REPO, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()

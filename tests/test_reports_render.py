@@ -1,0 +1,282 @@
+"""Reports as people get them: text, mail, page and CSV of whole, killed, odd and hostile runs."""
+
+from __future__ import annotations
+
+import csv
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from reports import model
+from reports.__main__ import main
+from reports.errors import ReportError
+from reports.render import Rendered, render_all
+from reports.store import RunFolder
+from tests import reports_sample as sample
+
+HOSTILE = "<script>alert(1)</script>\"'& $x$ \x1b[31m"
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    return render_all(sample.write_run(tmp_path_factory.mktemp("results")))
+
+
+def page(rendered: Rendered) -> str:
+    return rendered.paths["html"].read_text(encoding="utf-8")
+
+
+def render(tmp_path: Path, *results: model.RunResult | model.TestOutcome | model.End, **changes: object) -> Rendered:
+    folder = RunFolder.create(tmp_path, "phone", sample.NOW)
+    folder.append(sample.session(folder.run_id, **changes))
+    for result in results:
+        folder.append(result)
+    return render_all(folder.path)
+
+
+def end() -> model.End:
+    return model.End(0, "2026-11-23T10:20:00Z")
+
+
+def test_the_files_hold_what_is_returned(good: Rendered) -> None:
+    assert {kind: path.name for kind, path in good.paths.items()} == {
+        "text": "report.txt", "mail": "mail.txt", "html": "report.html", "csv": "report.csv",
+    }  # fmt: skip
+    assert good.paths["text"].read_text(encoding="utf-8") == good.text
+    assert good.paths["mail"].read_text(encoding="utf-8") == good.mail
+
+
+def test_the_answer_comes_first_in_plain_words(good: Rendered) -> None:
+    text = " ".join(good.text.split())
+    assert "On this virtual phone, batch 32 wrote back 49.8 MiB/s [46.3, 50.3], 7.2 times batch 1" in text
+    assert "A fault on a written-back page took 489 µs at the median against 80.2 µs from RAM, 6.1 times" in text
+    assert "All 16384 pages that were checked came back intact. 4 tests passed, 1 skipped." in text
+    assert page(good).index('class="verdict"') < page(good).index("<svg")
+
+
+def test_throughput_is_a_row_per_batch_with_interval_ratio_and_cpu_time(good: Rendered) -> None:
+    rows = [line.split() for line in good.text.splitlines() if re.match(r"random +32 ", line)]
+    assert rows[0] == ["random", "32", "49.8", "[46.3,", "50.3]", "5", "7.18", "0.642", "0", "0.484"]
+    assert len(rows) == 2  # incompressible and mixed
+
+
+def test_fault_latency_is_in_us_with_its_price(good: Rendered) -> None:
+    storage = next(line.split() for line in good.mail.splitlines() if line.startswith("written_back"))
+    assert storage == ["written_back", "2000", "489", "627", "760", "11151", "12653", "6.10", "b"]
+
+
+def test_a_doubt_stands_beside_its_number_and_is_spelt_out(good: Rendered) -> None:
+    doubted = [line for line in good.text.splitlines() if re.match(r"random +8 .* a$", line)]
+    assert len(doubted) == 2
+    assert f"a: {model.Caveat.first_run_slow.value}" in good.text
+
+
+@pytest.mark.parametrize("kind", ["text", "mail", "html"])
+def test_a_virtual_phone_says_so_loudly(good: Rendered, kind: str) -> None:
+    assert "VIRTUAL PHONE" in good.paths[kind].read_text(encoding="utf-8")
+
+
+def test_hardware_makes_no_such_noise(tmp_path: Path) -> None:
+    rendered = render(tmp_path, end(), virtual=False, accelerator=None, model="Pixel 8", device="shiba")
+    assert "VIRTUAL" not in rendered.text + rendered.mail + page(rendered)
+
+
+def test_the_mail_fits_72_columns_whatever_the_phone_says(good: Rendered, tmp_path: Path) -> None:
+    long = render(
+        tmp_path,
+        sample.throughput(4096, "random" * 20, [12345.678] * 5, data=1 << 40, pages="y" * 90),
+        model.TestOutcome("t", "t", "failed", "z" * 300),
+        end(),
+        serial="A" * 120,
+        model="B" * 120,
+        zram={"comp_algorithm": "c" * 100},
+    )
+    for mail in (good.mail, long.mail):
+        assert max(map(len, mail.splitlines())) <= 72
+    assert "[12346, 12346]" in long.mail
+
+
+def test_the_terminal_tables_fit_100_columns(good: Rendered) -> None:
+    assert max(map(len, good.text.splitlines())) <= 102
+
+
+def test_a_killed_run_is_rendered_and_marked(tmp_path: Path) -> None:
+    rendered = render_all(sample.write_run(tmp_path, end=False))
+    for content in (rendered.text, rendered.mail, page(rendered)):
+        assert "did not reach its end" in " ".join(content.split())
+    assert "49.8 MiB/s" in rendered.text
+
+
+def test_failure_corruption_and_wrong_books_come_before_the_figures(tmp_path: Path) -> None:
+    wrong = {"bd_stat writes": {"expected": 8192, "seen": 8000}}
+    rendered = render(
+        tmp_path,
+        sample.throughput(1, "random", [7.0] * 5, checks=wrong),
+        sample.integrity("swap", corrupt=3),
+        model.TestOutcome("a", "Every page comes back", "failed", "3 pages differ"),
+        end(),
+    )
+    for content in (rendered.text, page(rendered).replace("&#39;", "'"), rendered.mail):
+        flat = " ".join(content.split())
+        alarms = ["1 of 1 tests did not pass: Every page comes back (3 pages differ)", "3 pages came back different",
+                  "counters disagree with the measurement: writeback_throughput (bd_stat writes)"]  # fmt: skip
+        first_figure = flat.index("7.00")
+        assert [0 <= flat.find(alarm) < first_figure for alarm in alarms] == [True] * 3
+    assert re.search(r"8192 +8000 +DIFFERS", rendered.text)
+    assert "intact" not in rendered.text.split("Data integrity")[0]
+    assert "kernel counters DISAGREE" in " ".join(rendered.mail.split())
+
+
+def test_a_kernel_without_batches_has_its_one_point(tmp_path: Path) -> None:
+    point = sample.throughput(None, "random", [7.0, 7.1, 6.9, 7.0, 7.2], caveats=[model.Caveat.no_batch_size])
+    rendered = render(tmp_path, point, end())
+    assert "this kernel writes one page at a time" in " ".join(rendered.text.split())
+    assert model.Caveat.no_batch_size.value in " ".join(rendered.text.split())
+    assert "one page at a time (no writeback_batch_size)" in page(rendered)
+
+
+def test_what_no_table_knows_is_still_shown(tmp_path: Path) -> None:
+    odd = model.RunResult(
+        "switch_latency", "Switching", {"apps": 12}, {"switch.latency": model.Metric("ms", "lower", [101.0] * 5)},
+        facts={"lmkd": "2 kills"}, warmups={"switch.latency": model.Metric("ms", "lower", [444.0])},
+    )  # fmt: skip
+    rendered = render(tmp_path, odd, end())
+    for content in (rendered.text, page(rendered)):
+        assert [word in content for word in ("switch.latency", "101", "apps 12", "2 kills", "444")] == [True] * 5
+
+
+def test_samples_of_an_unknown_test_get_quantiles(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "phone", sample.NOW)
+    folder.append(sample.session())
+    known = sample.faults(folder, "ram", 80.0)
+    folder.append(model.RunResult("fault_under_load", "t", {"load": "cpu"}, {}, raw=known.raw))
+    assert re.search(r"fault_under_load +load cpu +fault\.latency p99 +ns", render_all(folder.path).text)
+
+
+def test_two_points_with_the_same_parameters_are_both_shown(tmp_path: Path) -> None:
+    rendered = render(tmp_path, *(sample.throughput(1, "random", [rate] * 5) for rate in (7.0, 8.0)), end())
+    assert len(re.findall(r"^random +1 +(7|8)\.00", rendered.text, re.MULTILINE)) == 2
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    rendered = render(tmp_path, end())
+    assert "Nothing was measured." in rendered.text
+    assert "Nothing was measured." in page(rendered)
+
+
+def test_unreadable_samples_are_listed_and_the_rest_is_shown(tmp_path: Path) -> None:
+    path = sample.write_run(tmp_path)
+    (path / "raw" / "fault.latency-ram.npy").write_bytes(b"junk")
+    rendered = render_all(path)
+    assert "NOT READ: raw/fault.latency-ram.npy" in rendered.text
+    assert "49.8 MiB/s" in rendered.text
+
+
+class Page(HTMLParser):
+    """What the checks need to know about a page."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def attributes(self, name: str) -> list[str]:
+        return [value for _, attributes in self.tags if (value := attributes.get(name)) is not None]
+
+
+def test_the_page_needs_nothing_else(good: Rendered) -> None:
+    parsed = Page(page(good))
+    assert {tag for tag, _ in parsed.tags} & {"script", "link", "img", "iframe", "object"} == set()
+    links = parsed.attributes("src") + parsed.attributes("href") + parsed.attributes("xlink:href")
+    assert [link for link in links if not link.startswith("#")] == []
+    assert re.findall(r"@import|url\((?!#)", page(good)) == []
+
+
+def test_ids_are_unique_and_references_resolve(good: Rendered) -> None:
+    parsed = Page(page(good))
+    ids = parsed.attributes("id")
+    assert sorted(ids) == sorted(set(ids))
+    references = [link[1:] for link in parsed.attributes("xlink:href")] + re.findall(r"url\(#([^)]+)\)", page(good))
+    assert len(references) > 100
+    assert set(references) - set(ids) == set()
+
+
+def test_the_page_is_accessible(good: Rendered) -> None:
+    parsed = Page(page(good))
+    assert {attributes.get("scope") for tag, attributes in parsed.tags if tag == "th"} == {"row", "col"}
+    plots = [attributes for tag, attributes in parsed.tags if tag == "figure" and attributes.get("role") == "img"]
+    assert len(plots) == 3
+    assert "batch 32 49.8" in str(plots[0]["aria-label"])
+    assert [tag for tag, _ in parsed.tags].count("h1") == 1
+
+
+def test_every_plot_is_well_formed_with_text_as_text(good: Rendered) -> None:
+    svgs = re.findall(r"<svg.*?</svg>", page(good), re.DOTALL)
+    texts = [
+        {str(each.text) for each in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
+        for svg in svgs
+    ]
+    assert [{"MiB/s", "128", "sequential slot order"} <= text for text in texts] == [True, True, False]
+    assert {"99.9 %", "489", "80.2", "page in storage"} <= texts[2]
+
+
+def test_strings_from_a_phone_stay_strings(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, HOSTILE, sample.NOW)
+    folder.append(sample.session(HOSTILE, model=HOSTILE, build=HOSTILE, serial=HOSTILE, ufs={HOSTILE: HOSTILE}))
+    folder.append(sample.throughput(1, HOSTILE, [7.0] * 5, pages=HOSTILE))
+    folder.append(sample.throughput(1, "random", [7.0] * 5, pages=HOSTILE))
+    folder.append(model.RunResult(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, {}, facts={HOSTILE: [HOSTILE]}))
+    folder.append(model.TestOutcome(HOSTILE, HOSTILE, "failed", HOSTILE))
+    (folder.path / "<b>.log").touch()
+    rendered = render_all(folder.path)
+    assert {tag for tag, _ in Page(page(rendered)).tags} & {"script", "b"} == set()
+    assert "\x1b" not in rendered.text + rendered.mail + page(rendered)
+
+
+def test_rendering_again_changes_nothing_and_is_quick(good: Rendered) -> None:
+    before = {path: path.read_bytes() for path in good.paths.values()}
+    started = time.monotonic()
+    render_all(good.paths["html"].parent)
+    assert time.monotonic() - started < 4
+    assert {path: path.read_bytes() for path in good.paths.values()} == before
+
+
+def test_the_csv_holds_every_value_of_every_repeat(good: Rendered) -> None:
+    with good.paths["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = [r for r in rows if (r["batch_size"], r["order"], r["pages"]) == ("32", "random", "incompressible")]
+    rates = [r for r in chosen if r["metric"] == "writeback.throughput"]
+    assert [(r["warmup"], r["repeat"]) for r in rates] == [("1", "1"), *(("0", str(n)) for n in range(1, 6))]
+    assert sorted(float(r["value"]) for r in rates[1:])[2] == pytest.approx(49.8, abs=0.05)
+    assert (rates[1]["unit"], rates[1]["better"], rates[1]["data_bytes"]) == ("MiB/s", "higher", "33554432")
+
+
+def test_a_parameter_named_like_a_column_gets_out_of_its_way(tmp_path: Path) -> None:
+    point = model.RunResult("t", "t", {"unit": "x"}, {"m": model.Metric("s", "lower", [0.1])})
+    content = render(tmp_path, point).paths["csv"].read_text()
+    assert content == "test,param_unit,metric,unit,better,repeat,warmup,value\nt,x,m,s,lower,1,0,0.1\n"
+
+
+def test_report_renders_again_and_prints_the_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = sample.write_run(tmp_path)
+    assert main(["report", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "Writeback throughput by batch size" in out
+    assert str(path / "report.html") in out
+
+
+def test_report_goes_on_after_a_bad_run_and_fails_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sample.write_run(tmp_path)
+    assert main(["report", "--mail", str(tmp_path / "none"), str(path)]) == ReportError.exit_status
+    out, err = capsys.readouterr()
+    assert str(path / "mail.txt") in out
+    assert ("no such run" in err, "->" in err) == (True, True)
