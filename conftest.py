@@ -25,7 +25,7 @@ from devices.session import Phone, Target, open_phone, resolve_target
 from reports.errors import ReportError
 from reports.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
 from reports.progress import ProgressBar
-from reports.store import RunFolder
+from reports.store import RunFolder, check_writable
 from workloads.provenance import provenance
 from workloads.stage import Stage, set_stage
 from workloads.writeback import Sweep
@@ -105,6 +105,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     devices: list[str] = config.getoption("--device")
     if len(devices) < 2:
         return None
+    if twice := sorted({name for name in devices if devices.count(name) > 1}):
+        raise pytest.UsageError(f"--device {twice[0]}: named twice; a phone runs one measurement at a time")
     base = [sys.executable, "-m", "pytest", *_without_device(list(config.invocation_params.args))]
     children = [subprocess.Popen([*base, "--device", name]) for name in devices]
     statuses = [child.wait() for child in children]
@@ -133,6 +135,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BEGAN] = time.monotonic()
     devices: list[str] = config.getoption("--device")
     try:
+        check_writable(_results_dir(config))
         target = resolve_target(devices[0] if devices else None, kernel=config.getoption("--kernel"))
         config.stash[TARGET] = target.planned(
             plan=config.getoption("--plan"),
@@ -141,8 +144,13 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ProfileError as error:
         raise pytest.UsageError(error.for_people()) from error
-    except LabError as error:
+    except (LabError, ReportError) as error:
         raise LabExit(error.for_people(), error.exit_status) from None
+
+
+def _results_dir(config: pytest.Config) -> Path:
+    chosen: Path | None = config.getoption("--results")
+    return chosen or ROOT / "results"
 
 
 def _measures(config: pytest.Config) -> bool:
@@ -200,8 +208,7 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
             f"{phone.device.serial}: profile {profile.name} promises {', '.join(missing)}, the phone does not have it",
             hint="correct must_have in the profile, or boot a kernel that has it",
         )
-    results = config.getoption("--results") or ROOT / "results"
-    folder = RunFolder.create(results, target.name, datetime.now(UTC))
+    folder = RunFolder.create(_results_dir(config), target.name, datetime.now(UTC))
     phone.transcript.write_to(folder.path / "transcript.log")
     if not config.option.xmlpath:
         config.option.xmlpath = str(folder.path / "junit.xml")

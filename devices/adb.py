@@ -212,10 +212,14 @@ class AdbTransport:
             raise DeviceError(f"{what}: a script of {len(command)} bytes is longer than adb takes")
         with translated(self.serial, what, deadline):
             connection = self._client.make_connection(timeout=max(deadline.left_s, 0.001))
-            for service in (f"host:transport:{self.serial}", f"shell,v2,raw:{command}"):
-                connection.conn.settimeout(max(deadline.left_s, 0.001))
-                connection.conn.sendall(f"{len(service.encode()):04x}{service}".encode())
-                connection.check_okay()
+            try:
+                for service in (f"host:transport:{self.serial}", f"shell,v2,raw:{command}"):
+                    connection.conn.settimeout(max(deadline.left_s, 0.001))
+                    connection.conn.sendall(f"{len(service.encode()):04x}{service}".encode())
+                    connection.check_okay()
+            except BaseException:
+                connection.conn.close()
+                raise
         return ShellConnection(connection, self.serial, what)
 
 

@@ -16,6 +16,8 @@ from devices.transport import Run
 
 # What the adb program that adbutils brings along speaks (ADB_SERVER_VERSION); it has been 41 since 2018.
 ADB_SERVER_VERSION = 41
+# An adb server answers at once; whatever listens there and says nothing is none.
+SERVER_ANSWERS_S = 10.0
 _ADVICE = {
     "unauthorized": "unlock the phone and allow USB debugging for this host",
     "offline": "unplug the phone and plug it in again, or toggle USB debugging",
@@ -26,25 +28,30 @@ _ADVICE = {
 }
 
 
+def server_client() -> AdbClient:
+    """The adb server that the environment names; it does not wait forever for an answer."""
+    return AdbClient(socket_timeout=SERVER_ANSWERS_S)
+
+
 def attached(client: AdbClient | None = None) -> dict[str, str]:
     """Serial -> state of every phone that the adb server knows."""
     try:
-        return {info.serial: info.state for info in (client or AdbClient()).list()}
-    except (AdbError, OSError, TimeoutError) as error:
+        return {info.serial: info.state for info in (client or server_client()).list()}
+    except (AdbError, OSError, ValueError) as error:
         raise EnvironmentRefused(
             f"no adb server answers: {error}", hint="`adb start-server`; ANDROID_ADB_SERVER_HOST and _PORT are honoured"
         ) from error
 
 
 def server_version(client: AdbClient | None = None) -> int:
-    return int((client or AdbClient()).server_version())
+    return int((client or server_client()).server_version())
 
 
 def check_server(client: AdbClient) -> None:
     """An adb server of another version is left alone: the adb program would kill it under everybody's feet."""
     try:
         version = server_version(client)
-    except (AdbError, OSError, TimeoutError, ValueError) as error:
+    except (AdbError, OSError, ValueError) as error:
         raise EnvironmentRefused(
             f"{client.host}:{client.port} does not answer as an adb server: {error}",
             hint="another program on that port? set ANDROID_ADB_SERVER_PORT",
@@ -62,7 +69,7 @@ def connect(serial: str, *, root: str = "auto", transcript: Transcript | None = 
 
     Raises EnvironmentRefused: not attached, offline, unauthorised, no root.
     """
-    client = AdbClient()
+    client = server_client()
     check_server(client)
     states = attached(client)
     if serial not in states:
@@ -108,7 +115,7 @@ def _uid(transport: AdbTransport) -> str:
 def _adb_root(transport: AdbTransport) -> bool:
     """``adb root`` on userdebug builds; True when adbd came back as root."""
     try:
-        answer = AdbClient().device(transport.serial).root()
+        answer = server_client().device(transport.serial).root()
     except (AdbError, OSError, EOFError):
         return False
     if "restarting" not in answer and "already" not in answer:

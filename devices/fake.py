@@ -222,11 +222,17 @@ class FakePhone:
             "getprop": self._getprop, "uname": self._uname, "getconf": lambda a: "4096\n", "readlink": self._readlink,
             "id": lambda a: "0\n", "swapoff": self._swapoff, "swapon": self._swapon, "mkswap": self._mkswap,
             "rm": self._rm, "mkdir": lambda a: "", "test": self._test, "stat": self._stat, "ls": self._ls,
-            "sha256sum": lambda a: "", "cat": lambda a: self._read(a[1]) or "", PROBE_PATH: self._probe,
+            "sha256sum": lambda a: "", "cat": self._cat, PROBE_PATH: self._probe,
         }.get(argv[0])  # fmt: skip
         if program is None:
             raise Refused("inaccessible or not found")
         return program(argv)
+
+    def _cat(self, argv: tuple[str, ...]) -> str:
+        text = self._read(argv[1])
+        if text is None:
+            raise Refused("No such file or directory")
+        return text
 
     def _getprop(self, argv: tuple[str, ...]) -> str:
         if len(argv) == 1:

@@ -54,7 +54,7 @@ class Answer:
 
 def parse_answer(ops: Sequence[Op], token: str, stdout: str, stderr: str) -> Answer | None:
     """The results of a script made by compile_script; None when the answer is not complete."""
-    end = re.search(rf"^{token} end ([\d.,]+) ([\d.,]+)$", stderr, re.MULTILINE)
+    end = re.search(rf"^{token} end ([\d.,]+) ([\d.,]+)\n", stderr, re.MULTILINE)
     if end is None:
         return None
     results: list[OpResult] = []

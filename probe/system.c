@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "system.h"
@@ -115,15 +116,17 @@ static int write_all(int fd, const char *data, size_t bytes)
 int write_out(const char *path, const void *data, size_t bytes, struct reply *rep)
 {
 	SCOPED_FD fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	struct stat st;
 
 	if (fd < 0)
 		return reply_fail(rep, errno, "create %s", path);
-	if (write_all(fd, data, bytes)) {
-		reply_fail(rep, errno, "write %zu bytes to %s", bytes, path);
+	if (!write_all(fd, data, bytes))
+		return 0;
+	reply_fail(rep, errno, "write %zu bytes to %s", bytes, path);
+	/* What is no regular file is not ours to remove. */
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode))
 		unlink(path);
-		return -1;
-	}
-	return 0;
+	return -1;
 }
 
 static uint64_t timeval_ns(struct timeval tv)

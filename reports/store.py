@@ -7,6 +7,7 @@ before the next measurement starts, and a line that could not be written whole i
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path, PurePath
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from reports.errors import ReportError, StorageFailed
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["RAW_FOLDER", "RECORDS", "Run", "RunFolder", "load", "replace_file"]
+__all__ = ["RAW_FOLDER", "RECORDS", "Run", "RunFolder", "check_writable", "load", "replace_file"]
 
 Record = Session | RunResult | TestOutcome | End
 
@@ -97,6 +99,19 @@ class RunFolder:
                 raise
             _sync_folder(folder)
         return f"{RAW_FOLDER}/{target.name}"
+
+
+def check_writable(results_dir: Path) -> None:
+    """Tell before a run what would fail at its first record. :raises StorageFailed: naming the folder.
+
+    Makes nothing: the nearest folder that is there must take new entries.
+    """
+    with _told_as_storage_failed(results_dir):
+        there = next(path for path in (results_dir, *results_dir.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is not a folder")
+        with TemporaryFile(dir=there):
+            pass
 
 
 def replace_file(path: Path, content: str) -> None:

@@ -297,7 +297,7 @@ def _quantile_cell(point: Point, name: str) -> str:
 
 def _overheads(points: Iterable[Point]) -> list[str]:
     stated = dict.fromkeys(
-        w.clean(point.result.facts["probe_overhead_ns"])
+        w.params(point.result.facts["probe_overhead_ns"])
         for point in points
         if "probe_overhead_ns" in point.result.facts
     )

@@ -252,12 +252,13 @@ LOCKED = {
 }
 
 
+def is_locked(need: Requirement) -> bool:
+    version = LOCKED.get(canonicalize_name(need.name))
+    return version is not None and need.specifier.contains(version, prereleases=True)
+
+
 def test_the_lock_holds_what_pyproject_asks_for() -> None:
-    expect_none(
-        str(asked)
-        for asked in ASKED
-        if not asked.specifier.contains(LOCKED.get(canonicalize_name(asked.name), ""), prereleases=True)
-    )
+    expect_none(str(asked) for asked in ASKED if not is_locked(asked))
 
 
 def test_the_lock_pins_everything_by_version_and_hash_and_names_no_host() -> None:
@@ -278,6 +279,5 @@ def test_the_lock_is_what_is_installed_and_is_complete() -> None:
     expect_none(
         str(need)
         for need in needed
-        if (need.marker is None or need.marker.evaluate({"extra": ""}))
-        and not need.specifier.contains(LOCKED.get(canonicalize_name(need.name), ""), prereleases=True)
+        if (need.marker is None or need.marker.evaluate({"extra": ""})) and not is_locked(need)
     )

@@ -23,7 +23,7 @@ from devices.deadline import Deadline, wait_until
 
 REPO = Path(__file__).resolve().parent.parent
 TOOLS = ["bash", "cat", "dirname", "env", "flock", "grep", "id", "mkdir", "mv", "readlink", "sh", "sha256sum", "tail"]
-TOOLS += ["touch", "uname"]
+TOOLS += ["touch", "true", "uname"]
 SETTING_UP = "installing the Python packages"
 
 # Stands in for our packages: says how it was called.

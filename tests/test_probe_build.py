@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ ET_EXEC = 2
 EM_ARM, EM_X86_64, EM_AARCH64 = 40, 62, 183
 PAGE_16K = 16384
 MIX = "z5,s5,c60@3,i30"
+
+# These need no phone. But the first build for another processor takes a minute, which the fast part of the tests does
+# not have, and they fetch an emulator.
+other_processor = pytest.mark.phone
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,12 @@ class Elf:
 
 
 @pytest.mark.parametrize(
-    ("arch", "bits", "machine"), [("aarch64", 64, EM_AARCH64), ("armv7", 32, EM_ARM), ("x86_64", 64, EM_X86_64)]
+    ("arch", "bits", "machine"),
+    [
+        ("x86_64", 64, EM_X86_64),
+        pytest.param("aarch64", 64, EM_AARCH64, marks=other_processor),
+        pytest.param("armv7", 32, EM_ARM, marks=other_processor),
+    ],
 )
 def test_file_is_static_and_loads_with_16k_pages(arch: str, bits: int, machine: int) -> None:
     elf = Elf.read(build(arch))
@@ -73,6 +83,7 @@ def test_file_is_static_and_loads_with_16k_pages(arch: str, bits: int, machine: 
             assert (segment.address - segment.offset) % PAGE_16K == 0
 
 
+@other_processor
 def test_segments_do_not_share_a_16k_page() -> None:
     loads = [segment for segment in Elf.read(build("aarch64")).segments if segment.kind == PT_LOAD]
     pages = [segment.address // PAGE_16K for segment in loads]
@@ -80,6 +91,7 @@ def test_segments_do_not_share_a_16k_page() -> None:
     assert len(set(pages)) == len(pages)
 
 
+@other_processor
 @pytest.mark.parametrize("arch", ["aarch64", "armv7"])
 def test_runs_on_phone_processors(arch: str, tmp_path: Path, native: list[str]) -> None:
     emulator = qemu_user(arch, progress=print)
@@ -93,6 +105,7 @@ def test_runs_on_phone_processors(arch: str, tmp_path: Path, native: list[str]) 
     assert (tmp_path / "touch").stat().st_size == 200 * 24
 
 
+@other_processor
 @pytest.mark.parametrize("arch", ["aarch64", "armv7"])
 def test_content_is_the_same_on_every_processor(arch: str, tmp_path: Path, native: list[str]) -> None:
     contents = []
@@ -105,6 +118,7 @@ def test_content_is_the_same_on_every_processor(arch: str, tmp_path: Path, nativ
     assert contents[0] == contents[1]
 
 
+@other_processor
 @pytest.mark.parametrize(("name", "same_as"), [("armv8l", "armv7"), ("armv7l", "armv7"), ("arm64", "aarch64")])
 def test_uname_decides_what_is_built(name: str, same_as: str) -> None:
     assert build(name) == build(same_as)
@@ -154,8 +168,6 @@ def native() -> list[str]:
 
 def test_elf_reader_sees_what_a_phone_would_refuse(tmp_path: Path) -> None:
     """A program of the host is no static program: the reader must be able to say so."""
-    import sys
-
     elf = Elf.read(Path(sys.executable).resolve())
     kinds: set[Any] = {segment.kind for segment in elf.segments}
     assert PT_INTERP in kinds

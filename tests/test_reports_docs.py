@@ -27,7 +27,7 @@ def test_the_records_on_the_page_can_be_read(tmp_path: Path) -> None:
     assert (len(run.runs), len(run.outcomes), run.complete, run.problems) == (1, 1, True, ())
 
 
-@pytest.mark.parametrize(("program", "answer"), zip(PROGRAMS, ["written_back [489", "True ()"], strict=True))
+@pytest.mark.parametrize(("program", "answer"), list(zip(PROGRAMS, ["written_back [489", "True ()"], strict=True)))
 def test_the_programs_on_the_page_run(program: str, answer: str, tmp_path: Path) -> None:
     sample.write_run(tmp_path / "results")
     environment = os.environ | {"PYTHONPATH": str(REPO)}

@@ -138,7 +138,7 @@ def test_no_operations_are_no_trip_for_adb_and_no_results(subject: Subject) -> N
     ids=lambda value: repr(value[:14]),
 )  # fmt: skip
 def test_a_value_arrives_as_it_is(subject: Subject, value: str) -> None:
-    path = f"{FOLDER}/it's a \"$name\"\n*"
+    path = f'{FOLDER}/it\'s a "$name"\n*'
     results = subject.execute(Write(path, value), Read(path), Run(("cat", path)), Run(("rm", "-f", path)))
     assert [result.ok for result in results] == [True] * 4
     assert [result.stdout for result in results[1:3]] == [value, value]
@@ -242,7 +242,7 @@ def test_a_running_program_answers_line_by_line_and_ends_with_its_connection(tra
     process = transport.start(
         ("sh", "-c", 'while read -r line; do echo "<$line>"; done', name), deadline=Deadline.after(30)
     )
-    running = f"ps -A -o ARGS | grep '[c]ontract-echo$' || true"
+    running = "ps -A -o ARGS | grep '[c]ontract-echo$' || true"
     answers = [process.request(line, deadline=Deadline.after(10)) for line in ("one", "two  words", "")]
     assert answers == ["<one>", "<two  words>", "<>"]
     assert shell(transport, running).text != ""

@@ -37,7 +37,7 @@ class FaultSamples:
     majflt: int
     bd_reads: int
     not_swapped: int
-    overhead: dict[str, Any]
+    overhead: dict[str, int]
     algorithm: str
 
 
@@ -65,7 +65,7 @@ def measure_faults(
         majflt=sum(reply["majflt"] for reply in replies),
         bd_reads=sum(stage.bytes_4k(r["bd_after"][1] - r["bd_before"][1]) // stage.page_bytes for r in replies),
         not_swapped=sum(reply["not_swapped"] for reply in replies),
-        overhead={key: overhead[key] for key in ("timer_ns", "sample_ns")},
+        overhead={"timer p50": overhead["timer_ns"]["p50"], "sample p50": overhead["sample_ns"]["p50"]},
         algorithm=_algorithm(stage),
     )
     _check(stage, faults)

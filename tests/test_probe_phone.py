@@ -1,0 +1,284 @@
+"""The probe on a virtual phone: what needs zram, F2FS and swap. Sizes are small; the suites do the measuring."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devices.adb import AdbTransport, RootStyle
+from devices.deadline import Deadline
+from devices.errors import CommandFailed
+from devices.probe import PROBE_FOLDER, Probe, ProbeFailed, ProbeSession
+from devices.probe_build import build
+from devices.transport import Run
+from devices.virtual.phone import VirtualPhoneConfig, start
+
+pytestmark = pytest.mark.phone
+
+MIB = 1 << 20
+BACKING = "/data/local/tmp/probe_test_backing"
+BACKING_BYTES = 64 * MIB
+MIX = "z5,s5,c60@3,i30"
+PAGES = 2000
+SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
+
+
+@dataclass
+class Lab:
+    """A phone with a zram of its own for these tests, backed by a loop device."""
+
+    transport: AdbTransport
+    probe: Probe
+    kernel: str
+    zram: int = -1
+
+    def sh(self, script: str) -> str:
+        run = Run(("sh", "-e", "-c", script))
+        return self.transport.execute([run], deadline=Deadline.after(60))[0].check().text
+
+    @property
+    def sysfs(self) -> str:
+        return f"/sys/block/zram{self.zram}"
+
+    @property
+    def node(self) -> str:
+        return f"/dev/block/zram{self.zram}"
+
+    def attach(self, size: int = BACKING_BYTES, **other: int) -> dict[str, Any]:
+        options = {"direct": 1, "block": 4096, "allocate": 1, "pin": 0} | other
+        return self.probe.call("loop-attach", file=BACKING, size=size, seconds=120, **options)
+
+    def configure(self, *, backing: str | None = None, algorithm: str = "lz4") -> None:
+        if backing:
+            self.sh(f"echo {backing} > {self.sysfs}/backing_dev")
+        self.sh(f"echo {algorithm} > {self.sysfs}/comp_algorithm; echo 128M > {self.sysfs}/disksize")
+
+    def mm_stat(self) -> list[int]:
+        return [int(word) for word in self.sh(f"cat {self.sysfs}/mm_stat").split()]
+
+    def bd_stat(self) -> list[int]:
+        return [int(word) for word in self.sh(f"cat {self.sysfs}/bd_stat").split()]
+
+    def pull(self, name: str, folder: Path) -> Path:
+        self.transport.pull(f"{PROBE_FOLDER}/{name}", folder / name, deadline=Deadline.after(30))
+        return folder / name
+
+
+@pytest.fixture(scope="module", params=["7.3", "6.12"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    config = VirtualPhoneConfig(name="probe", kernel=request.param, memory_bytes=1024 * MIB, ufs_bytes=1024 * MIB)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZRAM_LAB_STATE", str(tmp_path_factory.mktemp("state")))
+        phone = start(config, fresh=True, progress=lambda text: print(text, file=sys.stderr))
+        try:
+            transport = AdbTransport(phone.serial, root=RootStyle.su_0)
+            probe = Probe(transport, build)
+            probe.install("x86_64")
+            yield Lab(transport, probe, request.param)
+        finally:
+            phone.stop()
+
+
+@pytest.fixture
+def zram(lab: Lab) -> Iterator[Lab]:
+    """A fresh zram device, not configured; it and the backing file are gone afterwards."""
+    lab.zram = int(lab.sh("cat /sys/class/zram-control/hot_add"))
+    yield lab
+    lab.sh(f"swapoff {lab.node} 2> /dev/null || true; echo {lab.zram} > /sys/class/zram-control/hot_remove")
+    lab.probe.call("loop-detach", file=BACKING, remove=True)
+
+
+@pytest.fixture
+def swap(zram: Lab) -> Lab:
+    """The zram as the preferred of two swap devices, written back through the loop device."""
+    zram.configure(backing=zram.attach()["loop"])
+    zram.sh(f"mkswap {zram.node} > /dev/null; swapon -p 100 {zram.node}")
+    return zram
+
+
+@pytest.fixture
+def session(swap: Lab) -> Iterator[ProbeSession]:
+    with swap.probe.session(alarm_s=300) as serving:
+        yield serving
+
+
+def swapped_area(session: ProbeSession, pages: int = PAGES) -> None:
+    page_size = session.call("hello")["page_size"]
+    session.call("fill", name="a", bytes=pages * page_size, mix=MIX, seed=11)
+    reply = session.call("pageout", name="a")
+    assert (reply["pages"], reply["swapped"]) == (pages, pages)
+
+
+def test_hello_is_protected_from_the_oom_killer_and_locked(lab: Lab) -> None:
+    hello = lab.probe.call("hello")
+    assert (hello["uid"], hello["oom_score_adj"], hello["locked"]) == (0, -1000, 1)
+
+
+def test_loop_on_f2fs_has_direct_io_and_blocks_as_asked(zram: Lab) -> None:
+    reply = zram.attach()
+    assert (reply["dio"], reply["dio_errno"], reply["block_size"], reply["fs_magic"]) == (1, "", 4096, "0xf2f52010")
+    assert reply["file_bytes"] == BACKING_BYTES <= reply["allocated_bytes"] < BACKING_BYTES * 1.02
+    assert zram.sh(f"stat -c %a {BACKING}; cat /sys/block/loop{reply['number']}/loop/dio").split() == ["600", "1"]
+
+
+def test_buffered_loop_over_a_sparse_file(zram: Lab) -> None:
+    reply = zram.attach(direct=0, allocate=0, block=512)
+    assert (reply["dio"], reply["block_size"], reply["allocated_bytes"], reply["pinned"]) == (0, 512, 0, 0)
+
+
+def test_file_is_pinned_on_f2fs(zram: Lab) -> None:
+    reply = zram.attach(pin=1)
+    assert (reply["pinned"], reply["pin_errno"]) == (1, "")
+
+
+def test_full_disk_is_refused_and_left_as_it_was(zram: Lab) -> None:
+    before = zram.sh("df /data | tail -1")
+    with pytest.raises(ProbeFailed, match="No space left") as refused:
+        zram.attach(size=8192 * MIB)
+    assert refused.value.errno == "ENOSPC"
+    assert zram.sh(f"df /data | tail -1; ls {BACKING} 2> /dev/null || true") == before
+
+
+def test_loop_in_use_is_named_and_stays(zram: Lab) -> None:
+    loop = zram.attach()["loop"]
+    zram.configure(backing=loop)
+    with pytest.raises(ProbeFailed, match=loop) as refused:
+        zram.probe.call("loop-detach", file=BACKING, remove=True)
+    assert refused.value.errno == "EBUSY"
+    assert zram.sh(f"cat {zram.sysfs}/backing_dev") == loop
+    zram.sh(f"echo 1 > {zram.sysfs}/reset")
+    reply = zram.probe.call("loop-detach", file=BACKING, remove=True)
+    assert (reply["detached"], reply["removed"]) == (1, 1)
+
+
+@pytest.mark.parametrize("algorithm", ["lz4", "zstd"])
+def test_zram_sees_each_kind_of_page_as_it_is_meant(zram: Lab, algorithm: str) -> None:
+    for mix, stored in {"i100": 1.0, "c100@2": 1 / 2, "c100@3": 1 / 3, "c100@5": 1 / 5, "z50,s50": 0.0}.items():
+        zram.configure(algorithm=algorithm)
+        zram.probe.call("fill", path=zram.node, lo=0, hi=999, mix=mix, seed=3)
+        original, compressed, *_, same, _, huge, _ = zram.mm_stat()
+        assert compressed / original == pytest.approx(stored, rel=0.25)
+        assert (same, huge) == (1000 if mix == "z50,s50" else 0, 1000 if mix == "i100" else 0)
+        assert zram.probe.call("verify", path=zram.node, lo=0, hi=999, mix=mix, seed=3)["corrupt"] == 0
+        zram.sh(f"echo 1 > {zram.sysfs}/reset")
+
+
+def test_timed_writeback_of_a_device_agrees_with_the_kernels_books(zram: Lab) -> None:
+    zram.configure(backing=zram.attach()["loop"])
+    pages = {"lo": 0, "hi": 1999, "pick": 1000, "pick_seed": 5}
+    filled = zram.probe.call("fill", path=zram.node, mix=MIX, seed=3, **pages)
+    zram.sh(f"echo all > {zram.sysfs}/idle")
+    reply = zram.probe.call("write-timed", path=f"{zram.sysfs}/writeback", value="idle", zram=zram.zram, seconds=120)
+    with_object = filled["compressible"] + filled["incompressible"]
+    assert (reply["rc"], reply["errno"]) == (4, "")
+    assert (reply["bd_before"], reply["bd_after"]) == ([0, 0, 0], [with_object, 0, with_object])
+    assert (reply["mm_before"]["huge_pages"], reply["mm_after"]["huge_pages"]) == (filled["incompressible"], 0)
+    assert 0 < reply["sys_ns"] <= reply["wall_ns"]
+    verified = zram.probe.call("verify", path=zram.node, mix=MIX, seed=3, **pages)
+    assert (verified["pages"], verified["corrupt"]) == (1000, 0)
+    assert zram.bd_stat()[1] == with_object
+    zram.probe.call("free", path=zram.node, **pages)
+    assert zram.bd_stat()[0] == 0
+
+
+def test_a_damaged_page_on_the_device_is_found(zram: Lab) -> None:
+    zram.configure()
+    zram.probe.call("fill", path=zram.node, lo=0, hi=99, mix=MIX, seed=3)
+    zram.probe.call("corrupt", path=zram.node, page=42)
+    reply = zram.probe.call("verify", path=zram.node, lo=0, hi=99, mix=MIX, seed=3)
+    assert (reply["corrupt"], reply["first_corrupt"]) == (1, [42])
+
+
+def test_refused_write_is_an_answer(zram: Lab) -> None:
+    reply = zram.probe.call("write-timed", path=f"{zram.sysfs}/writeback", value="idle")
+    assert (reply["rc"], reply["errno"]) == (-1, "EINVAL")
+
+
+def test_live_swap_is_never_overwritten(swap: Lab) -> None:
+    with pytest.raises(ProbeFailed) as refused:
+        swap.probe.call("fill", path=swap.node, lo=0, hi=9, mix="i100", seed=1)
+    assert refused.value.errno == "EBUSY"
+    with pytest.raises(ProbeFailed) as refused:
+        swap.probe.call("free", path=swap.node, lo=0, hi=9)
+    assert refused.value.errno == "EBUSY"
+
+
+def test_slots_name_where_the_pages_are(swap: Lab, session: ProbeSession, tmp_path: Path) -> None:
+    swapped_area(session)
+    reply = session.call("slots", name="a", out=f"{PROBE_FOLDER}/slots")
+    slots = np.fromfile(swap.pull("slots", tmp_path), "<u8")
+    assert (len(slots), len(set(slots.tolist())), reply["swap_types"]) == (PAGES, PAGES, [1])
+    assert (reply["lo"], reply["hi"]) == (slots.min(), slots.max())
+
+
+@pytest.mark.parametrize("order", ["random", "sequential"])
+def test_only_the_pages_asked_for_are_written_back_and_read_again(
+    swap: Lab, session: ProbeSession, tmp_path: Path, order: str
+) -> None:
+    swapped_area(session)
+    reply = session.call("writeback", name="a", zram=swap.zram, pick=500, pick_seed=9, order=order)
+    assert (reply["requested"], reply["accepted"], reply["written"]) == (500, 500, 500)
+    assert reply["bd_after"] == [500, 0, 500]
+    grammar, most_calls = ("page_indexes", 10) if swap.kernel == "7.3" else ("page_index", 500)
+    assert reply["grammar"] == grammar
+    assert reply["calls"] <= most_calls
+    touched = session.call(
+        "touch", name="a", order="random", seed=4, out=f"{PROBE_FOLDER}/touch", zram=swap.zram, seconds=120
+    )
+    assert (touched["samples"], touched["majflt"], touched["not_swapped"]) == (PAGES, PAGES, 0)
+    samples = np.fromfile(swap.pull("touch", tmp_path), SAMPLE)
+    assert (samples["label"] == 1).sum() == 500
+    assert touched["bd_after"][1] - touched["bd_before"][1] == 500
+    assert np.median(samples["ns"][samples["label"] == 1]) > np.median(samples["ns"][samples["label"] == 0])
+    assert session.call("verify", name="a")["corrupt"] == 0
+
+
+def test_all_pages_that_can_be_are_written_back_once(swap: Lab, session: ProbeSession) -> None:
+    swapped_area(session, 300)
+    part = session.call("writeback", name="a", zram=swap.zram, pick=100, pick_seed=1)
+    rest = session.call("writeback", name="a", zram=swap.zram, order="sequential")
+    assert part["written"] + rest["written"] == rest["bd_after"][0]
+    assert rest["written"] == rest["requested"] < 200
+    with pytest.raises(ProbeFailed, match="0 pages of a can be written back"):
+        session.call("writeback", name="a", zram=swap.zram)
+
+
+def test_exhausted_limit_stops_writeback_and_is_told(swap: Lab, session: ProbeSession) -> None:
+    swapped_area(session, 300)
+    swap.sh(f"echo 1 > {swap.sysfs}/writeback_limit_enable; echo 40 > {swap.sysfs}/writeback_limit")
+    with pytest.raises(ProbeFailed) as refused:
+        session.call("writeback", name="a", zram=swap.zram)
+    swap.sh(f"echo 0 > {swap.sysfs}/writeback_limit_enable")
+    assert refused.value.errno == "EIO"
+    assert refused.value.reply["written"] == 40
+    assert session.call("verify", name="a")["corrupt"] == 0
+
+
+def test_what_it_held_is_free_when_the_session_ends(swap: Lab) -> None:
+    used = "awk '/zram[1-9]/ {print $4}' /proc/swaps"
+    if "awk" not in swap.sh("ls /system/bin"):
+        used = f"grep {swap.node} /proc/swaps | while read f t s u p; do echo $u; done"
+    with swap.probe.session(alarm_s=100) as serving:
+        swapped_area(serving)
+        assert int(swap.sh(used)) >= PAGES * 4
+    deadline = Deadline.after(10)
+    while int(swap.sh(used)) and not deadline.expired:
+        time.sleep(0.1)
+    assert int(swap.sh(used)) == 0
+
+
+def test_single_command_exits_with_1_and_still_answers(lab: Lab) -> None:
+    result = lab.transport.execute(
+        [Run((f"{PROBE_FOLDER}/probe", "drop", "name=nobody"))], deadline=Deadline.after(30)
+    )[0]
+    assert (result.status, json.loads(result.text)["ok"]) == (1, False)
+    with pytest.raises(CommandFailed):
+        result.check()
