@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -48,7 +48,7 @@ class LabRun:
     began_s: float
     provenance: Provenance
     lost: str = ""
-    end_facts: dict[str, object] = field(default_factory=dict)
+    closed: bool = False
 
     @property
     def device(self) -> Device:
@@ -260,15 +260,28 @@ def _shield() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[None]:
+    """Innermost of the wrappers: what an interrupted test still holds is torn down while the phone is there."""
     run = session.config.stash.get(LAB, None)
     if run is None:
+        yield
         return
     _shield()
-    run.bar.close()
-    status = EXIT_DEVICE_LOST if run.lost else int(exitstatus)
     end_facts: dict[str, object] = {"lost": run.lost} if run.lost else {}
+    try:
+        yield
+    except (LabError, AssertionError) as error:
+        end_facts["teardown_failed"] = str(error)
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        _finish(session, run, int(exitstatus), end_facts)
+
+
+def _finish(session: pytest.Session, run: LabRun, exitstatus: int, end_facts: dict[str, object]) -> None:
+    """Puts the phone back and writes the last record."""
+    run.bar.close()
+    status = EXIT_DEVICE_LOST if run.lost else exitstatus
     restore_began = time.monotonic()
     wire = run.device.transport.wire
     try:

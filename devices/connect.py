@@ -44,18 +44,20 @@ def attached(client: AdbClient | None = None) -> dict[str, str]:
 
 
 def server_version(client: AdbClient | None = None) -> int:
-    return int((client or server_client()).server_version())
-
-
-def check_server(client: AdbClient) -> None:
-    """An adb server of another version is left alone: the adb program would kill it under everybody's feet."""
+    """What the adb server says; one is started where none listens. Raises EnvironmentRefused when it is none."""
+    client = client or server_client()
     try:
-        version = server_version(client)
+        return int(client.server_version())
     except (AdbError, OSError, ValueError) as error:
         raise EnvironmentRefused(
             f"{client.host}:{client.port} does not answer as an adb server: {error}",
             hint="another program on that port? set ANDROID_ADB_SERVER_PORT",
         ) from error
+
+
+def check_server(client: AdbClient) -> None:
+    """An adb server of another version is left alone: the adb program would kill it under everybody's feet."""
+    version = server_version(client)
     if version != ADB_SERVER_VERSION:
         raise EnvironmentRefused(
             f"the adb server at {client.host}:{client.port} has version {version}, {ADB_SERVER_VERSION} is needed",

@@ -8,14 +8,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from adbutils import AdbClient
 from tabulate import tabulate
 
 from devices.capability import Capability, detect
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
 from devices.deadline import Deadline
 from devices.device import MARKER, Device, open_device
-from devices.errors import EXIT_REFUSED, LabError
+from devices.errors import EXIT_REFUSED, EnvironmentRefused, LabError
 from devices.identity import identify
 from devices.journal import Journal
 from devices.paths import cache_dir, state_dir
@@ -37,7 +36,7 @@ def doctor(argv: list[str]) -> int:
     """Check host and phones; 0 when everything that was asked about is fit, else 11."""
     arguments = _arguments("doctor", argv)
     host = list(_host_checks())
-    states = attached() if server_version(AdbClient()) == ADB_SERVER_VERSION else {}
+    states = attached() if host[0]["verdict"] == "ok" else {}
     wanted = arguments.device or chosen_serials() or list(states)
     phones = [_phone_verdict(serial, states.get(serial, "not attached")) for serial in wanted]
     if arguments.json:
@@ -55,16 +54,23 @@ _NO_PHONE = "no phone attached: `./lab run` uses the virtual phone"
 
 
 def _host_checks() -> Iterator[dict[str, str]]:
-    version = server_version(AdbClient())
-    good = version == ADB_SERVER_VERSION
-    yield _row("adb server", good, f"version {version}" if good else f"version {version}: it is left alone; set "
-               "ANDROID_ADB_SERVER_PORT to one of your own")  # fmt: skip
+    yield _adb_server()
     mmdebstrap = shutil.which("mmdebstrap")
     yield _row("mmdebstrap", bool(mmdebstrap), mmdebstrap or "apt install mmdebstrap (only the virtual phone needs it)")
     free = shutil.disk_usage(cache_dir()).free
     yield _row("disk for the cache", free > _MIN_FREE_BYTES, f"{free >> 30} GiB free at {cache_dir()}")
     pending = [path.stem for path in (state_dir() / "journals").glob("*.jsonl") if Journal.open(path).entries]
     yield _row("nothing left to restore", not pending, f"./lab restore: {', '.join(pending)}" if pending else "")
+
+
+def _adb_server() -> dict[str, str]:
+    try:
+        version = server_version()
+    except EnvironmentRefused as error:
+        return _row("adb server", False, f"{error}: {error.hint}")
+    good = version == ADB_SERVER_VERSION
+    other = f"version {version}: it is left alone; set ANDROID_ADB_SERVER_PORT to one of your own"
+    return _row("adb server", good, f"version {version}" if good else other)
 
 
 def _row(check: str, good: bool, detail: str) -> dict[str, str]:

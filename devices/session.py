@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
-from devices.errors import EnvironmentRefused
+from devices.errors import EnvironmentRefused, ProfileError
 from devices.profile import Profile
 from devices.profile_yaml import known, load, match_profile
 from devices.transcript import Transcript
@@ -61,11 +61,13 @@ def resolve_target(name: str | None, *, kernel: str | None = None) -> Target:
     if name is None:
         name = next(iter(chosen_serials()), "virtual")
     if name not in known() and not name.endswith((".yaml", ".yml")):
+        if kernel:
+            raise ProfileError(f"--kernel: {name} is a serial; only a virtual phone's kernel can be chosen")
         return Target(name, name, None)
     profile = load(name)
+    if kernel:
+        profile = profile.with_overrides(kernel=kernel)
     if profile.connection.virtual is not None:
-        if kernel:
-            profile = profile.with_overrides(kernel=kernel)
         return Target(profile.name, None, profile)
     adb = profile.connection.adb
     return Target(profile.name, adb.serial if adb else None, profile)

@@ -21,6 +21,9 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "pages and result files are little endian");
 
+/* A single command that a lost host forgot ends by then; no command that anybody waits for takes as long. */
+enum { SINGLE_ALARM_S = 1800 };
+
 static bool locked;
 
 int cmd_hello(const struct request *req, struct reply *rep)
@@ -73,6 +76,7 @@ int main(int argc, char **argv)
 	} else {
 		/* A single command has no stdin to tell it that its caller is gone. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(SINGLE_ALARM_S);
 		dispatch(argc - 1, argv + 1, &reply);
 	}
 	if (reply_send(&reply))

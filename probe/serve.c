@@ -108,6 +108,7 @@ int serve(const struct request *req, struct reply *rep)
 	if (seconds < 1 || seconds > ALARM_MAX_S)
 		return reply_fail(rep, 0, "alarm=%llu: expected 1 to %d seconds", (unsigned long long)seconds,
 				  ALARM_MAX_S);
+	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, on_alarm);
 	alarm((unsigned int)seconds);
 	error = pthread_create(&reader, NULL, read_stdin, NULL);

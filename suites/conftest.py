@@ -47,7 +47,8 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
     marker = f"zram-writeback-lab: {request.node.name}"
     lab.device.execute(Write("/dev/kmsg", marker))
     yield
-    if lab.device.broken_by or lab.lost:
+    # After an interrupt pytest runs this when the phone has been put back and let go already.
+    if lab.device.broken_by or lab.lost or lab.closed:
         return
     log = lab.device.execute(Run(("dmesg",)))[0].stdout
     lab.keep_kernel_log(log)

@@ -27,7 +27,7 @@ MIB = 1 << 20
 BACKING = "/data/local/tmp/probe_test_backing"
 BACKING_BYTES = 64 * MIB
 MIX = "z5,s5,c60@3,i30"
-PAGES = 2000
+PAGES = 1000
 SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
 
 
@@ -163,17 +163,17 @@ def test_loop_in_use_is_named_and_stays(zram: Lab) -> None:
 def test_zram_sees_each_kind_of_page_as_it_is_meant(zram: Lab, algorithm: str) -> None:
     for mix, stored in {"i100": 1.0, "c100@2": 1 / 2, "c100@3": 1 / 3, "c100@5": 1 / 5, "z50,s50": 0.0}.items():
         zram.configure(algorithm=algorithm)
-        zram.probe.call("fill", path=zram.node, lo=0, hi=999, mix=mix, seed=3)
+        zram.probe.call("fill", path=zram.node, lo=0, hi=299, mix=mix, seed=3)
         original, compressed, *_, same, _, huge, _ = zram.mm_stat()
         assert compressed / original == pytest.approx(stored, rel=0.25)
-        assert (same, huge) == (1000 if mix == "z50,s50" else 0, 1000 if mix == "i100" else 0)
-        assert zram.probe.call("verify", path=zram.node, lo=0, hi=999, mix=mix, seed=3)["corrupt"] == 0
+        assert (same, huge) == (300 if mix == "z50,s50" else 0, 300 if mix == "i100" else 0)
+        assert zram.probe.call("verify", path=zram.node, lo=0, hi=299, mix=mix, seed=3)["corrupt"] == 0
         zram.sh(f"echo 1 > {zram.sysfs}/reset")
 
 
 def test_timed_writeback_of_a_device_agrees_with_the_kernels_books(zram: Lab) -> None:
     zram.configure(backing=zram.attach()["loop"])
-    pages = {"lo": 0, "hi": 1999, "pick": 1000, "pick_seed": 5}
+    pages = {"lo": 0, "hi": 999, "pick": 500, "pick_seed": 5}
     filled = zram.probe.call("fill", path=zram.node, mix=MIX, seed=3, **pages)
     zram.sh(f"echo all > {zram.sysfs}/idle")
     reply = zram.probe.call("write-timed", path=f"{zram.sysfs}/writeback", value="idle", zram=zram.zram, seconds=120)
@@ -183,7 +183,7 @@ def test_timed_writeback_of_a_device_agrees_with_the_kernels_books(zram: Lab) ->
     assert (reply["mm_before"]["huge_pages"], reply["mm_after"]["huge_pages"]) == (filled["incompressible"], 0)
     assert 0 < reply["sys_ns"] <= reply["wall_ns"]
     verified = zram.probe.call("verify", path=zram.node, mix=MIX, seed=3, **pages)
-    assert (verified["pages"], verified["corrupt"]) == (1000, 0)
+    assert (verified["pages"], verified["corrupt"]) == (500, 0)
     assert zram.bd_stat()[1] == with_object
     zram.probe.call("free", path=zram.node, **pages)
     assert zram.bd_stat()[0] == 0
@@ -224,10 +224,10 @@ def test_only_the_pages_asked_for_are_written_back_and_read_again(
     swap: Lab, session: ProbeSession, tmp_path: Path, order: str
 ) -> None:
     swapped_area(session)
-    reply = session.call("writeback", name="a", zram=swap.zram, pick=500, pick_seed=9, order=order)
-    assert (reply["requested"], reply["accepted"], reply["written"]) == (500, 500, 500)
-    assert reply["bd_after"] == [500, 0, 500]
-    grammar, most_calls = ("page_indexes", 10) if swap.kernel == "7.3" else ("page_index", 500)
+    reply = session.call("writeback", name="a", zram=swap.zram, pick=250, pick_seed=9, order=order)
+    assert (reply["requested"], reply["accepted"], reply["written"]) == (250, 250, 250)
+    assert reply["bd_after"] == [250, 0, 250]
+    grammar, most_calls = ("page_indexes", 10) if swap.kernel == "7.3" else ("page_index", 250)
     assert reply["grammar"] == grammar
     assert reply["calls"] <= most_calls
     touched = session.call(
@@ -235,8 +235,8 @@ def test_only_the_pages_asked_for_are_written_back_and_read_again(
     )
     assert (touched["samples"], touched["majflt"], touched["not_swapped"]) == (PAGES, PAGES, 0)
     samples = np.fromfile(swap.pull("touch", tmp_path), SAMPLE)
-    assert (samples["label"] == 1).sum() == 500
-    assert touched["bd_after"][1] - touched["bd_before"][1] == 500
+    assert (samples["label"] == 1).sum() == 250
+    assert touched["bd_after"][1] - touched["bd_before"][1] == 250
     assert np.median(samples["ns"][samples["label"] == 1]) > np.median(samples["ns"][samples["label"] == 0])
     assert session.call("verify", name="a")["corrupt"] == 0
 
@@ -263,16 +263,16 @@ def test_exhausted_limit_stops_writeback_and_is_told(swap: Lab, session: ProbeSe
 
 
 def test_what_it_held_is_free_when_the_session_ends(swap: Lab) -> None:
-    used = "awk '/zram[1-9]/ {print $4}' /proc/swaps"
-    if "awk" not in swap.sh("ls /system/bin"):
-        used = f"grep {swap.node} /proc/swaps | while read f t s u p; do echo $u; done"
+    used = f"grep '^{swap.node}[[:space:]]' /proc/swaps | while read file type size used priority; do echo $used; done"
     with swap.probe.session(alarm_s=100) as serving:
         swapped_area(serving)
         assert int(swap.sh(used)) >= PAGES * 4
+    # Before 6.14 each CPU keeps up to 64 freed slots for itself, and as many to hand out.
+    kept_kib = 2 * 2 * 64 * 4
     deadline = Deadline.after(10)
-    while int(swap.sh(used)) and not deadline.expired:
+    while int(swap.sh(used)) > kept_kib and not deadline.expired:
         time.sleep(0.1)
-    assert int(swap.sh(used)) == 0
+    assert int(swap.sh(used)) <= kept_kib < PAGES * 4
 
 
 def test_single_command_exits_with_1_and_still_answers(lab: Lab) -> None:

@@ -132,8 +132,9 @@ def test_no_operations_are_no_trip_for_adb_and_no_results(subject: Subject) -> N
 @pytest.mark.parametrize(
     "value",
     [
-        "", " ", "two  words", "'single' \"double\"", "$HOME `id` $(id) ${x}", "back\\slash \\n \\0", "-n", "--", "* ? [a]",
-        "line 1\nline 2", "\n\nnewlines around\n\n", "a;b&c|d>e<f#g!h~", "tab\there", "ümlaut → 漢字", "x" * 20_000,
+        "", " ", "two  words", "'single' \"double\"", "$HOME `id` $(id) ${x}", "back\\slash \\n \\0", "-n", "--",
+        "* ? [a]", "line 1\nline 2", "\n\nnewlines around\n\n", "a;b&c|d>e<f#g!h~", "tab\there",
+        "ümlaut → 漢字", "x" * 20_000,
     ],
     ids=lambda value: repr(value[:14]),
 )  # fmt: skip

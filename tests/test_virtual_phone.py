@@ -90,7 +90,7 @@ def test_the_shell_is_androids_shell_user(phone: RunningPhone) -> None:
         ("su 0 echo 'a  b'", "a  b"),
         ("echo id -u | su", "0"),
         ("su -c 'su shell id -u'", "2000"),
-        ("su 10105 id -u || true", "10105"),
+        ("su 10105 id -un", "u0_a105"),
     ],
 )
 def test_every_way_of_becoming_root(phone: RunningPhone, command: str, prints: str) -> None:
@@ -147,7 +147,7 @@ def test_zram0_is_swap_of_half_the_memory_without_backing(phone: RunningPhone) -
 def test_the_kernel_has_batched_writeback(phone: RunningPhone) -> None:
     assert phone.kernel_release.startswith("7.3.")
     assert output(phone, "uname -r") == phone.kernel_release
-    assert output(phone, "cat /sys/block/zram0/writeback_batch_size /sys/block/zram0/compressed_writeback") == "32\nN"
+    assert output(phone, "cat /sys/block/zram0/writeback_batch_size /sys/block/zram0/compressed_writeback") == "32\n0"
 
 
 def test_loop_devices_attach_and_null_blk_loads(phone: RunningPhone) -> None:
@@ -198,7 +198,7 @@ def test_an_app_holds_memory_until_it_is_killed(phone: RunningPhone) -> None:
     assert cold[1:3] == ["Status: ok", "LaunchState: COLD"]
     assert cold[-1] == "Complete"
     pid = output(phone, "pidof com.zramlab.chat")
-    assert int(output(phone, f"sed -n 's/VmRSS: *\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")) > 48 * 1024
+    assert int(output(phone, f"sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")) > 48 * 1024
     assert "LaunchState: HOT" in output(phone, "am start -W -n com.zramlab.chat/.MainActivity")
     output(phone, "am force-stop com.zramlab.chat")
     assert shell(phone, "pidof com.zramlab.chat").stdout == ""
@@ -281,7 +281,7 @@ def test_a_panic_ends_qemu_and_is_told(small: RunningPhone) -> None:
     with pytest.raises(DeviceLost):
         shell(small, "echo c > /proc/sysrq-trigger", root=RootStyle.su_c, seconds=20)
     wait_until("QEMU's end", lambda: small.died() is not None, Deadline.after(20))
-    assert "panic" in (small.died() or "")
+    assert "the kernel crashed: " in (small.died() or "")
 
 
 def test_two_phones_side_by_side_with_other_settings(phone: RunningPhone) -> None:

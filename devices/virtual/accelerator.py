@@ -79,7 +79,7 @@ def kvm_verdict(
 def boot_with_kvm(image: Image) -> Verdict:
     """Boots the phone's kernel with KVM until its init speaks."""
     argv = base_argv(image, accelerator="kvm", cpus=1, memory_bytes=_TRIAL_MEMORY_BYTES)
-    argv += ["-append", kernel_command_line({"lab.trial": "1"}), "-serial", "stdio"]
+    argv += ["-append", kernel_command_line({"lab.trial": "1"}, accelerator="kvm"), "-serial", "stdio"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv, env=environment(image), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

@@ -10,7 +10,7 @@ import ipaddress
 from adbutils import AdbClient, AdbError
 
 from devices.adb import AdbTransport, RootStyle
-from devices.connect import check_server
+from devices.connect import check_server, server_client
 from devices.deadline import Deadline
 from devices.errors import DeviceError, EnvironmentRefused
 from devices.transport import Run
@@ -24,7 +24,7 @@ def require_server() -> None:
 
     Raises EnvironmentRefused. A server on another host could not reach the phone's port on this one's loopback.
     """
-    client = AdbClient()
+    client = server_client()
     if not _is_loopback(client.host):
         raise EnvironmentRefused(
             f"the adb server is on {client.host}, a virtual phone is reached over this host's own 127.0.0.1",

@@ -33,6 +33,10 @@ STOP_S = 30.0
 
 _BOOTED = "lab: boot completed"
 _LAST_LINES = 12
+_CRASH = re.compile(r"^.*(?:Kernel panic|Oops:|BUG:|kernel BUG|lab: boot failed).*$", re.MULTILINE)
+# How a guest dies of TCG's race with code that patches itself (see kernel_command_line).
+_EMULATOR_CRASH = "Oops: int3"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +144,17 @@ def start(
         image = ensure_image(config.kernel, progress=progress, mirror=config.mirror)
         accelerator = choose(config.accelerator, image, progress=progress)
         to_format = state.disks(config.ufs_bytes, fresh=fresh)
-        run = _spawn(config, state, image, accelerator, to_format=to_format, detached=detached)
-        progress(f"booting {image.kernel_release} with {accelerator}")
-        began = time.monotonic()
-        phone = _phone(state, run)
-        try:
-            _await_boot(phone, Deadline.after(boot_s))
-        except BaseException:
-            phone.power_cut()
-            raise
+        for attempt in range(1, _ATTEMPTS + 1):
+            progress(f"booting {image.kernel_release} with {accelerator}")
+            try:
+                phone = _boot(config, state, image, accelerator, to_format=to_format, detached=detached, boot_s=boot_s)
+                break
+            except DeviceLost:
+                if attempt == _ATTEMPTS or _EMULATOR_CRASH not in _console(state.console_log):
+                    raise
+                progress(f"the emulator crashed the guest ({_EMULATOR_CRASH}), booting again")
         state.mark_formatted()
-        return _phone(state, state.record_boot_time(run, round(time.monotonic() - began, 2)))
+        return phone
 
 
 def running() -> list[RunningPhone]:
@@ -180,6 +184,28 @@ def _phone(state: PhoneState, run: Run) -> RunningPhone:
         _state=state,
         _run=run,
     )
+
+
+def _boot(
+    config: VirtualPhoneConfig,
+    state: PhoneState,
+    image: Image,
+    accelerator: str,
+    *,
+    to_format: bool,
+    detached: bool,
+    boot_s: float,
+) -> RunningPhone:
+    """One try. Whatever ends it early, Ctrl-C too, leaves no QEMU behind."""
+    began = time.monotonic()
+    run = _spawn(config, state, image, accelerator, to_format=to_format, detached=detached)
+    phone = _phone(state, run)
+    try:
+        _await_boot(phone, Deadline.after(boot_s))
+    except BaseException:
+        phone.power_cut()
+        raise
+    return _phone(state, state.record_boot_time(run, round(time.monotonic() - began, 2)))
 
 
 def _spawn(
@@ -267,6 +293,8 @@ def _last_words(state: PhoneState) -> str:
         words += f"; QEMU says: {qemu.splitlines()[-1]}"
     # The firmware draws with escape sequences.
     console = re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", _console(state.console_log)).strip()
+    if crash := _CRASH.search(console):
+        words += f"; the kernel crashed: {crash[0].strip()}"
     if console:
         words += "; its console says last:\n" + "\n".join(console.splitlines()[-_LAST_LINES:])
     return words

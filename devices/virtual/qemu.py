@@ -50,9 +50,15 @@ def base_argv(image: Image, *, accelerator: str, cpus: int, memory_bytes: int) -
     ]
 
 
-def kernel_command_line(options: dict[str, str]) -> str:
-    """A panic resets the machine, which ends QEMU (-no-reboot). A ramfs root is not swapped out, a tmpfs would be."""
-    words = ("console=ttyS0", "loglevel=4", "panic=-1", "rootfstype=ramfs")
+def kernel_command_line(options: dict[str, str], *, accelerator: str) -> str:
+    """A panic resets the machine, which ends QEMU (-no-reboot). A ramfs root is not swapped out, a tmpfs would be.
+
+    An emulated CPU on a busy host misses the deadlines of the kernel's clock watchdog, which then distrusts the TSC and
+    patches its own code while all CPUs run; TCG with a thread per CPU is not safe against that ("Oops: int3").
+    """
+    words = ["console=ttyS0", "loglevel=4", "panic=-1", "rootfstype=ramfs"]
+    if accelerator == "tcg":
+        words.append("tsc=reliable")
     return " ".join([*words, *(f"androidboot.{key}={value}" for key, value in options.items())])
 
 
@@ -60,7 +66,7 @@ def phone_argv(image: Image, machine: Machine) -> list[str]:
     """The whole phone. File names are relative to the phone's folder, in which QEMU is started."""
     return [
         *base_argv(image, accelerator=machine.accelerator, cpus=machine.cpus, memory_bytes=machine.memory_bytes),
-        *("-append", kernel_command_line(machine.options)),
+        *("-append", kernel_command_line(machine.options, accelerator=machine.accelerator)),
         *("-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off"),
         *_storage(direct_io=machine.direct_io),
         *_network(machine.port),

@@ -1,0 +1,221 @@
+"""The whole: ``./lab run --plan quick`` on the virtual phone, and what must be true of its results."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports.model import Caveat, RunResult
+from reports.reading import Run, load
+from reports.stats import Interval, Summary, summarise
+from tests.conftest import Shelf, lab
+
+pytestmark = pytest.mark.phone
+
+MIB = 1 << 20
+# An idle host of two cores takes a half of it; others may be working beside.
+QUICK_S, SHORT_S = 1200.0, 400.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended: exit status, what it said, where its results are."""
+
+    status: int
+    said: str
+    folder: Path
+    run: Run
+
+    def runs(self, test: str, **params: object) -> list[RunResult]:
+        return [
+            result
+            for result in self.run.runs
+            if result.test == test and all(result.params.get(name) == value for name, value in params.items())
+        ]
+
+
+def finish(results: Path, *options: str, seconds: float) -> Finished:
+    done = lab("run", *options, "--seed", "4711", "--results", str(results), timeout=seconds)
+    said = done.stdout + done.stderr
+    assert len(list(results.iterdir())) == 1, said
+    (folder,) = results.iterdir()
+    return Finished(done.returncode, said, folder, load(folder))
+
+
+@pytest.fixture(scope="module")
+def quick(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    shelf.clear()
+    return finish(tmp_path_factory.mktemp("quick"), "--plan", "quick", seconds=QUICK_S)
+
+
+@pytest.fixture(scope="module")
+def older_kernel(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    shelf.clear()
+    chosen = "8MiB-incompressible-random or writeback_limit or batch_size"
+    return finish(tmp_path_factory.mktemp("older"), "--kernel", "6.12", "--repeats", "1", "-k", chosen, seconds=SHORT_S)
+
+
+def outcomes(finished: Finished) -> dict[str, str]:
+    return {outcome.test: outcome.outcome for outcome in finished.run.outcomes}
+
+
+def throughput(result: RunResult) -> Summary:
+    metric = result.metrics["writeback.throughput"]
+    return summarise(metric.values, metric.better, seed=1)
+
+
+def median(result: RunResult) -> float:
+    value = throughput(result).median
+    assert value is not None
+    return value
+
+
+def interval(result: RunResult) -> Interval:
+    found = throughput(result).interval
+    assert found is not None
+    return found
+
+
+def test_it_ends_well_and_whole(quick: Finished) -> None:
+    assert quick.status == 0, quick.said
+    assert quick.run.problems == ()
+    assert quick.run.end is not None
+    assert quick.run.end.exit_status == 0
+    assert set(outcomes(quick).values()) == {"passed"}
+
+
+def test_the_session_says_what_was_measured_on_what(quick: Finished) -> None:
+    session = quick.run.session
+    facts = session.provenance
+    assert (session.plan, session.seed, session.run_id) == ("quick", 4711, quick.folder.name)
+    assert (facts.virtual, facts.kernel_release[:4], facts.page_size_bytes, facts.cpus) == (True, "7.3.", 4096, 2)
+    assert facts.ufs["specification_version"] == "0x0400"
+    assert {"writeback_batch_size", "backing_dev", "bd_stat"} <= set(facts.zram_attributes)
+    assert (facts.backing["direct_io"], facts.backing["block_size_bytes"]) == (True, 4096)
+    assert Caveat.virtual in session.caveats
+
+
+def test_the_files_that_are_promised_are_there(quick: Finished) -> None:
+    names = {path.name for path in quick.folder.iterdir()}
+    assert names >= {
+        "results.jsonl", "raw", "report.html", "report.txt", "junit.xml", "kernel.log", "transcript.log"
+    }  # fmt: skip
+    assert "Linux version 7.3" in (quick.folder / "kernel.log").read_text()
+    transcript = (quick.folder / "transcript.log").read_text()
+    assert "/sys/block/zram0/writeback_batch_size -> status 0" in transcript
+    assert f"report: {quick.folder / 'report.html'}" in quick.said
+
+
+def test_junit_has_every_outcome(quick: Finished) -> None:
+    cases = list(ElementTree.parse(quick.folder / "junit.xml").iter("testcase"))
+    assert {case.get("name") for case in cases} == set(outcomes(quick))
+    assert [case.get("name") for case in cases if len(case.findall("failure")) + len(case.findall("error"))] == []
+
+
+class Links(HTMLParser):
+    """Everything that a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        wanted = {"src", "srcset", "data", "poster"} | ({"href"} if tag in ("link", "image", "use") else set())
+        self.found += [value for name, value in attrs if name in wanted and value]
+
+
+def test_the_report_is_one_file(quick: Finished) -> None:
+    html = (quick.folder / "report.html").read_text()
+    links = Links()
+    links.feed(html)
+    assert [link for link in links.found if not link.startswith(("data:", "#"))] == []
+    assert re.findall(r"url\((?!['\"]?(?:data:|#))[^)]*\)|@import", html) == []
+    assert "Virtual UFS Phone" in html
+    assert len(html) > 20_000
+
+
+def test_every_point_of_the_sweep_was_measured(quick: Finished) -> None:
+    points = {
+        (r.params["batch_size"], r.params["data_bytes"], r.params["pages"], r.params["order"])
+        for r in quick.runs("writeback_throughput")
+    }
+    sizes, kinds, orders = (8 * MIB, 16 * MIB), ("incompressible", "mixed"), ("random", "sequential")
+    assert points == {(b, d, p, o) for b in (1, 8, 32, 128) for d in sizes for p in kinds for o in orders}
+    for result in quick.runs("writeback_throughput"):
+        assert len(result.metrics["writeback.throughput"].values) >= 5
+        assert {m.unit for m in (result.metrics["writeback.throughput"],)} == {"MiB/s"}
+        assert result.warmups
+
+
+def test_batch_32_is_at_least_three_times_as_fast_as_batch_1(quick: Finished) -> None:
+    for single in quick.runs("writeback_throughput", batch_size=1, order="random", pages="incompressible"):
+        where = {name: single.params[name] for name in ("data_bytes", "pages", "order")}
+        (batched,) = quick.runs("writeback_throughput", batch_size=32, **where)
+        assert median(batched) >= 3 * median(single), where
+        assert not interval(batched).overlaps(interval(single)), where
+
+
+def test_a_written_back_page_faults_slower_than_one_in_memory(quick: Finished) -> None:
+    medians = {}
+    for slot in ("ram", "written_back"):
+        (result,) = quick.runs("fault_latency", slot=slot)
+        samples = quick.run.samples(result, "fault.latency")
+        assert len(samples) >= 2000
+        assert result.facts["probe_overhead_ns"].keys() == {"timer_ns", "sample_ns"}
+        medians[slot] = float(np.median(samples))
+    assert medians["written_back"] > medians["ram"] > 0
+
+
+def test_the_kernels_books_agree_everywhere(quick: Finished) -> None:
+    checks = [(r.test, dict(r.params), name, c) for r in quick.run.runs for name, c in r.checks.items()]
+    assert {test for test, *_ in checks} >= {"writeback_throughput", "fault_latency", "data_integrity"}
+    assert [check for check in checks if check[3]["expected"] != check[3]["seen"] or not check[3]["seen"]] == []
+
+
+def test_no_page_is_corrupt(quick: Finished) -> None:
+    results = quick.runs("data_integrity")
+    assert {result.params["path"] for result in results} == {"block", "swap"}
+    for result in results:
+        assert result.metrics["integrity.corrupt"].values == [0]
+        assert result.metrics["integrity.pages"].values[0] >= 2048
+        assert result.facts["one_flipped_byte_is_noticed"] is True
+
+
+def test_the_wall_time_is_accounted_for_and_is_the_phones(quick: Finished) -> None:
+    assert quick.run.end is not None
+    spent = quick.run.end.wall_time_s
+    parts = spent["phone"] + spent["wire"] + spent["host"] + spent["image_build"]
+    assert parts == pytest.approx(spent["total"])
+    assert spent["total"] - spent["image_build"] < 600
+    assert spent["wire"] + spent["host"] < 0.1 * (spent["total"] - spent["image_build"]), dict(spent)
+
+
+def test_nothing_is_left_to_be_done(quick: Finished, own_state: Path) -> None:
+    assert not list((own_state / "journals").glob("virtual-run.jsonl"))
+    assert not list((own_state / "leases").glob("*.json"))
+    assert "no phones" in lab("phone", "list").stdout
+
+
+def test_an_older_kernel_has_its_one_point_and_says_so(older_kernel: Finished) -> None:
+    assert older_kernel.status == 0, older_kernel.said
+    assert older_kernel.run.session.provenance.kernel_release.startswith("6.12.")
+    (point,) = older_kernel.runs("writeback_throughput")
+    assert point.params["batch_size"] is None
+    assert {Caveat.no_batch_size, Caveat.few_repeats} <= set(point.caveats)
+    assert median(point) > 0
+    assert [c for c in point.checks.values() if c["expected"] != c["seen"]] == []
+
+
+def test_an_older_kernel_keeps_the_limit_and_skips_the_attribute_with_the_reason(older_kernel: Finished) -> None:
+    found = outcomes(older_kernel)
+    assert found["test_writeback_limit_is_kept[1]"] == "passed"
+    assert found["test_writeback_limit_grammar"] == "passed"
+    skipped = {o.test: o.reason for o in older_kernel.run.outcomes if o.outcome == "skipped"}
+    assert skipped.keys() >= {"test_batch_size_attribute", "test_batch_size_survives_reset"}
+    assert all("writeback_batch_size: not on this phone" in reason for reason in skipped.values())
