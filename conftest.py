@@ -293,12 +293,10 @@ def _finish(session: pytest.Session, run: LabRun, exitstatus: int, end_facts: di
     total = time.monotonic() - run.began_s
     boot, image = run.phone.boot_s, run.phone.image_build_s
     on_wire = wire.total_s - wire.on_phone_s
-    phone_s = wire.on_phone_s + boot
+    phone_s = wire.on_phone_s
     end_facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - restore_began}
-    split = {
-        "total": total, "phone": phone_s, "wire": on_wire, "host": total - phone_s - on_wire - image, "boot": boot,
-        "image_build": image,
-    }  # fmt: skip
+    host = total - phone_s - on_wire - image - boot
+    split = {"total": total, "phone": phone_s, "wire": on_wire, "host": host, "boot": boot, "image_build": image}
     session.exitstatus = status
     run.folder.append(End(status, datetime.now(UTC).isoformat(), split, end_facts))
 

@@ -90,7 +90,7 @@ class Profile(Model):
     connection: Connection = Connection(adb=AdbConnection())
     """the way to the phone"""
     root: Root = Root.auto
-    """`auto` tries adbd, `adb root`, `su -c`, `su 0` in turn"""
+    """`auto` tries adbd, `su -c`, `su 0`, `adb root` in turn"""
     must_have: Annotated[tuple[Capability, ...], Distinct] = (Capability.writeback,)
     """promised: missing on the phone, it is an error; what is not promised and missing is skipped"""
     zram: Zram = Zram()

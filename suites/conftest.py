@@ -78,10 +78,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"phone unusable: {cause}", pytrace=False)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    run = config.stash.get(LAB, None)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    run = session.config.stash.get(LAB, None)
     if run is not None:
-        run.expect(sum(_steps(item) for item in items))
+        run.expect(sum(_steps(item) for item in session.items))
 
 
 def _steps(item: pytest.Item) -> int:
