@@ -308,7 +308,7 @@ def test_single_command_ends_with_its_parent(argv: list[str], tmp_path: Path) ->
     assert parent.stdout
     child = int(parent.stdout.readline())
     with parent:
-        time.sleep(0.2)
+        time.sleep(0.2)  # sleep: the command must be under way when the connection ends
         assert Path(f"/proc/{child}/comm").read_text() == "probe\n"
         os.kill(parent.pid, signal.SIGKILL)
         assert parent.stdout.read() == ""  # its end: the last process that holds it is gone

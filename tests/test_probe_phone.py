@@ -271,7 +271,7 @@ def test_what_it_held_is_free_when_the_session_ends(swap: Lab) -> None:
     kept_kib = 2 * 2 * 64 * 4
     deadline = Deadline.after(10)
     while int(swap.sh(used)) > kept_kib and not deadline.expired:
-        time.sleep(0.1)
+        time.sleep(0.1)  # sleep: polls the phone within a deadline
     assert int(swap.sh(used)) <= kept_kib < PAGES * 4
 
 

@@ -98,7 +98,7 @@ def test_a_device_is_no_profile() -> None:
 
 def test_a_file_that_is_not_there() -> None:
     assert errors_of("./x") == ["x: no such file"]
-    assert errors_of("p\0.yaml")[0].endswith("p\\x00.yaml': not a path: embedded null byte")
+    assert "not a path: embedded null" in errors_of("p\0.yaml")[0]
 
 
 def test_a_file_that_cannot_be_read() -> None:

@@ -167,7 +167,7 @@ def test_a_written_back_page_faults_slower_than_one_in_memory(quick: Finished) -
         (result,) = quick.runs("fault_latency", slot=slot)
         samples = quick.run.samples(result, "fault.latency")
         assert len(samples) >= 2000
-        assert result.facts["probe_overhead_ns"].keys() == {"timer_ns", "sample_ns"}
+        assert result.facts["probe_overhead_ns"].keys() == {"timer p50", "sample p50"}
         medians[slot] = float(np.median(samples))
     assert medians["written_back"] > medians["ram"] > 0
 
@@ -190,7 +190,7 @@ def test_no_page_is_corrupt(quick: Finished) -> None:
 def test_the_wall_time_is_accounted_for_and_is_the_phones(quick: Finished) -> None:
     assert quick.run.end is not None
     spent = quick.run.end.wall_time_s
-    parts = spent["phone"] + spent["wire"] + spent["host"] + spent["image_build"]
+    parts = sum(seconds for name, seconds in spent.items() if name != "total")
     assert parts == pytest.approx(spent["total"])
     assert spent["total"] - spent["image_build"] < 600
     assert spent["wire"] + spent["host"] < 0.1 * (spent["total"] - spent["image_build"]), dict(spent)

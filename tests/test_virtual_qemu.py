@@ -87,7 +87,7 @@ def test_the_thread_that_asked_for_it_may_end_without_ending_it(tmp_path: Path) 
     asking.start()
     asking.join()
     # The kernel's signal comes at the thread's end, which join() may see a moment earlier.
-    time.sleep(0.2)
+    time.sleep(0.2)  # sleep: gives a wrong end the time to happen
     assert process_start(processes[0].pid) == processes[0].pid_start
     kill(processes[0].pid, processes[0].pid_start)
 
@@ -113,7 +113,7 @@ def test_qemu_ends_with_a_killed_starter_unless_detached(tmp_path: Path, how: st
         starter.send_signal(signal.SIGKILL)
     try:
         if survives:
-            time.sleep(0.3)
+            time.sleep(0.3)  # sleep: gives a wrong end the time to happen
             assert process_start(pid) == pid_start
         else:
             wait_until("the process to end", lambda: process_start(pid) != pid_start, Deadline.after(5))

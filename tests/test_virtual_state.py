@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_a_disk_of_another_size_is_not_thrown_away(state: PhoneState) -> None:
     with pytest.raises(EnvironmentRefused, match="64 MiB, asked for are 32 MiB") as caught:
         state.disks(32 * MIB, fresh=False)
     assert "--fresh" in caught.value.hint
+
+
+def test_a_full_disk_of_the_host_is_refused(state: PhoneState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * MIB))
+    with pytest.raises(EnvironmentRefused, match="100 MiB are free") as caught:
+        state.disks(64 * MIB, fresh=False)
+    assert "ZRAM_LAB_STATE" in caught.value.hint
 
 
 def test_the_port_is_kept_while_it_is_free(state: PhoneState) -> None:

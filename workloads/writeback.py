@@ -15,7 +15,8 @@ from typing import Any
 
 from devices.errors import DeviceError
 from devices.probe import ProbeSession
-from devices.transport import Read, Write
+from devices.transport import Read
+from devices.zram import zram_error
 from reports.model import Caveat, Metric, RunResult
 from workloads.mix import MIXES, stored_pages
 from workloads.progress import Progress, silent
@@ -73,13 +74,21 @@ def measure_sweep(
     probe.call("free", **chosen)
     points = [Point(batch_size) for batch_size in sweep.batch_sizes]
     shuffler = random.Random(sweep.seed)
+    before = _written_mib(stage)
     for repeat in range(sweep.warmups + sweep.repeats):
         for point in shuffler.sample(points, len(points)):
             progress(f"batch {point.batch_size or 1}, {sweep.order} {sweep.pages}, {sweep.data_bytes // _MIB} MiB")
             measured = _fill_and_write_back(stage, probe, chosen, sweep, point.batch_size)
             (point.warmups if repeat < sweep.warmups else point.runs).append(measured)
             probe.call("free", **chosen)
-    return [_result(stage, sweep, point, test, title, preparation) for point in points]
+    after = _written_mib(stage)
+    facts = {
+        "allocating_pass_mib_s": round(_rate(stage, preparation), 2),
+        # Of the whole sweep, its warm-ups included: more than the pages is write amplification.
+        "disks_written_mib": {name: round(after[name] - before[name], 1) for name in after},
+        "pages_written_mib": round(sum(_mib(stage, run) for p in points for run in (*p.warmups, *p.runs)), 1),
+    }
+    return [_result(stage, sweep, point, test, title, facts) for point in points]
 
 
 def _selection(area: dict[str, Any], pages: int, sweep: Sweep) -> dict[str, Any]:
@@ -91,27 +100,27 @@ def _selection(area: dict[str, Any], pages: int, sweep: Sweep) -> dict[str, Any]
 def _fill_and_write_back(
     stage: Stage, probe: ProbeSession, area: dict[str, Any], sweep: Sweep, batch_size: int | None
 ) -> dict[str, Any]:
-    """One fill and one timed writeback; the reply of ``write-timed`` with what was expected and the disk's sectors."""
+    """One fill and one timed writeback; the reply of ``write-timed`` with the pages expected and written."""
     limit_s = stage.profile.deadlines.writeback
     filled = probe.call("fill", **area, mix=MIXES[sweep.pages], seed=sweep.seed, seconds=limit_s)
-    batch = [Write(stage.zram.attribute("writeback_batch_size"), str(batch_size))] if batch_size else []
-    stats = [Read(f"/sys/block/{name}/stat") for name in _disks(stage)]
-    before = stage.device.execute(*batch, Write(stage.zram.attribute("idle"), "all"), *stats)
-    for result in before:
-        result.check()
+    # Over the probe's open connection: a shell of its own for each write would cost more than the write.
+    if batch_size is not None:
+        _write(stage, probe, "writeback_batch_size", str(batch_size))
+    _write(stage, probe, "idle", "all")
     # The bare word is what every kernel since 5.0 takes; type=idle came with 6.16.
     reply = probe.call(
         "write-timed", path=stage.zram.attribute("writeback"), value="idle", zram=stage.zram.number, seconds=limit_s
     )
-    after = stage.device.execute(*stats)
     reply["expected"] = stored_pages(filled)
     reply["written"] = stage.bytes_4k(reply["bd_after"][2] - reply["bd_before"][2]) // stage.page_bytes
-    reply["disk_bytes"] = {
-        name: (_sectors_written(b.text) - _sectors_written(a.text)) * _SECTOR
-        for name, a, b in zip(_disks(stage), before[-len(stats) :], after, strict=True)
-    }
     _check(stage, reply, batch_size)
     return reply
+
+
+def _write(stage: Stage, probe: ProbeSession, attribute: str, value: str) -> None:
+    reply = probe.call("write-timed", path=stage.zram.attribute(attribute), value=value)
+    if reply["rc"] < 0:
+        raise zram_error(f"echo {value} > {stage.zram.attribute(attribute)}", reply["errno"])
 
 
 def _disks(stage: Stage) -> list[str]:
@@ -120,8 +129,11 @@ def _disks(stage: Stage) -> list[str]:
     return [stage.backing.node.rsplit("/", 1)[-1], *disk]
 
 
-def _sectors_written(stat: str) -> int:
-    return int(stat.split()[6])
+def _written_mib(stage: Stage) -> dict[str, float]:
+    """What each disk says it has written since boot, in MiB (column 7 of its stat, sectors of 512 bytes)."""
+    reads = [Read(f"/sys/block/{name}/stat") for name in _disks(stage)]
+    results = zip(_disks(stage), stage.device.execute(*reads), strict=True)
+    return {name: int(result.check().text.split()[6]) * _SECTOR / _MIB for name, result in results}
 
 
 def _check(stage: Stage, reply: dict[str, Any], batch_size: int | None) -> None:
@@ -135,7 +147,7 @@ def _check(stage: Stage, reply: dict[str, Any], batch_size: int | None) -> None:
     )
 
 
-def _result(stage: Stage, sweep: Sweep, point: Point, test: str, title: str, preparation: dict[str, Any]) -> RunResult:
+def _result(stage: Stage, sweep: Sweep, point: Point, test: str, title: str, facts: dict[str, Any]) -> RunResult:
     caveats = []
     if point.batch_size is None:
         caveats.append(Caveat.no_batch_size)
@@ -158,7 +170,7 @@ def _result(stage: Stage, sweep: Sweep, point: Point, test: str, title: str, pre
             }
         },
         caveats=caveats,
-        facts={"allocating_pass_mib_s": round(_rate(stage, preparation), 2)},
+        facts=facts,
     )  # fmt: skip
 
 
@@ -168,15 +180,11 @@ def _wall(run: dict[str, Any]) -> float:
 
 def _rate(stage: Stage, run: dict[str, Any]) -> float:
     """MiB/s of one writeback."""
-    return float(run["written"]) * stage.page_bytes / _MIB / _wall(run)
+    return _mib(stage, run) / _wall(run)
 
 
-def _disk_metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
-    """Bytes that each disk says it wrote; more than the pages is write amplification."""
-    return {
-        f"writeback.{role}_written": Metric("MiB", "lower", [run["disk_bytes"][name] / _MIB for run in runs])
-        for role, name in zip(("backing", "disk"), _disks(stage), strict=False)
-    }
+def _mib(stage: Stage, run: dict[str, Any]) -> float:
+    return float(run["written"]) * stage.page_bytes / _MIB
 
 
 def _metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
@@ -189,6 +197,5 @@ def _metrics(stage: Stage, runs: Sequence[dict[str, Any]]) -> dict[str, Metric]:
         "writeback.sys_cpu": Metric("s", "lower", [run["sys_ns"] / 1e9 for run in runs]),
         "writeback.cpu_busy": Metric("s", "lower", [run["cpu_busy_ns"] / 1e9 for run in runs]),
         "writeback.context_switches": Metric("count", "lower", switches),
-        **_disk_metrics(stage, runs),
         "writeback.written": Metric("pages", "higher", [run["written"] * stage.page_bytes // 4096 for run in runs]),
     }

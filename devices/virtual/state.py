@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from devices.paths import state_dir
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _LOCK_S = 20.0
+# The disks are sparse, but a phone whose disk cannot be written is stopped in the middle of its work.
+_LEAST_ROOM_BYTES = 512 << 20
 
 # Two more logical units beside /data's, for backing devices without a file system and on another one.
 EXTRA_UNIT_BYTES = 1 << 30
@@ -104,8 +107,15 @@ class PhoneState:
     def disks(self, ufs_bytes: int, *, fresh: bool) -> bool:
         """Makes the disks if there are none (or ``fresh``); True if they have yet to be formatted.
 
-        Raises EnvironmentRefused when the disk that is there has another size.
+        Raises EnvironmentRefused when the disk that is there has another size, or the host's disk is full.
         """
+        free = shutil.disk_usage(self.folder).free
+        if free < _LEAST_ROOM_BYTES:
+            raise EnvironmentRefused(
+                f"{self.folder}: {free >> 20} MiB are free for the virtual phone's disks, "
+                f"at least {_LEAST_ROOM_BYTES >> 20} MiB are needed",
+                hint="Free some room, or put its state elsewhere with $ZRAM_LAB_STATE.",
+            )
         units = [self.folder / name for name in UNITS]
         whole = all(unit.exists() for unit in units)
         if whole and not fresh and (size := units[0].stat().st_size) != ufs_bytes:
