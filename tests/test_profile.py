@@ -78,7 +78,7 @@ def test_the_virtual_profile_is_sized_for_two_slow_cores() -> None:
     )
     assert virtual.zram.disksize == 512 * MIB
     assert (virtual.backing.size, virtual.backing.path) == (256 * MIB, "/data/per_boot/zram_writeback")
-    assert (quick.sweep.batch_sizes, quick.sweep.data) == ((1, 8, 32, 128), (8 * MIB, 16 * MIB))
+    assert (quick.sweep.batch_sizes, quick.sweep.data) == ((1, 8, 32, 128), (4 * MIB, 12 * MIB))
     assert (quick.sweep.repeats, quick.faults.samples) == (5, 2000)
     assert quick.sweep.pages == (PageKind.incompressible, PageKind.mixed)
 

@@ -57,7 +57,7 @@ def quick(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="module")
 def older_kernel(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     shelf.clear()
-    chosen = "8MiB-incompressible-random or writeback_limit or batch_size"
+    chosen = "4MiB-incompressible-random or writeback_limit or batch_size"
     return finish(tmp_path_factory.mktemp("older"), "--kernel", "6.12", "--repeats", "1", "-k", chosen, seconds=SHORT_S)
 
 
@@ -145,7 +145,7 @@ def test_every_point_of_the_sweep_was_measured(quick: Finished) -> None:
         (r.params["batch_size"], r.params["data_bytes"], r.params["pages"], r.params["order"])
         for r in quick.runs("writeback_throughput")
     }
-    sizes, kinds, orders = (8 * MIB, 16 * MIB), ("incompressible", "mixed"), ("random", "sequential")
+    sizes, kinds, orders = (4 * MIB, 12 * MIB), ("incompressible", "mixed"), ("random", "sequential")
     assert points == {(b, d, p, o) for b in (1, 8, 32, 128) for d in sizes for p in kinds for o in orders}
     for result in quick.runs("writeback_throughput"):
         assert len(result.metrics["writeback.throughput"].values) >= 5
@@ -183,7 +183,7 @@ def test_no_page_is_corrupt(quick: Finished) -> None:
     assert {result.params["path"] for result in results} == {"block", "swap"}
     for result in results:
         assert result.metrics["integrity.corrupt"].values == [0]
-        assert result.metrics["integrity.pages"].values[0] >= 2048
+        assert result.metrics["integrity.pages"].values[0] >= 1024
         assert result.facts["one_flipped_byte_is_noticed"] is True
 
 
