@@ -294,7 +294,7 @@ def _last_words(state: PhoneState) -> str:
     # The firmware draws with escape sequences.
     console = re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", _console(state.console_log)).strip()
     if crash := _CRASH.search(console):
-        words += f"; the kernel crashed: {crash[0].strip()}"
+        words += f"; cause: {crash[0].strip()}"
     if console:
         words += "; its console says last:\n" + "\n".join(console.splitlines()[-_LAST_LINES:])
     return words
