@@ -48,7 +48,6 @@ class LabRun:
     began_s: float
     provenance: Provenance
     lost: str = ""
-    closed: bool = False
 
     @property
     def device(self) -> Device:

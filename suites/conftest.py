@@ -47,8 +47,7 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
     marker = f"zram-writeback-lab: {request.node.name}"
     lab.device.execute(Write("/dev/kmsg", marker))
     yield
-    # After an interrupt pytest runs this when the phone has been put back and let go already.
-    if lab.device.broken_by or lab.lost or lab.closed:
+    if lab.device.broken_by or lab.lost:
         return
     log = lab.device.execute(Run(("dmesg",)))[0].stdout
     lab.keep_kernel_log(log)
