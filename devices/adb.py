@@ -11,9 +11,10 @@ import contextlib
 import secrets
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from adbutils import AdbClient, AdbConnection, AdbError, AdbTimeout
@@ -93,19 +94,23 @@ class ShellConnection:
 class AdbProcess(Process):
     """A program on the phone that answers each line with one line."""
 
-    def __init__(self, shell: ShellConnection, what: str, wire: WireTime) -> None:
-        self._shell, self._what, self._wire = shell, what, wire
+    def __init__(self, shell: ShellConnection, what: str, wire: WireTime, note: Callable[[str], None]) -> None:
+        self._shell, self._what, self._wire, self._note = shell, what, wire, note
         self._pending = b""
         self._stderr = b""
 
     def request(self, line: str, *, deadline: Deadline) -> str:
         begin = time.monotonic()
         self._shell.send_stdin(line.encode() + b"\n", deadline)
+        answer = "no answer"
         try:
-            return self._read_line(deadline)
+            answer = self._read_line(deadline)
         finally:
+            elapsed_s = time.monotonic() - begin
             self._wire.trips += 1
-            self._wire.total_s += time.monotonic() - begin
+            self._wire.total_s += elapsed_s
+            self._note(f"{line}: {elapsed_s * 1000:.1f} ms -> {answer[:200]}")
+        return answer
 
     def _read_line(self, deadline: Deadline) -> str:
         packets = self._shell.packets(deadline)
@@ -164,7 +169,8 @@ class AdbTransport:
     def start(self, argv: Sequence[str], *, deadline: Deadline) -> Process:
         command = shlex.join(argv)
         self._transcript.note(self.serial, f"start {command}")
-        return AdbProcess(self._open(self.root.wrap(f"exec {command}"), command, deadline), command, self.wire)
+        shell = self._open(self.root.wrap(f"exec {command}"), command, deadline)
+        return AdbProcess(shell, command, self.wire, partial(self._transcript.note, self.serial))
 
     def push(self, local: Path, remote: str, *, mode: int = 0o644, deadline: Deadline) -> None:
         part = shlex.quote(f"{remote}.part")

@@ -93,7 +93,9 @@ def await_sweep(process: subprocess.Popen[bytes], results: Path, log: Path, *, s
     def in_the_middle() -> bool:
         assert process.poll() is None, f"it ended early:\n{log.read_text()}"
         transcripts = list(results.glob("*/transcript.log"))
-        return bool(transcripts) and transcripts[0].read_text().count("/sys/block/zram0/writeback_batch_size ->") >= 6
+        return (
+            bool(transcripts) and transcripts[0].read_text().count("/sys/block/zram0/writeback_batch_size value=") >= 6
+        )
 
     wait_until("the sweep", in_the_middle, Deadline.after(seconds))
 
