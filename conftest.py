@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from _pytest.junitxml import xml_key
 from _pytest.outcomes import Exit
 
 from devices.device import Device
@@ -125,10 +126,14 @@ def _without_device(args: list[str]) -> list[str]:
     return kept
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
     if not _measures(config):
         return
+    if not config.option.xmlpath:
+        # pytest decides now whether it writes one; where to is known when the run's folder is.
+        config.option.xmlpath = os.devnull
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
     config.stash[BEGAN] = time.monotonic()
@@ -209,8 +214,8 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
         )
     folder = RunFolder.create(_results_dir(config), target.name, datetime.now(UTC))
     phone.transcript.write_to(folder.path / "transcript.log")
-    if not config.option.xmlpath:
-        config.option.xmlpath = str(folder.path / "junit.xml")
+    if config.option.xmlpath == os.devnull:
+        config.stash[xml_key].logfile = str(folder.path / "junit.xml")
     bar.say(f"results: {folder.path}")
     changes = stack.enter_context(phone.device.changes())
     stage = set_stage(changes, profile)
