@@ -90,8 +90,9 @@ def test_with_nothing_to_restore_no_phone_is_spoken_to(server: AdbServer, capsys
 
 
 @pytest.mark.phone
-def test_a_phone_that_is_fit_is_ready_and_stays_as_it_is(phone: RunningPhone) -> None:
-    done = lab("doctor", "--device", phone.serial, "--json", timeout=120)
+def test_a_phone_that_is_fit_is_ready_and_stays_as_it_is(phone: RunningPhone, tmp_path: Path) -> None:
+    # A state folder of its own: what a killed run of another test left pending is told too.
+    done = lab("doctor", "--device", phone.serial, "--json", timeout=120, env={"ZRAM_LAB_STATE": str(tmp_path)})
     answer = json.loads(done.stdout)
     (verdict,) = answer["phones"]
     assert (verdict["serial"], verdict["verdict"]) == (phone.serial, "ready"), verdict
