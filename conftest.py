@@ -225,6 +225,8 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
         caveats.append(Caveat.emulated_cpu)
     if facts.virtual and os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75:
         caveats.append(Caveat.noisy_host)
+    if getattr(phone.device.transport, "clock_missing", False):
+        caveats.append(Caveat.phone_clock_missing)
     run = LabRun(
         phone, profile, config.getoption("--plan"), seed, folder, stage, stack, bar, config.stash[BEGAN], facts
     )

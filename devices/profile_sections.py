@@ -303,7 +303,7 @@ class Apps(Model):
 
 
 class Limits(Model):
-    """Where a run stops or waits to spare the phone."""
+    """Where a run stops or waits to spare the phone. Only `written_per_run` is watched so far."""
 
     temperature: Annotated[float, Field(ge=20, le=60, json_schema_extra={"x-unit": "°C"})] = 42
     """warmest that the phone may be; hotter, the run waits for it to cool"""

@@ -91,6 +91,7 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
         command_s = target.profile.deadlines.command if target.profile else 30.0
         device = stack.enter_context(open_device(transport, run_id=run_id, command_s=command_s, say=say))
         profile = target.profile or target.resolve(_matching(device))
+        _spare_storage(serial, profile)
         say(f"phone: {device.identity.prop('ro.product.model')} ({serial}), kernel {device.identity.kernel_release}")
         boot_s = virtual.boot_s if virtual else 0.0
         yield Phone(device, profile, transcript, virtual, boot_s, image_s)
@@ -106,6 +107,16 @@ def _boot(profile: Profile, say: Say) -> tuple[RunningPhone, float]:
     # Empty disks each time: a measurement starts from a known state, and a disk that an accident broke is no obstacle.
     phone = start(config, fresh=True, progress=say)
     return phone, max(0.0, time.monotonic() - began - phone.boot_s)
+
+
+def _spare_storage(serial: str, profile: Profile) -> None:
+    limit = profile.limits.written_per_run
+    if profile.planned_writes > limit:
+        raise EnvironmentRefused(
+            f"{serial}: this plan writes up to {profile.planned_writes >> 20} MiB to the phone's storage, "
+            f"limits.written_per_run is {limit >> 20} MiB",
+            hint="measure less (--plan, --repeats, --batch-sizes) or raise the limit: storage wears",
+        )
 
 
 def _matching(device: Device) -> Profile:
