@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shlex
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from adbutils import AdbClient, AdbConnection, AdbError, AdbTimeout
+from adbutils import AdbClient, AdbConnection, AdbError, AdbTimeout, adb_path
 
 from devices.deadline import Deadline
 from devices.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout
@@ -30,6 +32,35 @@ _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _CHUNK_BYTES = 32 * 1024
 # The adb server takes a service name of at most 0xffff bytes.
 _MAX_COMMAND_BYTES = 60_000
+# An adb server answers at once; whatever listens there and says nothing is none.
+SERVER_ANSWERS_S = 10.0
+_SERVER_STARTS_S = 20.0
+
+
+def server_client() -> AdbClient:
+    """The adb server that the environment names, started if none listens; it does not wait forever for an answer."""
+    client = AdbClient(socket_timeout=SERVER_ANSWERS_S)
+    _start_where_none_listens(client)
+    return client
+
+
+def _start_where_none_listens(client: AdbClient) -> None:
+    """adbutils would start one too, but leaves the refused socket open and lets adb talk into the run's output.
+
+    Whatever goes wrong here shows, with its reason, at the first request.
+    """
+    try:
+        socket.create_connection((client.host, client.port), timeout=SERVER_ANSWERS_S).close()
+    except ConnectionRefusedError:
+        if client.host not in ("localhost", "127.0.0.1"):
+            return
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(
+                [adb_path(), "-P", str(client.port), "start-server"],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=_SERVER_STARTS_S, check=False,
+            )  # fmt: skip
+    except OSError:
+        return
 
 
 class RootStyle(StrEnum):
@@ -146,7 +177,7 @@ class AdbTransport:
         self.root = root
         self.wire = WireTime()
         self.clock_missing = False
-        self._client = client or AdbClient()
+        self._client = client or server_client()
         self._transcript = transcript or Transcript(None)
 
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from adbutils import AdbClient, AdbError
 
-from devices.adb import AdbTransport, RootStyle
+from devices.adb import AdbTransport, RootStyle, server_client
 from devices.deadline import Deadline
 from devices.errors import CommandFailed, DeviceLost, EnvironmentRefused
 from devices.transcript import Transcript
@@ -16,8 +16,6 @@ from devices.transport import Run
 
 # What the adb program that adbutils brings along speaks (ADB_SERVER_VERSION); it has been 41 since 2018.
 ADB_SERVER_VERSION = 41
-# An adb server answers at once; whatever listens there and says nothing is none.
-SERVER_ANSWERS_S = 10.0
 _ADVICE = {
     "unauthorized": "unlock the phone and allow USB debugging for this host",
     "offline": "unplug the phone and plug it in again, or toggle USB debugging",
@@ -26,11 +24,6 @@ _ADVICE = {
     "sideload": "reboot the phone into Android",
     "bootloader": "reboot the phone into Android",
 }
-
-
-def server_client() -> AdbClient:
-    """The adb server that the environment names; it does not wait forever for an answer."""
-    return AdbClient(socket_timeout=SERVER_ANSWERS_S)
 
 
 def attached(client: AdbClient | None = None) -> dict[str, str]:

@@ -20,24 +20,18 @@ from devices.errors import ProfileError
 from devices.profile_messages import too_short_for_another_reason, words_for
 from devices.profile_sections import (
     AdbConnection,
-    Apps,
-    AppsKind,
     Backing,
     BackingKind,
     Conflict,
     Connection,
     Deadlines,
     Distinct,
-    Faults,
     Key,
     Limits,
     Match,
     Model,
     Name,
     PageKind,
-    Plan,
-    PlanChanges,
-    Plans,
     Root,
     SlotOrder,
     Sweep,
@@ -45,6 +39,21 @@ from devices.profile_sections import (
     VirtualConnection,
     Zram,
     ZramDevice,
+)
+from devices.profile_tests import (
+    Apps,
+    AppsKind,
+    Compressors,
+    Faults,
+    Inflight,
+    Load,
+    Plan,
+    PlanChanges,
+    Plans,
+    PressureGoal,
+    SwitchPattern,
+    Trigger,
+    Variants,
 )
 from devices.units import KIB, MIB, format_size
 
@@ -54,20 +63,27 @@ __all__ = [
     "AppsKind",
     "Backing",
     "BackingKind",
+    "Compressors",
     "Conflict",
     "Connection",
     "Deadlines",
     "Faults",
+    "Inflight",
     "Limits",
+    "Load",
     "Match",
     "PageKind",
     "Plan",
     "PlanChanges",
     "Plans",
+    "PressureGoal",
     "Profile",
     "Root",
     "SlotOrder",
     "Sweep",
+    "SwitchPattern",
+    "Trigger",
+    "Variants",
     "VirtualConnection",
     "Zram",
     "ZramDevice",
@@ -96,7 +112,10 @@ class Profile(Model):
     zram: Zram = Zram()
     backing: Backing = Backing()
     sweep: Sweep = Sweep()
+    inflight: Inflight = Inflight()
     faults: Faults = Faults()
+    variants: Variants = Variants()
+    compressors: Compressors = Compressors()
     apps: Apps = Apps()
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
@@ -171,11 +190,7 @@ def _merged(base: _M, changes: _M | None) -> _M:
 
 def _planned(profile: Profile, changes: PlanChanges | None) -> dict[str, Any]:
     changes = changes or PlanChanges()
-    return {
-        "sweep": _merged(profile.sweep, changes.sweep),
-        "faults": _merged(profile.faults, changes.faults),
-        "apps": _merged(profile.apps, changes.apps),
-    }
+    return {name: _merged(getattr(profile, name), getattr(changes, name)) for name in PlanChanges.model_fields}
 
 
 def _overridden(section: _M, changes: dict[str, Any]) -> _M:
@@ -219,7 +234,16 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
         sizes = f"working_set {format_size(apps.working_set)}, anonymous {format_size(apps.anonymous)}"
         yield Conflict((("apps", "working_set"), ("apps", "anonymous")), f"an app touches more than it holds: {sizes}")
     yield from _foreign_keys("apps", apps, AppsKind.synthetic, ("packages",))
-    yield from _foreign_keys("apps", apps, AppsKind.packages, ("anonymous", "working_set"))
+    synthetic_only = ("anonymous", "file_backed", "working_set", "pages", "touch")
+    yield from _foreign_keys("apps", apps, AppsKind.packages, synthetic_only)
+    if (apps.trace is None) == (apps.pattern == SwitchPattern.trace):
+        yield Conflict((("apps", "trace"), ("apps", "pattern")), "pattern: trace and a file in trace go together")
+    variants = profile.variants
+    if variants.partition is not None and not variants.erase:
+        yield Conflict(
+            (("variants", "erase"), ("variants", "partition")),
+            f"partition overwrites {variants.partition}; say erase: true if what is on it may be lost",
+        )
 
 
 def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
@@ -256,6 +280,9 @@ def _room_conflicts(profile: Profile) -> Iterator[Conflict]:
     needs: list[tuple[Key, int, str]] = [(("faults", "samples"), 2 * samples * 4 * KIB, f"faults.samples {samples}")]
     for i, size in enumerate(profile.sweep.data):
         needs.append((("sweep", "data", i), 2 * size, f"sweep.data {format_size(size)}"))
+    for section in ("inflight", "variants", "compressors"):
+        size = getattr(profile, section).data
+        needs.append(((section, "data"), 2 * size, f"{section}.data {format_size(size)}"))
     for room_key, room in rooms:
         for need_key, need, what in needs:
             if need > room:

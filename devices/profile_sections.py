@@ -1,4 +1,5 @@
-"""The sections of a profile and the closed sets of words in them. Sizes are bytes, durations seconds."""
+"""Sections of a profile that say what a phone is and where to stop, and the types of values. Sizes are bytes, durations
+seconds. What is measured on it is in devices/profile_tests.py."""
 
 from __future__ import annotations
 
@@ -13,9 +14,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -66,21 +65,6 @@ class SlotOrder(StrEnum):
     sequential = "sequential"
 
 
-class AppsKind(StrEnum):
-    """Stand-ins that hold memory, or installed apps."""
-
-    synthetic = "synthetic"
-    packages = "packages"
-
-
-class Plan(StrEnum):
-    """How much of everything is measured."""
-
-    quick = "quick"
-    standard = "standard"
-    nightly = "nightly"
-
-
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
     if any(left >= right for left, right in pairwise(values)):
         raise ValueError("expected rising values without repeats")
@@ -114,7 +98,7 @@ def _power_of_two(size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spelled:
+class Spelled:
     """Validator: text that matches all of ``pattern``."""
 
     pattern: str
@@ -127,13 +111,11 @@ class _Spelled:
 
 
 # Written text is taken as it stands: a serial 0123 or a kernel 7.10 is no number here. Editors may see one.
-_text = _Spelled(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")
+_text = Spelled(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")
 Text = Annotated[str, AfterValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
-_name = _Spelled(r"[a-z0-9][a-z0-9._-]{0,63}", "small letters, digits and . _ -")
+_name = Spelled(r"[a-z0-9][a-z0-9._-]{0,63}", "small letters, digits and . _ -")
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_name.pattern}$"})]
-_package = _Spelled(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", "a package's name, for example com.android.settings")
-PackageName = Annotated[str, AfterValidator(_package)]
-_algorithm = _Spelled(r"[a-z0-9][a-z0-9_-]{0,126}", "a compressor's name, for example lz4 or lzo-rle")
+_algorithm = Spelled(r"[a-z0-9][a-z0-9_-]{0,126}", "a compressor's name, for example lz4 or lzo-rle")
 AlgorithmName = Annotated[str, AfterValidator(_algorithm)]
 DevicePath = Annotated[str, AfterValidator(_absolute)]
 Server = Annotated[str, AfterValidator(_server)]
@@ -145,14 +127,6 @@ DataSizes = Annotated[tuple[DataSize, ...], Field(min_length=1), AfterValidator(
 Distinct = AfterValidator(_distinct)
 
 
-def _packages_branch(value: object) -> str:
-    return "auto" if isinstance(value, str) else "list"
-
-
-_PackageList = Annotated[tuple[PackageName, ...], Field(min_length=1), Distinct]
-Packages = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[_PackageList, Tag("list")], Discriminator(_packages_branch)
-]
 Timeout = Annotated[Seconds, AfterValidator(DurationRange(0.1, 24 * 3600))]
 
 
@@ -280,28 +254,6 @@ class Sweep(Model):
     """repeats before those, kept apart; the first one allocates file blocks and is slow"""
 
 
-class Faults(Model):
-    """Page-fault latency."""
-
-    samples: Annotated[int, Field(ge=100, le=10_000_000)] = 20_000
-    """faults timed per kind of slot (4 KiB each); p99.9 needs some thousands"""
-
-
-class Apps(Model):
-    """The apps that put the phone under memory pressure."""
-
-    kind: AppsKind = AppsKind.synthetic
-    """`synthetic`: stand-ins that hold memory; `packages`: installed apps"""
-    count: Annotated[int, Field(ge=1, le=500)] = 12
-    """how many are switched between"""
-    anonymous: Annotated[Bytes, AfterValidator(SizeRange(1 * MIB, 16 * GIB))] = 180 * MIB
-    """synthetic only: memory that each one holds"""
-    working_set: Annotated[Bytes, AfterValidator(SizeRange(64 * KIB, 16 * GIB))] = 40 * MIB
-    """synthetic only: what each one touches when it comes to the front; not more than `anonymous`"""
-    packages: Packages = "auto"
-    """packages only: their names, or `auto` for those that the user installed"""
-
-
 class Limits(Model):
     """Where a run stops or waits to spare the phone. Only `written_per_run` is watched so far."""
 
@@ -324,25 +276,3 @@ class Deadlines(Model):
     """until a phone that was started or rebooted answers"""
     writeback: Timeout = 600
     """one writeback, which nothing can cancel"""
-
-
-class PlanChanges(Model):
-    """What a plan measures differently; keys that it does not give stay as they are."""
-
-    sweep: Sweep | None = None
-    """keys of `sweep` that differ"""
-    faults: Faults | None = None
-    """keys of `faults` that differ"""
-    apps: Apps | None = None
-    """keys of `apps` that differ"""
-
-
-class Plans(Model):
-    """Partial changes by plan."""
-
-    quick: PlanChanges | None = None
-    """for a first look"""
-    standard: PlanChanges | None = None
-    """without it: the profile as it is"""
-    nightly: PlanChanges | None = None
-    """for a job that runs every night"""

@@ -24,8 +24,13 @@ class Caveat(StrEnum):
     other_writer = "another program wrote zram pages back during the run: stop it (docs/profiles.md)"
     buffered_io = "the backing loop device uses buffered I/O: the page cache hides the storage"
     no_batch_size = "this kernel has no writeback_batch_size: its only point, one page at a time, was measured"
-    kernel_books_differ = "the kernel's counters do not agree with what was asked for"
     noisy_host = "the host was busy with other work while the virtual phone was measured"
+    sampled_depth = "no block events to be had: depth is a mean from time_in_queue and a maximum that sampling may miss"
+    other_tracer = "another program was tracing meanwhile: it was left alone and may have cost time"
+    unstopped_writer = "a daemon of the phone that writes zram pages back could not be stopped for the run"
+    too_hot = "the phone was warmer than the profile allows: it did not cool down in time"
+    apps_crashed = "an app crashed or could not be started: it is left out"
+    incomplete_run = "the run was cut off: what was measured until then"
     phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"
 
 

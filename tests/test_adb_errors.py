@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from adbutils import adb_path
 
 from devices.adb import AdbTransport
-from devices.connect import attached, connect
+from devices.connect import ADB_SERVER_VERSION, attached, connect, server_version
 from devices.deadline import Deadline
 from devices.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
 from devices.session import open_phone, resolve_target
@@ -51,6 +54,19 @@ def test_a_phone_that_is_root_is_connected(serve: START) -> None:
 def test_attached_phones_are_listed_with_their_states(serve: START) -> None:
     serve(AdbServer({SERIAL: "device", "B": "offline"}))
     assert attached() == {SERIAL: "device", "B": "offline"}
+
+
+def test_a_server_is_started_where_none_listens(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+    try:
+        assert server_version() == ADB_SERVER_VERSION
+        assert capfd.readouterr() == ("", "")
+    finally:
+        subprocess.run([adb_path(), "-P", str(port), "kill-server"], capture_output=True, check=True, timeout=20)
 
 
 def test_a_serial_that_is_not_attached_is_refused_with_those_that_are(serve: START) -> None:
@@ -99,7 +115,7 @@ def test_another_program_on_the_port_is_no_adb_server(serve: START, greeting: by
 def test_a_program_on_the_port_that_never_answers_is_not_waited_for_forever(
     serve: START, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devices.connect.SERVER_ANSWERS_S", 0.5)
+    monkeypatch.setattr("devices.adb.SERVER_ANSWERS_S", 0.5)
     serve(AdbServer(greeting=Reply.hang))
     with pytest.raises(EnvironmentRefused, match="does not answer as an adb server"):
         connect(SERIAL)

@@ -11,8 +11,8 @@ from devices.profile_yaml import known, load, match_profile
 
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (
-    "name, extends, tried, match, connection, root, must_have, zram, backing, sweep, faults, apps, limits, deadlines, "
-    "plans"
+    "name, extends, tried, match, connection, root, must_have, zram, backing, sweep, inflight, faults, variants, "
+    "compressors, apps, limits, deadlines, plans"
 )
 
 
@@ -37,13 +37,27 @@ def errors_in(text: str | bytes) -> list[str]:
 
 
 ONE_MESSAGE = {
+    "a trace that no pattern reads": (
+        "name: x\napps: {trace: days.txt}\n",
+        "p.yaml:2: apps.trace: pattern: trace and a file in trace go together",
+    ),
+    "a pattern without its trace": (
+        "name: x\napps: {pattern: trace}\n",
+        "p.yaml:2: apps.pattern: pattern: trace and a file in trace go together",
+    ),
+    "a partition to compare with that may not be erased": (
+        "name: x\nvariants: {partition: /dev/block/sdb}\n",
+        "p.yaml:2: variants.partition: partition overwrites /dev/block/sdb; "
+        "say erase: true if what is on it may be lost",
+    ),
     "unknown key, near a known one": (
         "name: x\nsweep:\n  batch_size: [1]\n",
         "p.yaml:3: sweep.batch_size: unknown key; did you mean batch_sizes?",
     ),
     "unknown key of another section": (
         "name: x\nbatch_sizes: [1]\n",
-        "p.yaml:2: batch_sizes: unknown key here; did you mean sweep.batch_sizes?",
+        "p.yaml:2: batch_sizes: unknown key here; did you mean sweep.batch_sizes or inflight.batch_sizes or "
+        "faults.batch_sizes or apps.batch_sizes?",
     ),
     "unknown key": ("name: x\nflavour: mint\n", f"p.yaml:2: flavour: unknown key; known keys: {TOP_KEYS}"),
     "unknown key, deep": (
@@ -70,7 +84,7 @@ ONE_MESSAGE = {
     ),
     "text for a mapping": (
         "name: x\nfaults: 500\n",
-        "p.yaml:2: faults: '500' is not a mapping; expected its keys: samples",
+        "p.yaml:2: faults: '500' is not a mapping; expected its keys: samples, batch_sizes, loads",
     ),
     "a mapping for text": (
         "name: x\nextends: {a: b}\n",
@@ -78,7 +92,7 @@ ONE_MESSAGE = {
     ),
     "nothing for a mapping": (
         "name: x\nfaults:\n  # samples: 5\n",
-        "p.yaml:2: faults: nothing is written here; expected its keys: samples",
+        "p.yaml:2: faults: nothing is written here; expected its keys: samples, batch_sizes, loads",
     ),
     "no boolean": ("name: x\ntried: maybe\n", "p.yaml:2: tried: 'maybe' is not true or false"),
     "no number": ("name: x\nlimits: {temperature: warm}\n", "p.yaml:2: limits.temperature: 'warm' is not a number"),

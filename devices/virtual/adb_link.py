@@ -1,16 +1,16 @@
 """The virtual phone on the user's adb server: connecting it, asking whether it is up, taking it off again.
 
-The server is never ended and its program never called: adbutils starts the one it knows only where none listens.
+The server is never ended; the adb program that adbutils brings along is called only where none listens.
 """
 
 from __future__ import annotations
 
 import ipaddress
 
-from adbutils import AdbClient, AdbError
+from adbutils import AdbError
 
-from devices.adb import AdbTransport, RootStyle
-from devices.connect import check_server, server_client
+from devices.adb import AdbTransport, RootStyle, server_client
+from devices.connect import check_server
 from devices.deadline import Deadline
 from devices.errors import DeviceError, EnvironmentRefused
 from devices.transport import Run
@@ -35,7 +35,7 @@ def require_server() -> None:
 
 def connect(serial: str) -> str:
     """Adds the phone to the server; the server's answer. An entry of an earlier phone on this port is dropped."""
-    client = AdbClient()
+    client = server_client()
     try:
         client.disconnect(serial)
         return str(client.connect(serial, timeout=_CONNECT_S))
@@ -46,7 +46,7 @@ def connect(serial: str) -> str:
 def disconnect(serial: str) -> None:
     """Takes the phone off the server; that it is not there (any more) is fine."""
     try:
-        AdbClient().disconnect(serial)
+        server_client().disconnect(serial)
     except (AdbError, OSError, EOFError, ValueError):
         return  # no server, so it has no entry either
 

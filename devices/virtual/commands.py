@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from adbutils import AdbClient, adb_path
+from adbutils import adb_path
 from tabulate import tabulate
 
+from devices.adb import server_client
 from devices.errors import EnvironmentRefused, LabError, ProfileError
 from devices.units import format_size, parse_size
 from devices.virtual import adb_link
@@ -186,7 +187,7 @@ def _require_same_version(adb: str) -> None:
     """The adb program ends a server of another version, under everybody else who uses it."""
     said = subprocess.run([adb, "version"], capture_output=True, text=True, timeout=10, check=False).stdout
     found = re.search(r"version 1\.0\.(\d+)", said)
-    client, server = (int(found[1]) if found else None), AdbClient().server_version()
+    client, server = (int(found[1]) if found else None), server_client().server_version()
     if client != server:
         raise EnvironmentRefused(
             f"{adb} has version {client}, the adb server has {server}: opening a shell would end that server",
