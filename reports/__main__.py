@@ -1,4 +1,4 @@
-"""``report RUN...``: render stored runs again."""
+"""``report RUN...``: render stored runs again. ``compare BASE CAND``: before against after."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from reports.compare import RELEVANT
+from reports.compare_render import FORMATS, report_comparison
 from reports.errors import ReportError
 from reports.render import render_all
 
@@ -23,9 +25,57 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--mail", action="store_true", help="print the 72 columns for a mail instead of the full tables"
     )
     report.set_defaults(act=_report)
+    _add_compare(commands)
     arguments = parser.parse_args(argv)
     status: int = arguments.act(arguments)
     return status
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="before against after, with verdicts",
+        description="Compares two runs or groups of runs, figure by figure: better, worse, same or not enough data.",
+        epilog="exit status: 0 no regression; 1 at least one figure is worse; 12 nothing to compare, or nothing could "
+        "be decided; 4 a side that cannot be read or may not be compared. How verdicts are made: docs/comparing.md",
+    )
+    side = "a run's folder, its results.jsonl, or a glob in quotes: 'results/*-before'"
+    compare.add_argument("base", metavar="BASE", help=f"before: {side}")
+    compare.add_argument("cand", metavar="CAND", help="after: the same")
+    compare.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s; mail has 72 columns")
+    compare.add_argument(
+        "--relevant",
+        type=_share,
+        default=RELEVANT,
+        metavar="PERCENT",
+        help="least difference that is of interest (default: 5%%)",
+    )
+    compare.add_argument(
+        "-o", dest="out", type=Path, metavar="FILE", help="write there; html without it: compare.html in this folder"
+    )
+    compare.set_defaults(act=_compare)
+
+
+def _share(text: str) -> float:
+    """``5%`` or ``5`` as 0.05."""
+    number = text.removesuffix("%").strip()
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage above 0 and below 100, for example 5%")
+    return share
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    try:
+        return report_comparison(
+            arguments.base, arguments.cand, relevant=arguments.relevant, form=arguments.format, out=arguments.out
+        )
+    except ReportError as error:
+        print(f"error: {error.for_people()}", file=sys.stderr)
+        return error.exit_status
 
 
 def _report(arguments: argparse.Namespace) -> int:

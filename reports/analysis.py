@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from reports.catalogue import SHOWN
 from reports.errors import ReportError
 from reports.model import Caveat, RunResult
 from reports.reading import Run
@@ -15,25 +16,36 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-THROUGHPUT = "writeback_throughput"
-FAULTS = "fault_latency"
-INTEGRITY = "data_integrity"
-LATENCY = "fault.latency"
-MIB_PER_S = "writeback.throughput"
-
 # What is counted is the same at every repeat: one value says it all.
 COUNTED_UNITS = frozenset({"pages", "count", "bytes", "B"})
+# Read once at a point, on purpose.
+READ_ONCE = frozenset({"zram.ratio", "load.cpu_busy"})
+# Neither a time nor a rate: a first value that stands out is no slow start.
+UNITS_WITHOUT_SPEED = frozenset({"requests", "%", "x"})
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of a sweep, computed. ``caveats`` leaves out those that hold for the whole run."""
+    """One point of a sweep, computed. ``caveats`` leaves out those that hold for the whole run.
+
+    ``samples`` holds every raw array that could be read, ``quantiles`` those of arrays that are samples of one
+    distribution: a course over time has none.
+    """
 
     result: RunResult
     figures: Mapping[str, Summary]
     samples: Mapping[str, npt.NDArray[np.uint64]]
     quantiles: Mapping[str, tuple[Quantile, ...]]
     caveats: tuple[Caveat, ...]
+
+    @property
+    def has_section(self) -> bool:
+        """Whether a section of the report is made for this test and finds in this record what it needs."""
+        shown = SHOWN.get(self.result.test)
+        if shown is None:
+            return False
+        samples = self.samples.get(shown.needs)
+        return bool(samples.size) if samples is not None else self.median(shown.needs) is not None
 
     def median(self, metric: str) -> float | None:
         """The median of a metric, or None where it was not measured."""
@@ -44,20 +56,9 @@ class Point:
         """One quantile of raw samples, or None where there are none."""
         return next((q for q in self.quantiles.get(metric, ()) if q.name == name), None)
 
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """Throughput points that differ in batch size and slot order only, in that order. ``params`` is what they share."""
-
-    params: Mapping[str, Any]
-    points: tuple[Point, ...]
-
-    def by_order(self) -> dict[str, list[Point]]:
-        """Points per slot order, batch sizes ascending."""
-        lines: dict[str, list[Point]] = {}
-        for point in self.points:
-            lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
-        return lines
+    def param(self, key: str) -> Any:
+        """A parameter, or None."""
+        return self.result.params.get(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ class Analysis:
     points: tuple[Point, ...]
     session_caveats: tuple[Caveat, ...]
     problems: tuple[str, ...]
-    panels: tuple[Panel, ...] = ()
-    faults: tuple[tuple[Point, ...], ...] = ()
-    integrity: tuple[Point, ...] = ()
-    others: tuple[Point, ...] = field(default=())
+
+    def of(self, test: str) -> list[Point]:
+        """The points of a test that its section of the report can show, in order of measurement."""
+        return [point for point in self.points if point.result.test == test and point.has_section]
 
 
 def analyse(run: Run) -> Analysis:
@@ -79,20 +80,7 @@ def analyse(run: Run) -> Analysis:
     session_caveats = _unique((*_provenance_caveats(run), *run.session.caveats))
     problems = list(run.problems)
     points = tuple(_point(run, result, set(session_caveats), problems) for result in run.runs)
-    throughput = [p for p in points if p.result.test == THROUGHPUT and MIB_PER_S in p.figures]
-    faults = [p for p in points if p.result.test == FAULTS and LATENCY in p.quantiles]
-    integrity = tuple(p for p in points if p.result.test == INTEGRITY and "integrity.corrupt" in p.figures)
-    shown = {id(p) for p in (*throughput, *faults, *integrity)}
-    return Analysis(
-        run=run,
-        points=points,
-        session_caveats=session_caveats,
-        problems=tuple(problems),
-        panels=_panels(throughput),
-        faults=tuple(tuple(sorted(g, key=_slot_rank)) for _, g in group(faults, without=("slot",))),
-        integrity=integrity,
-        others=tuple(p for p in points if id(p) not in shown),
-    )
+    return Analysis(run, points, session_caveats, tuple(problems))
 
 
 def group(points: Iterable[Point], without: Sequence[str]) -> list[tuple[dict[str, Any], list[Point]]]:
@@ -109,33 +97,21 @@ def group(points: Iterable[Point], without: Sequence[str]) -> list[tuple[dict[st
     return groups
 
 
+def find(points: Iterable[Point], **params: Any) -> Point | None:
+    """The first point with these parameters, or None."""
+    return next((p for p in points if all(p.param(key) == value for key, value in params.items())), None)
+
+
 def batch_rank(point: Point) -> float:
     """Sort key: no attribute (one page at a time) first, then by size."""
-    batch = point.result.params.get("batch_size")
+    batch = point.param("batch_size")
     return float(batch) if isinstance(batch, int | float) else 0.0
 
 
-def _panels(points: Iterable[Point]) -> tuple[Panel, ...]:
-    """Order of the panels: as given by the parameters, small data sets first; the sweep's own order is shuffled."""
-    panels = []
-    for shared, members in group(points, without=("batch_size", "order")):
-        ordered = sorted(members, key=lambda p: (str(p.result.params.get("order", "")), batch_rank(p)))
-        panels.append(Panel(shared, tuple(ordered)))
-    return tuple(sorted(panels, key=lambda panel: _panel_rank(panel.params)))
-
-
-def _panel_rank(params: Mapping[str, Any]) -> tuple[str, float, str]:
-    data = params.get("data_bytes")
-    return (
-        str(params.get("pages", "")),
-        float(data) if isinstance(data, int | float) else 0.0,
-        str(sorted(params.items())),
-    )
-
-
-def _slot_rank(point: Point) -> tuple[bool, str]:
-    slot = str(point.result.params.get("slot", ""))
-    return slot != "ram", slot
+def ratio(point: Point, base: Point | None, metric: str) -> float | None:
+    """Median over median."""
+    mine, other = point.median(metric), base.median(metric) if base else None
+    return mine / other if mine is not None and other else None
 
 
 def _point(run: Run, result: RunResult, known: set[Caveat], problems: list[str]) -> Point:
@@ -147,17 +123,24 @@ def _point(run: Run, result: RunResult, known: set[Caveat], problems: list[str])
         except ReportError as error:
             if not any(result.raw[metric] in problem for problem in problems):
                 problems.append(str(error))
+    if _is_one_run(result):
+        return Point(result, figures, samples, {}, tuple(c for c in _unique(result.caveats) if c not in known))
     found = {metric: quantiles(array) for metric, array in samples.items()}
     caveats = _unique((*result.caveats, *_seen_in_figures(result, found)))
     return Point(result, figures, samples, found, tuple(c for c in caveats if c not in known))
 
 
+def _is_one_run(result: RunResult) -> bool:
+    shown = SHOWN.get(result.test)
+    return shown is not None and shown.one_run
+
+
 def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]]) -> list[Caveat]:
-    repeated = [metric for metric in result.metrics.values() if metric.unit not in COUNTED_UNITS]
+    repeated = [m for name, m in result.metrics.items() if m.unit not in COUNTED_UNITS and name not in READ_ONCE]
     seen = []
     if any(0 < len(metric.values) < FEWEST_FOR_INTERVAL for metric in repeated):
         seen.append(Caveat.few_repeats)
-    if any(first_is_slow(metric.values, metric.better) for metric in repeated):
+    if any(first_is_slow(m.values, m.better) for m in repeated if m.unit not in UNITS_WITHOUT_SPEED):
         seen.append(Caveat.first_run_slow)
     if any(q.low is None and q.name != "max" for each in found.values() for q in each):
         seen.append(Caveat.few_samples)

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from reports import ledger, plots, tables
+from reports import further, ledger
 from reports import wording as w
 from reports.analysis import Analysis
+from reports.sections.section import Section
 from reports.verdict import verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def render_html(analysis: Analysis) -> str:
+def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
     """The page. Every string is escaped: names and messages come from phones."""
     session = analysis.run.session
     return _template().render(
         phone=ledger.phone(analysis),
         session=session,
         provenance=session.provenance,
-        verdict=verdict(analysis),
+        verdict=verdict(analysis, sections),
         caveats=analysis.session_caveats,
         problems=analysis.problems,
-        throughput_plots=plots.throughput_plots(analysis),
-        fault_plots=plots.fault_plots(analysis),
-        throughput_tables=tables.throughput_tables(analysis),
-        fault_tables=tables.fault_tables(analysis),
-        integrity=tables.integrity_table(analysis),
-        further=tables.further_table(analysis),
+        sections=[(section, section.draw()) for section in sections],
+        further=further.further_table(analysis),
         outcomes=ledger.outcome_table(analysis),
         checks=ledger.check_table(analysis),
         provenance_table=ledger.provenance_table(analysis),
         facts=ledger.fact_table(analysis),
-        warmups=tables.warmup_table(analysis),
+        warmups=further.warmup_table(analysis),
         wall_time=ledger.wall_time_table(analysis),
         files=ledger.file_table(analysis),
     )

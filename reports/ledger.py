@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reports import wording as w
 from reports.analysis import Analysis, Point
-from reports.model import RunResult
+from reports.catalogue import SHOWN
+from reports.further import place_words
+from reports.model import RunResult, TestOutcome
 from reports.reading import RAW_FOLDER
-from reports.tables import Column, Table, place_words
+from reports.tables import Column, Table
 
 FILES: Mapping[str, str] = {
     "results.jsonl": "every record: session, points, outcomes, end",
@@ -41,10 +43,19 @@ def outcome_table(analysis: Analysis) -> Table | None:
         title="Tests",
         intro="What did not pass comes first. Skipped: this phone lacks something that its profile does not promise.",
         columns=(Column("test", False, 44), Column("outcome", False), Column("s"), Column("reason", False, 40)),
-        rows=tuple(
-            (w.clean(o.title or o.test), w.clean(o.outcome), f"{o.seconds:.1f}", w.clean(o.reason)) for o in outcomes
-        ),
+        rows=tuple(_outcome_rows(outcomes)),
     )
+
+
+def _outcome_rows(outcomes: Iterable[TestOutcome]) -> Iterator[tuple[str, ...]]:
+    """Tests that are one test with several parameters and ended alike share a row."""
+    alike: dict[tuple[str, str, str], list[TestOutcome]] = {}
+    for outcome in outcomes:
+        key = (outcome.title or outcome.test, outcome.outcome, outcome.reason)
+        alike.setdefault(key, []).append(outcome)
+    for (title, ended, reason), members in alike.items():
+        name = w.clean(title) + (f" ({len(members)} times)" if len(members) > 1 else "")
+        yield name, w.clean(ended), f"{sum(each.seconds for each in members):.1f}", w.clean(reason)
 
 
 _OUTCOME_RANK = {"failed": 0, "error": 0, "skipped": 1, "passed": 2}
@@ -84,10 +95,13 @@ def agrees(check: Mapping[str, float]) -> bool:
 
 
 def fact_table(analysis: Analysis) -> Table | None:
-    """What else was read at a point, values as they are."""
+    """What else was read at a point and stands in no section, values as they are."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for point in analysis.points:
+        hidden = SHOWN[point.result.test].facts if point.has_section else frozenset()
         for name, value in point.result.facts.items():
+            if name in hidden:
+                continue
             where = rows.setdefault((w.clean(point.result.test), w.clean(name), w.clean(value)), [])
             where.append(w.params(point.result.params))
     if not rows:

@@ -26,6 +26,7 @@ class Caveat(StrEnum):
     no_batch_size = "this kernel has no writeback_batch_size: its only point, one page at a time, was measured"
     noisy_host = "the host was busy with other work while the virtual phone was measured"
     sampled_depth = "no block events to be had: depth is a mean from time_in_queue and a maximum that sampling may miss"
+    load_ended_early = "the load reached its bound while faults were still timed: some of them met a quiet phone"
     other_tracer = "another program was tracing meanwhile: it was left alone and may have cost time"
     unstopped_writer = "a daemon of the phone that writes zram pages back could not be stopped for the run"
     too_hot = "the phone was warmer than the profile allows: it did not cool down in time"

@@ -1,4 +1,4 @@
-"""The plots of the HTML report as inline SVG: one small figure each, so that they reflow on a narrow screen.
+"""How every plot of the HTML report looks: inline SVG, one small figure each, so that they reflow on a narrow screen.
 
 Lines differ in colour, dash and marker, so that they can be told apart in grey and by the colour-blind (colours:
 Okabe and Ito). Text stays text. matplotlib is imported when the first plot is drawn, not before.
@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from reports import wording as w
-from reports.analysis import LATENCY, MIB_PER_S, Analysis, Panel, Point
-from reports.tables import NS_PER_US, panel_title
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
 INCHES = (4.7, 3.3)
 STYLES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", ":", "^"), ("#CC79A7", "-.", "D"))
+LEGEND_COLUMNS = 4
 SETTINGS: Any = {
     # A dollar sign in a phone's name is no formula.
     "text.parse_math": False,
@@ -45,6 +44,9 @@ SETTINGS: Any = {
     "figure.facecolor": "white",
 }
 
+# A value and the two ends of its interval, None where it has none.
+Mark = tuple[float, float | None, float | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Plot:
@@ -55,193 +57,106 @@ class Plot:
     caption: str
 
 
-def throughput_plots(analysis: Analysis) -> list[Plot]:
-    """Throughput against batch size, one plot per panel, all on the same vertical scale."""
-    values = [v for panel in analysis.panels for p in panel.points for v in p.result.metrics[MIB_PER_S].values]
-    top = 1.08 * max(values, default=1.0)
-    return [
-        _throughput_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(analysis.panels, 1)
-    ]
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One kind of mark of a dot plot: its name in the legend, its style in STYLES, filled or hollow."""
+
+    name: str
+    style: int
+    hollow: bool = False
 
 
-def fault_plots(analysis: Analysis) -> list[Plot]:
-    """Latency by percentile, RAM against written-back, one plot per further combination of parameters."""
-    return [_fault_plot(points, f"fault-plot-{number}") for number, points in enumerate(analysis.faults, 1)]
-
-
-def _throughput_plot(panel: Panel, key: str, top: float) -> Plot:
+def plot(key: str, caption: str, draw: Callable[[Figure], None], inches: tuple[float, float] = INCHES) -> Plot:
+    """Make a figure in the report's style, let ``draw`` fill it, and export it; ``key`` is unique in the page."""
     import matplotlib as mpl
-
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _figure()
-        batches: set[float] = set()
-        lines = panel.by_order()
-        for index, (order, points) in enumerate(lines.items()):
-            colour, dash, marker = STYLES[index % len(STYLES)]
-            # Lines of the same batch stand side by side, else their intervals would cover each other.
-            shift = 1.0 + 0.07 * (index - (len(lines) - 1) / 2)
-            xs = [_batch(p) * shift for p in points]
-            batches.update(map(_batch, points))
-            # Single values stand outside of their line's bars, which would hide them.
-            aside = 1.09 if index and index >= len(lines) / 2 else 1 / 1.09
-            for x, point in zip(xs, points, strict=True):
-                values = point.result.metrics[MIB_PER_S].values
-                axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
-            medians = [p.median(MIB_PER_S) or 0.0 for p in points]
-            label = f"{w.clean(order)} slot order" if order else None
-            axes.errorbar(
-                xs, medians, yerr=_bars(points), color=colour, linestyle=dash, marker=marker, markersize=4.5,
-                linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
-            )  # fmt: skip
-        axes.set_xscale("log", base=2)
-        _batch_ticks(axes, sorted(batches), any(p.result.params.get("batch_size") is None for p in panel.points))
-        axes.set_ylim(0, top)
-        axes.set_ylabel("MiB/s")
-        axes.set_title(panel_title(panel))
-        if len(lines) > 1:
-            figure.legend(loc="outside lower center", ncols=len(lines))
-        svg = _svg(figure, key)
-    described = ", ".join(
-        f"batch {w.param('batch_size', p.result.params.get('batch_size'))} {w.number(p.median(MIB_PER_S))}"
-        for p in panel.points
-    )
-    return Plot(key, svg, f"Writeback throughput in MiB/s by batch size, {panel_title(panel)}: {described}")
-
-
-def _fault_plot(points: Sequence[Point], key: str) -> Plot:
-    import matplotlib as mpl
-
-    with mpl.rc_context(SETTINGS):
-        figure, axes = _figure()
-        largest = max(p.samples[LATENCY].size for p in points)
-        for index, point in enumerate(points):
-            colour, dash, marker = _slot_style(point, index)
-            x, y = _percentile_curve(point.samples[LATENCY])
-            slot = w.param("slot", point.result.params.get("slot", "not stated"))
-            axes.plot(
-                x, y, color=colour, linestyle=dash, linewidth=1.6, label=f"page in {slot}", drawstyle="steps-post"
-            )
-            _quantile_marks(axes, point, colour, marker)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        _percentile_ticks(axes, int(largest))
-        _plain_latency_ticks(axes)
-        axes.set_ylabel("µs per fault")
-        axes.set_xlabel("share of faults that took at most this long")
-        rest = w.params(points[0].result.params, without=("slot",))
-        axes.set_title("Page fault latency" + (f", {rest}" if rest else ""))
-        figure.legend(loc="outside lower center", ncols=len(points))
-        svg = _svg(figure, key)
-    described = "; ".join(_fault_words(point) for point in points)
-    return Plot(key, svg, f"Page fault latency by percentile, logarithmic: {described}")
-
-
-def _fault_words(point: Point) -> str:
-    named = [q for q in point.quantiles[LATENCY] if q.value is not None]
-    told = ", ".join(f"{q.name} {w.number((q.value or 0.0) / NS_PER_US)}" for q in named)
-    return f"{w.param('slot', point.result.params.get('slot', 'not stated'))}: {told} µs"
-
-
-def _figure() -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=INCHES, layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, figure.add_subplot()
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=inches, layout="constrained")
+        canvas = FigureCanvasSVG(figure)
+        draw(figure)
+        return Plot(key, _svg(canvas, key), caption)
 
 
-def _bars(points: Sequence[Point]) -> list[list[float]]:
-    below, above = [], []
-    for point in points:
-        summary = point.figures[MIB_PER_S]
-        median, interval = summary.median or 0.0, summary.interval
-        below.append(median - interval.low if interval else 0.0)
-        above.append(interval.high - median if interval else 0.0)
+def legend_below(figure: Figure, entries: int) -> None:
+    """The legend under the axes, where it covers nothing."""
+    if entries > 1:
+        figure.legend(loc="outside lower center", ncols=min(entries, LEGEND_COLUMNS))
+
+
+def plain_log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with as many plain numbers as find room; the limits must be set before."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
+    room = 1 if which == "y" else 30
+    steps = ((10, (1, 2, 3, 5, 7)), (1000 / room, (1, 2, 5)), (1e6 / room, (1, 3)))
+    subs = next((subs for span, subs in steps if high <= span * low), (1,))
+    axis.set_major_locator(LogLocator(base=10, subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: w.number(value, 1)))
+    axis.set_minor_formatter(NullFormatter())
+    if len(subs) > 1:
+        axis.set_minor_locator(NullLocator())
+
+
+def error_bars(marks: Sequence[Mark]) -> list[list[float]]:
+    """Lengths below and above, as matplotlib wants them; 0 where there is no interval."""
+    below = [0.0 if low is None else max(0.0, value - low) for value, low, _ in marks]
+    above = [0.0 if high is None else max(0.0, high - value) for value, _, high in marks]
     return [below, above]
 
 
-def _batch(point: Point) -> float:
-    """Without the attribute the kernel writes one page at a time, as batch 1 does."""
-    batch = point.result.params.get("batch_size")
-    return float(batch) if isinstance(batch, int | float) and batch > 0 else 1.0
+def dot_plot(
+    key: str, caption: str, title: str, unit: str, series: Sequence[Series], rows: Mapping[str, Mapping[str, Mark]],
+    *, log: bool = False, limits: tuple[float, float] | None = None,
+) -> Plot:  # fmt: skip
+    """One row per thing that is compared, one mark per series with its interval; the first row is on top.
 
-
-def _batch_ticks(axes: Axes, batches: Sequence[float], without_attribute: bool) -> None:
-    labels = [w.count(batch) for batch in batches]
-    axes.set_xticks(batches, labels)
-    axes.minorticks_off()
-    axes.grid(False, axis="x")
-    if len(batches) == 1:
-        axes.set_xlim(batches[0] / 2, batches[0] * 2)
-    if without_attribute:
-        axes.set_xlabel("one page at a time (no writeback_batch_size)")
-    else:
-        axes.set_xlabel("batch size (pages in flight at most)")
-
-
-def _percentile_curve(samples: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Latency in µs over 1 / (1 - share), so that every 9 more takes the same room and the tail can be read.
-
-    At most some 300 of the ranks are drawn, evenly spread over that scale: more cannot be seen.
+    ``limits`` of the values, for plots that share their scale.
     """
-    import numpy as np
+    longest = max((len(line) for label in rows for line in label.split("\n")), default=0)
+    height = 1.35 + len(rows) * max(0.3, 0.11 * len(series))
 
-    n = samples.size
-    beyond = np.unique(np.round(np.geomspace(1, n, num=300)).astype(np.int64))[::-1]
-    ordered = np.sort(samples)
-    return n / beyond.astype(float), ordered[n - beyond].astype(float) / NS_PER_US
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for index, each in enumerate(series):
+            shift = 0.16 * (index - (len(series) - 1) / 2)
+            found = [(y + shift, marks[each.name]) for y, marks in enumerate(rows.values()) if each.name in marks]
+            _dots(axes, each, [y for y, _ in found], [mark for _, mark in found])
+        axes.set_yticks(range(len(rows)), list(rows), fontsize=8.5 if longest <= 22 else 8)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(unit)
+        axes.set_title(title, loc="left")
+        if limits is not None:
+            axes.set_xlim(*limits)
+        if log:
+            plain_log_scale(axes, "x")
+        elif limits is None:
+            axes.set_xlim(left=0)
+        legend_below(figure, len(series))
 
-
-def _quantile_marks(axes: Axes, point: Point, colour: str, marker: str) -> None:
-    for found in point.quantiles[LATENCY]:
-        if found.value is None or found.share >= 1:
-            continue
-        x, y = 1 / (1 - found.share), found.value / NS_PER_US
-        if found.low is not None and found.high is not None:
-            axes.plot([x, x], [found.low / NS_PER_US, found.high / NS_PER_US], color=colour, linewidth=3.5, alpha=0.35)
-        axes.plot([x], [y], marker=marker, color=colour, markersize=4.5)
-        left = found.share >= 0.99
-        axes.annotate(
-            w.number(y), (x, y), xytext=(-4 if left else 3, 5), textcoords="offset points", fontsize=8,
-            color=colour, ha="right" if left else "left",
-        )  # fmt: skip
-
-
-def _percentile_ticks(axes: Axes, samples: int) -> None:
-    ticks = [
-        (2.0, "50 %"),
-        (10.0, "90 %"),
-        (100.0, "99 %"),
-        (1e3, "99.9 %"),
-        (1e4, "99.99 %"),
-        (1e5, "99.999 %"),
-    ]
-    shown = [tick for tick in ticks if tick[0] <= samples]
-    axes.set_xticks([x for x, _ in shown], [label for _, label in shown])
-    axes.minorticks_off()
-    axes.set_xlim(0.93, samples * 1.2)
+    return plot(key, caption, draw, (INCHES[0], max(2.0, height)))
 
 
-def _plain_latency_ticks(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: w.number(value, 1)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _slot_style(point: Point, index: int) -> tuple[str, str, str]:
-    """RAM and storage look the same in every plot, also where one of them is missing."""
-    known = ("ram", "written_back")
-    slot = point.result.params.get("slot")
-    return STYLES[known.index(slot) if slot in known else max(index, len(known)) % len(STYLES)]
+def _dots(axes: Axes, series: Series, ys: Sequence[float], marks: Sequence[Mark]) -> None:
+    colour, _, marker = STYLES[series.style % len(STYLES)]
+    axes.errorbar(
+        [value for value, _, _ in marks], ys, xerr=error_bars(marks), linestyle="none", color=colour, marker=marker,
+        markersize=5.5, markerfacecolor="white" if series.hollow else colour, elinewidth=1.3, capsize=2.5,
+        label=series.name,
+    )  # fmt: skip
 
 
-def _svg(figure: Figure, key: str) -> str:
+def _svg(canvas: FigureCanvasSVG, key: str) -> str:
     """The bare svg element; ids get the plot's name in front because several share one page."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    # Not savefig: it draws everything twice.
+    canvas.print_svg(out, metadata=nothing)  # type: ignore[no-untyped-call]
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports.analysis import analyse
+from reports.contents import sections
 from reports.export import render_csv
 from reports.html import render_html
 from reports.reading import load
@@ -27,11 +28,12 @@ def render_all(run_folder: Path) -> Rendered:
     """Render a stored run again, whole or killed. :raises ReportError: if there is nothing to read or no room."""
     run = load(run_folder)
     analysis = analyse(run)
-    text, for_mail = render_text(analysis), mail(analysis)
+    parts = sections(analysis)
+    text, for_mail = render_text(analysis, parts), mail(analysis, parts)
     contents = {
         "text": ("report.txt", text),
         "mail": ("mail.txt", for_mail),
-        "html": ("report.html", render_html(analysis)),
+        "html": ("report.html", render_html(analysis, parts)),
         "csv": ("report.csv", render_csv(run)),
     }
     paths = {}

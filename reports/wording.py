@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from reports.stats import Interval
@@ -19,9 +19,31 @@ PARAM_WORDS: Mapping[str, str] = {
     "order": "slot order",
     "slot": "page was in",
     "comp_algorithm": "compressor",
+    "compressed_writeback": "compressed writeback",
     "path": "path",
 }
-SLOT_WORDS: Mapping[str, str] = {"ram": "RAM", "written_back": "storage"}
+# Parameters whose values are names in code.
+VALUE_WORDS: Mapping[str, Mapping[Any, str]] = {
+    "slot": {"ram": "RAM", "written_back": "storage", "in_flight": "in flight"},
+    "batch_size": {None: "none"},
+    "compressed_writeback": {True: "on", False: "off", None: "not there"},
+    "backing": {
+        "loop_direct": "loop with direct I/O",
+        "loop_buffered": "loop with buffered I/O",
+        "partition": "raw partition",
+    },
+    "load": {
+        "none": "no load",
+        "cpu": "CPU, all cores",
+        "random_read": "random reads",
+        "sequential_write": "sequential writes",
+    },
+    "setting": {
+        "default": "default",
+        "io_realtime": "real-time I/O priority",
+        "worker_nice": "loop worker's nice",
+    },
+}
 MIB_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -77,10 +99,9 @@ def param(key: str, value: Any) -> str:
     """The value of a parameter, for a table's cell."""
     if key.endswith("_bytes"):
         return size(value)
-    if key == "slot" and value in SLOT_WORDS:
-        return SLOT_WORDS[value]
-    if key == "batch_size" and value is None:
-        return "none"
+    words = VALUE_WORDS.get(key, {})
+    if isinstance(value, Hashable) and value in words:
+        return words[value]
     return clean(value)
 
 

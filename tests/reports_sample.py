@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -165,8 +165,14 @@ WALL_TIME: Mapping[str, float] = {
 }
 
 
-def write_run(results: Path, *, end: bool = True, **changes: Any) -> Path:
-    """A whole quick run on the virtual phone: two page types, two slot orders, eight batch sizes, five repeats."""
+More = Callable[[RunFolder], Iterable[model.RunResult]]
+
+
+def write_run(results: Path, *, end: bool = True, more: More | None = None, **changes: Any) -> Path:
+    """A whole quick run on the virtual phone: two page types, two slot orders, eight batch sizes, five repeats.
+
+    ``more`` makes further records, for a run of more tests.
+    """
     folder = RunFolder.create(results, "virtual", NOW)
     folder.append(session(folder.run_id, **changes))
     random = np.random.default_rng(7)
@@ -190,6 +196,8 @@ def write_run(results: Path, *, end: bool = True, **changes: Any) -> Path:
             facts={"default": 32, "refused": ["0", "-1"]},
         )
     )
+    for result in more(folder) if more else ():
+        folder.append(result)
     for outcome in OUTCOMES:
         folder.append(outcome)
     if end:

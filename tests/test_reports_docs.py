@@ -13,6 +13,7 @@ import pytest
 
 from reports.store import load
 from tests import reports_sample as sample
+from tests import reports_sample_questions as questions
 
 REPO = Path(__file__).resolve().parent.parent
 PAGE = (REPO / "docs" / "results.md").read_text(encoding="utf-8")
@@ -38,6 +39,17 @@ def test_the_programs_on_the_page_run(program: str, answer: str, tmp_path: Path)
 
 
 def test_every_metric_of_a_run_is_explained(tmp_path: Path) -> None:
-    run = load(sample.write_run(tmp_path))
+    run = load(questions.write_full_run(tmp_path))
     names = {name for result in run.runs for name in (*result.metrics, *result.raw)}
     assert {name for name in names if f"`{name}`" not in PAGE} == set()
+
+
+def test_every_test_of_a_run_is_explained_with_its_parameters(tmp_path: Path) -> None:
+    results = load(questions.write_full_run(tmp_path)).runs
+    tests = {
+        result.test: {key for each in results if each.test == result.test for key in each.params} for result in results
+    }
+    del tests["batch_size_attribute"]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*)$", PAGE.split("## Tests")[1].split("\n## ")[0], re.MULTILINE))
+    assert rows.keys() == tests.keys()
+    assert {(test, key) for test, keys in tests.items() for key in keys if f"`{key}`" not in rows[test]} == set()

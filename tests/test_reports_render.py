@@ -54,7 +54,8 @@ def test_the_answer_comes_first_in_plain_words(good: Rendered) -> None:
     text = " ".join(good.text.split())
     assert "On this virtual phone, batch 32 wrote back 49.8 MiB/s [46.3, 50.3], 7.2 times batch 1" in text
     assert "A fault on a written-back page took 489 µs at the median against 80.2 µs from RAM, 6.1 times" in text
-    assert "All 16384 pages that were checked came back intact. 4 tests passed, 1 skipped." in text
+    assert "Data integrity: All 16384 pages that were checked came back intact." in text
+    assert "Tests: 4 tests passed, 1 skipped." in text
     assert page(good).index('class="verdict"') < page(good).index("<svg")
 
 
@@ -65,8 +66,8 @@ def test_throughput_is_a_row_per_batch_with_interval_ratio_and_cpu_time(good: Re
 
 
 def test_fault_latency_is_in_us_with_its_price(good: Rendered) -> None:
-    storage = next(line.split() for line in good.mail.splitlines() if line.startswith("written_back"))
-    assert storage == ["written_back", "2000", "489", "627", "760", "11151", "12653", "6.10", "b"]
+    storage = next(line.split() for line in good.mail.splitlines() if line.startswith("storage"))
+    assert storage == ["storage", "2000", "489", "627", "760", "11151", "12653", "6.10", "b"]
 
 
 def test_a_doubt_stands_beside_its_number_and_is_spelt_out(good: Rendered) -> None:
@@ -153,8 +154,8 @@ def test_samples_of_an_unknown_test_get_quantiles(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "phone", sample.NOW)
     folder.append(sample.session())
     known = sample.faults(folder, "ram", 80.0)
-    folder.append(model.RunResult("fault_under_load", "t", {"load": "cpu"}, {}, raw=known.raw))
-    assert re.search(r"fault_under_load +load cpu +fault\.latency p99 +ns", render_all(folder.path).text)
+    folder.append(model.RunResult("fault_under_load", "t", {"heat": "high"}, {}, raw=known.raw))
+    assert re.search(r"fault_under_load +heat high +fault\.latency p99 +ns", render_all(folder.path).text)
 
 
 def test_two_points_with_the_same_parameters_are_both_shown(tmp_path: Path) -> None:

@@ -1,0 +1,282 @@
+"""How many writes are really in flight, at the loop device and at the disk below it, by batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports import wording as w
+from reports.analysis import Analysis, Point, batch_rank, find, group
+from reports.catalogue import DEPTH, IN_FLIGHT_MAX, IN_FLIGHT_MEAN, MIB_PER_S, TRACE_COST, UNTRACED
+from reports.cells import batch_label, interval_of, mapping_fact, median_of, repeats_of
+from reports.plots import INCHES, Plot, plot
+from reports.sections.section import Section
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KERNEL_DEFAULT_BATCH = 32
+LAYERS = ("loop", "disk")
+LAYER_WORDS: Mapping[str, str] = {"loop": "loop device", "disk": "disk"}
+# Depths that are told together: every doubling takes the same room.
+BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 1 << 62))
+
+HOW = (
+    "Batching helps only if requests really wait at the storage together. Each bar is the time of the writebacks at "
+    "one batch size, divided by how many writes were in flight: the darker, the more. Left as zram's loop device saw "
+    "it, right as the disk below it did."
+)
+INTRO = (
+    "Writes that were issued and not yet complete, counted from outside the driver. Expected: the smallest of the "
+    "limits named beside it. W: asynchronous writes. WS: writes marked synchronous."
+)
+TIME_INTRO = (
+    "How the time of the writebacks divides up by the number of writes in flight, in %. 0: nothing to do for it."
+)
+COST_INTRO = (
+    "The same writeback with the trace of block events on and off. The depth was measured with it on; all other "
+    "throughput in this report was measured with it off."
+)
+
+
+def section(analysis: Analysis) -> Section | None:
+    """The test of depth, or None where it was not run."""
+    points = analysis.of(DEPTH)
+    if not points:
+        return None
+    panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("batch_size", "layer"))]
+    tables = []
+    for number, (params, members) in enumerate(panels, start=1):
+        what = f": {w.params(params)}" if params else ""
+        made = (_table(number, what, members), _time_table(number, what, members), _cost_table(number, what, members))
+        tables += [table for table in made if table]
+    return Section(
+        key="depth",
+        title="Writes in flight",
+        how=HOW,
+        measured="requests in flight by batch size",
+        tables=tables,
+        findings=_findings(panels[-1][1]),
+        mail=lambda doubts: [_mail_table(params, members, doubts) for params, members in panels],
+        draw=lambda: [
+            _plot(params, members, f"depth-plot-{number}")
+            for number, (params, members) in enumerate(panels, start=1)
+            if any(_shares(point) for point in members)
+        ],
+    )
+
+
+def _rank(point: Point) -> tuple[float, int]:
+    layer = point.param("layer")
+    return batch_rank(point), LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
+
+
+def _layer(point: Point) -> str:
+    return LAYER_WORDS.get(str(point.param("layer")), w.clean(point.param("layer")))
+
+
+def _path(point: Point) -> str:
+    """Which code path the requests' flags prove. The disk's requests are the loop driver's own: theirs prove none."""
+    counted = ", ".join(f"{w.clean(n)} {w.clean(flag)}" for flag, n in mapping_fact(point, "flags").items() if n)
+    sync = point.result.facts.get("sync")
+    if sync is None or point.param("layer") != "loop":
+        return counted or w.MISSING
+    words = "synchronous: one page at a time" if sync else "asynchronous: the batched path"
+    return f"{words} ({counted})" if counted else words
+
+
+def _limits(point: Point) -> str:
+    limits = mapping_fact(point, "expected_from")
+    return ", ".join(f"{w.clean(name)} {w.clean(value)}" for name, value in limits.items()) or w.MISSING
+
+
+def _number_fact(point: Point, name: str) -> float | None:
+    value = point.result.facts.get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _deepest(point: Point) -> float | None:
+    """The most that were in flight at once, over all repeats."""
+    return point.figures[IN_FLIGHT_MAX].maximum
+
+
+def _verdict(point: Point) -> str:
+    return w.clean(point.result.facts["verdict"]) if point.result.facts.get("verdict") else w.MISSING
+
+
+FIELDS: list[Field[Point]] = [
+    Field(Column("batch"), batch_label),
+    Field(Column("at the", numeric=False), _layer),
+    Field(Column("mean"), median_of(IN_FLIGHT_MEAN)),
+    Field(Column("max"), lambda point: w.count(_deepest(point))),
+    Field(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
+    Field(Column("smallest of", numeric=False, wrap=20), _limits),
+    Field(Column("so it is", numeric=False, wrap=11), _verdict),
+]
+
+
+def _table(number: int, what: str, points: Sequence[Point]) -> Table:
+    fields = [*FIELDS, Field(Column("writes seen", numeric=False, wrap=18), _path)]
+    title = f"Writes in flight by batch size{what}"
+    return build(f"depth-{number}", title, INTRO, fields, points, _how_measured(points))
+
+
+def _how_measured(points: Sequence[Point]) -> list[str]:
+    ways: dict[str, list[str]] = {}
+    for point in points:
+        facts = point.result.facts
+        if facts.get("how"):
+            devices = ways.setdefault(w.clean(facts["how"]), [])
+            devices += [w.clean(facts["device"])] if facts.get("device") else []
+    return [
+        f"Measured from {how}" + (f" of {w.listing(dict.fromkeys(devices))}." if devices else ".")
+        for how, devices in ways.items()
+    ]
+
+
+def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> Table:
+    fields = [*FIELDS[:5], FIELDS[6], Field(Column("flags", numeric=False, wrap=16), _mail_flags)]
+    what = f": {w.params(params)}" if params else ""
+    return build_for_mail(f"Writes in flight{what}", fields, points, doubts)
+
+
+def _mail_flags(point: Point) -> str:
+    return ", ".join(w.clean(flag) for flag, n in mapping_fact(point, "flags").items() if n) or w.MISSING
+
+
+def _shares(point: Point) -> list[float]:
+    """Share of the time per bucket, in the order of BUCKETS; empty where the depth over time is not known."""
+    try:
+        levels = [(int(level), float(share)) for level, share in mapping_fact(point, "time_at_depth").items()]
+    except (TypeError, ValueError):
+        return []
+    if not levels:
+        return []
+    return [sum(share for level, share in levels if low <= level <= high) for low, high in BUCKETS]
+
+
+def _bucket_label(bucket: tuple[int, int]) -> str:
+    low, high = bucket
+    if low == high:
+        return str(low)
+    return f"{low}-{high}" if high < BUCKETS[-1][1] else f"{low}+"
+
+
+def _time_table(number: int, what: str, points: Sequence[Point]) -> Table | None:
+    known = [point for point in points if _shares(point)]
+    if not known:
+        return None
+
+    def field(index: int) -> Field[Point]:
+        return Field(Column(_bucket_label(BUCKETS[index])), lambda point: _percent(_shares(point)[index]))
+
+    fields = [*FIELDS[:2], *map(field, range(len(BUCKETS)))]
+    rows = tuple(tuple(each.cell(point) for each in fields) for point in known)
+    title = f"Share of the time at each depth{what}"
+    return Table(f"depth-time-{number}", title, TIME_INTRO, tuple(each.column for each in fields), rows)
+
+
+def _percent(share: float) -> str:
+    return w.MISSING if share == 0 else "<0.1" if share < 0.001 else f"{100 * share:.1f}"
+
+
+def _cost_table(number: int, what: str, points: Sequence[Point]) -> Table | None:
+    known = [point for point in points if point.median(TRACE_COST) is not None]
+    if not known:
+        return None
+    fields: list[Field[Point]] = [
+        Field(Column("batch"), batch_label),
+        Field(Column("MiB/s traced"), median_of(MIB_PER_S)),
+        Field(Column("interval"), interval_of(MIB_PER_S)),
+        Field(Column("MiB/s untraced"), median_of(UNTRACED)),
+        Field(Column("interval"), interval_of(UNTRACED)),
+        Field(Column("cost %"), median_of(TRACE_COST)),
+        Field(Column("interval"), interval_of(TRACE_COST)),
+        Field(Column("n"), repeats_of(TRACE_COST)),
+    ]
+    return build(f"trace-cost-{number}", f"What tracing cost{what}", COST_INTRO, fields, known)
+
+
+def _findings(points: Sequence[Point]) -> list[str]:
+    batches = [point for point in points if point.param("layer") == "loop"] or list(points)
+    chosen = next((p for p in batches if p.param("batch_size") == KERNEL_DEFAULT_BATCH), batches[-1])
+    batch = chosen.param("batch_size")
+    disk = find(points, batch_size=batch, layer="disk")
+    seen = _deepest(chosen)
+    expected = _number_fact(chosen, "expected_max")
+    under = f"With batch {w.clean(batch)}" if batch is not None else "On this kernel, which has no batches"
+    sentence = f"{under}, {_writes(seen)} in flight at the {_layer(chosen)}" + (
+        f" (expected {w.count(expected)})" if expected is not None else ""
+    )
+    if disk is not None and disk is not chosen:
+        sentence += f" and {w.count(_deepest(disk))} at the disk"
+    mean = chosen.median(IN_FLIGHT_MEAN)
+    sentence += f"; {w.number(mean)} on average." if mean is not None else "."
+    odd = [p for p in batches if _verdict(p) not in ("as expected", w.MISSING)]
+    said = [
+        f"batch {batch_label(p)} had {w.count(_deepest(p))} instead of {w.count(_number_fact(p, 'expected_max'))}"
+        for p in odd
+    ]
+    return [sentence, *([f"Not as expected at the {_layer(chosen)}: {w.listing(said)}."] if said else [])]
+
+
+def _writes(count: float | None) -> str:
+    return "1 write was" if count == 1 else f"{w.count(count)} writes were"
+
+
+def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str) -> Plot:
+    known = [point for point in points if _shares(point)]
+    layers = list(dict.fromkeys(str(point.param("layer")) for point in known))
+    batches = list(dict.fromkeys(batch_label(point) for point in known))
+    used = [i for i in range(len(BUCKETS)) if any(_shares(point)[i] >= 0.001 for point in known)]
+
+    def draw(figure: Figure) -> None:
+        all_axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
+        for axes, layer in zip(all_axes, layers, strict=True):
+            members = [point for point in known if str(point.param("layer")) == layer]
+            _bars(axes, members, batches, used)
+            axes.set_title(f"at the {LAYER_WORDS.get(layer, w.clean(layer))}")
+            axes.set_xlabel("% of the time")
+        all_axes[0].set_ylabel("batch size")
+        handles, labels = all_axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=len(used), handlelength=1.0, columnspacing=1.0,
+            title="writes in flight", title_fontsize=8.5,
+        )  # fmt: skip
+
+    described = "; ".join(
+        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.median(IN_FLIGHT_MEAN))} "
+        f"max {w.count(_deepest(p))}"
+        for p in known
+    )
+    caption = f"Share of the time at each number of writes in flight, {w.params(params)}: {described}"
+    return plot(key, caption, draw, (INCHES[0], 1.75 + 0.36 * len(batches)))
+
+
+def _bars(axes: Axes, points: Sequence[Point], batches: Sequence[str], used: Sequence[int]) -> None:
+    import matplotlib as mpl
+
+    # Light to dark in even steps of brightness: the order survives print in grey and colour blindness.
+    shades = mpl.colormaps["cividis_r"]
+    ys = [batches.index(batch_label(point)) for point in points]
+    left = [0.0] * len(points)
+    for step, index in enumerate(used):
+        widths = [100 * _shares(point)[index] for point in points]
+        colour = "#ffffff" if index == 0 else shades((step + 0.5) / len(used))
+        axes.barh(
+            ys, widths, left=left, height=0.62, color=colour, edgecolor="#777777", linewidth=0.4,
+            label=_bucket_label(BUCKETS[index]),
+        )  # fmt: skip
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    for y, point in zip(ys, points, strict=True):
+        axes.annotate(
+            f"max {w.count(_deepest(point))}", (100, y), xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize=8, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(range(len(batches)), batches)
+    axes.set_ylim(len(batches) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xticks([0, 50, 100])
+    axes.grid(False, axis="y")

@@ -1,0 +1,55 @@
+"""Whether every page came back as it was written."""
+
+from __future__ import annotations
+
+from reports import wording as w
+from reports.analysis import Analysis, Point
+from reports.catalogue import CHECKED, CORRUPT, INTEGRITY
+from reports.sections.section import Section
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+
+INTRO = "Every page has its own content and is compared byte for byte after it was written back and read again."
+FIELDS: list[Field[Point]] = [
+    Field(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
+    Field(Column("checked"), lambda p: w.count(_checked(p))),
+    Field(Column("corrupt"), lambda p: w.count(corrupt_pages(p))),
+    Field(Column("result", numeric=False), lambda p: _result(p)),
+]
+
+
+def section(analysis: Analysis) -> Section | None:
+    """The tests of integrity, or None where none was run."""
+    points = analysis.of(INTEGRITY)
+    if not points:
+        return None
+
+    def mail(doubts: Doubts) -> list[Table]:
+        return [build_for_mail("Integrity: pages compared byte for byte", FIELDS, points, doubts)]
+
+    checked, corrupt = sum(_checked(p) or 0 for p in points), sum(map(corrupt_pages, points))
+    intact = [f"All {w.count(checked)} pages that were checked came back intact."] if checked and not corrupt else []
+    return Section(
+        key="data-integrity",
+        title="Data integrity",
+        how="",
+        measured="data integrity",
+        tables=[build("integrity", "Pages compared", INTRO, FIELDS, points)],
+        findings=intact,
+        mail=mail,
+    )
+
+
+def corrupt_pages(point: Point) -> float:
+    """Pages that came back different."""
+    return sum(point.result.metrics[CORRUPT].values)
+
+
+def _checked(point: Point) -> float | None:
+    metric = point.result.metrics.get(CHECKED)
+    return sum(metric.values) if metric else None
+
+
+def _result(point: Point) -> str:
+    if corrupt_pages(point):
+        return "CORRUPT"
+    return "intact" if _checked(point) else "not known"

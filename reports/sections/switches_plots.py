@@ -1,0 +1,216 @@
+"""Plots of app switches: latency by kind and batch size, course of memory over time, how many apps stay alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reports import wording as w
+from reports.analysis import Point
+from reports.cells import batch_label
+from reports.plots import INCHES, STYLES, Plot, plain_log_scale, plot
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Course = npt.NDArray[np.float64]
+
+KINDS = ("hot", "warm", "cold")
+NS_PER_MS = 1e6
+MS_PER_S = 1000.0
+KIB_PER_MIB = 1024.0
+PAGES_PER_MIB = 256.0
+# More points than this cannot be told apart in a small figure.
+MOST_POINTS = 400
+# Timelines that are drawn side by side: without writeback, and the run that wrote back most.
+COURSES = (
+    ("available", "sample.mem_available_kib", KIB_PER_MIB),
+    ("zram takes", "sample.zram_mem_used_kib", KIB_PER_MIB),
+    ("swap used", "sample.swap_used_kib", KIB_PER_MIB),
+    ("written back", "sample.written_back_4k", PAGES_PER_MIB),
+)
+
+
+def plots(number: int, points: Sequence[Point], chosen: Sequence[Point]) -> list[Plot]:
+    """All plots of one set of runs; ``chosen`` are those worth a line of their own, without writeback first."""
+    drawn = [*_latency_plots(number, points), *_timelines(number, chosen)]
+    alive = [point for point in chosen if _course(point, "sample.alive") is not None]
+    return [*drawn, _survival_plot(f"switches-alive-plot-{number}", alive)] if alive else drawn
+
+
+def _is_off(point: Point) -> bool:
+    return bool(point.param("writeback") == "off")
+
+
+def _label(point: Point) -> str:
+    if _is_off(point):
+        return "no writeback"
+    batch = point.param("batch_size")
+    return (
+        f"{w.clean(point.param('writeback'))}, batch {batch_label(point)}"
+        if batch is not None
+        else w.clean(point.param("writeback"))
+    )
+
+
+def _latency_plots(number: int, points: Sequence[Point]) -> list[Plot]:
+    """One plot per trigger, each with the run without writeback on its left; one scale."""
+    known = [
+        point for point in points if "switch.latency_ns" in point.samples and point.samples["switch.latency_ns"].size
+    ]
+    values = [float(v) / NS_PER_MS for point in known for v in point.samples["switch.latency_ns"] if v]
+    if not values:
+        return []
+    limits = (0.8 * min(values), 1.25 * max(values))
+    off = [point for point in known if _is_off(point)]
+    triggers = list(dict.fromkeys(str(point.param("writeback")) for point in known if not _is_off(point)))
+    panels = [[*off, *(p for p in known if str(p.param("writeback")) == trigger)] for trigger in triggers] or [off]
+    return [
+        _latency_plot(f"switches-plot-{number}-{index}", members, limits)
+        for index, members in enumerate(panels, start=1)
+    ]
+
+
+def _latency_plot(key: str, points: Sequence[Point], limits: tuple[float, float]) -> Plot:
+    trigger = next((w.clean(point.param("writeback")) for point in points if not _is_off(point)), "off")
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for x, point in enumerate(points):
+            for kind in range(len(KINDS)):
+                _switches(axes, x, point, kind)
+        axes.set_xticks(range(len(points)), ["off" if _is_off(point) else batch_label(point) for point in points])
+        axes.set_xlim(-0.6, len(points) - 0.4)
+        axes.set_ylim(*limits)
+        plain_log_scale(axes, "y")
+        axes.grid(False, axis="x")
+        axes.set_ylabel("ms per switch")
+        axes.set_xlabel("batch size of the writeback")
+        axes.set_title(f"Writeback {trigger}" if trigger != "off" else "No writeback")
+        handles, labels = axes.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True))
+        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=len(KINDS))
+
+    described = "; ".join(f"{_label(point)} {w.number(point.median('switch.latency'))}" for point in points)
+    return plot(key, f"Switch latency in ms by kind and batch size, medians: {described}", draw)
+
+
+def _switches(axes: Axes, x: int, point: Point, kind: int) -> None:
+    import numpy as np
+
+    latency, kinds = point.samples["switch.latency_ns"], point.samples.get("switch.kind")
+    if kinds is None or kinds.size != latency.size:
+        return
+    values = latency[kinds == kind].astype(float) / NS_PER_MS
+    if not values.size:
+        return
+    colour, _, marker = STYLES[kind]
+    at = x + 0.25 * (kind - 1)
+    # Spread evenly in order of measurement: no two dots hide each other, and the same run looks the same again.
+    spread = np.linspace(-0.07, 0.07, values.size) if values.size > 1 else np.zeros(1)
+    axes.plot(at + spread, values, marker, color=colour, markersize=3, alpha=0.35, mew=0)
+    median = float(np.median(values))
+    axes.plot([at - 0.1, at + 0.1], [median, median], color=colour, linewidth=2.2, marker=marker, markevery=[0],
+              markersize=0, label=KINDS[kind])  # fmt: skip
+    axes.annotate(
+        w.number(median), (at + 0.1, median), xytext=(2, 0), textcoords="offset points", fontsize=8, color="black",
+        va="center",
+    )  # fmt: skip
+
+
+def _course(point: Point, name: str) -> tuple[Course, Course] | None:
+    """Seconds and values of a sampled course, thinned to what can be seen; None where it is not whole."""
+    import numpy as np
+
+    clock, values = point.samples.get("sample.t_ms"), point.samples.get(name)
+    if clock is None or values is None or clock.size != values.size or not clock.size:
+        return None
+    kept = np.unique(np.linspace(0, clock.size - 1, num=min(clock.size, MOST_POINTS)).round().astype(np.int64))
+    return clock[kept].astype(float) / MS_PER_S, values[kept].astype(float)
+
+
+def _timelines(number: int, chosen: Sequence[Point]) -> list[Plot]:
+    """The run without writeback and the one that wrote back most, on the same scales."""
+    known = [point for point in chosen if _course(point, COURSES[0][1]) is not None]
+    writers = [point for point in known if not _is_off(point)]
+    shown = [point for point in known if _is_off(point)]
+    shown += [max(writers, key=lambda point: point.median("app_switch.written") or 0.0)] if writers else []
+    courses = [c for point in shown for _, name, _ in COURSES if (c := _course(point, name))]
+    if not courses:
+        return []
+    last = max(float(seconds.max()) for seconds, _ in courses)
+    top = max(
+        float(course[1].max()) / scale
+        for point in shown
+        for _, name, scale in COURSES
+        if (course := _course(point, name))
+    )
+    return [
+        _timeline(f"switches-time-plot-{number}-{index}", point, last, 1.15 * top)
+        for index, point in enumerate(shown, start=1)
+    ]
+
+
+def _timeline(key: str, point: Point, last: float, top: float) -> Plot:
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for (name, source, scale), (colour, dash, _) in zip(COURSES, STYLES, strict=True):
+            course = _course(point, source)
+            if course is not None:
+                axes.plot(course[0], course[1] / scale, color=colour, linestyle=dash, linewidth=1.5, label=name)
+        kills, writebacks = _times(point, "kill.t_ms"), _times(point, "writeback.t_ms")
+        if writebacks:
+            axes.plot(
+                writebacks, [0.025 * top] * len(writebacks), "^", color="#444444", markersize=4.5, label="writeback"
+            )
+        if kills:
+            axes.plot(kills, [0.97 * top] * len(kills), "X", color="#a00000", markersize=6.5, mew=0, label="kill")
+            axes.vlines(kills, 0, 0.97 * top, color="#a00000", linewidth=0.8, alpha=0.45)
+        axes.set_xlim(0, 1.01 * last)
+        axes.set_ylim(0, top)
+        axes.set_xlabel("s since the start")
+        axes.set_ylabel("MiB")
+        axes.set_title(f"Memory: {_label(point)}")
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
+
+    least = point.median("memory.available")
+    caption = (
+        f"Course of memory, {_label(point)}: available, taken by zram, swap used, written back; "
+        f"{w.count(point.median('switch.killed'))} kills, least available {w.number(least)} MiB"
+    )
+    return plot(key, caption, draw, (INCHES[0], 3.6))
+
+
+def _times(point: Point, name: str) -> list[float]:
+    found = point.samples.get(name)
+    return [] if found is None else (found.astype(float) / MS_PER_S).tolist()
+
+
+def _survival_plot(key: str, points: Sequence[Point]) -> Plot:
+    from matplotlib.ticker import MaxNLocator
+
+    courses = [(point, course) for point in points[: len(STYLES)] if (course := _course(point, "sample.alive"))]
+    most = max(float(values.max()) for _, (_, values) in courses)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for index, (point, (seconds, values)) in enumerate(courses):
+            colour, dash, _ = STYLES[index]
+            # Lines that are equal for a while lie beside each other.
+            shift = 0.05 * (index - (len(courses) - 1) / 2)
+            axes.step(
+                seconds, values + shift, where="post", color=colour, linestyle=dash, linewidth=1.8, label=_label(point)
+            )
+        axes.set_ylim(0, most + 0.6)
+        axes.set_xlim(left=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("s since the start")
+        axes.set_ylabel("apps alive")
+        axes.set_title("Apps that stay alive")
+        figure.legend(loc="outside lower center", ncols=2)
+
+    told = "; ".join(f"{_label(point)}: {w.count(float(values[-1]))} at the end" for point, (_, values) in courses)
+    return plot(key, f"Apps alive over time: {told}", draw)

@@ -1,0 +1,244 @@
+"""Writeback throughput by batch size: one table and one plot per data size and page type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reports import wording as w
+from reports.analysis import Analysis, Point, batch_rank, group, ratio
+from reports.catalogue import MIB_PER_S, SYS, THROUGHPUT, USER, WALL
+from reports.cells import (
+    batch_label,
+    first_point,
+    interval_note,
+    interval_of,
+    median_mark,
+    median_of,
+    ratio_cell,
+    repeats_of,
+    with_interval,
+    word_of,
+)
+from reports.plots import STYLES, Plot, error_bars, legend_below, plot
+from reports.sections.section import Section
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KERNEL_DEFAULT_BATCH = 32
+# A larger batch that gains less than this is not worth a reader's attention.
+WORTHWHILE_GAIN = 1.10
+HOW = (
+    "How fast zram moves compressed pages from RAM to its backing device. Line: median. Bars: where the true median "
+    "lies. Faint dots: every single repeat. All plots share one scale."
+)
+BATCH_INTRO = (
+    "Batch: how many page writes may be in flight at once (writeback_batch_size). All figures are medians; real, "
+    "user and sys are the seconds that one write to the writeback attribute took. "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Throughput points that differ in batch size and slot order only, in that order. ``params`` is what they share."""
+
+    params: Mapping[str, Any]
+    points: tuple[Point, ...]
+
+    @property
+    def title(self) -> str:
+        """``32 MiB, incompressible pages`` and any further parameter."""
+        known = [w.size(self.params["data_bytes"])] if "data_bytes" in self.params else []
+        known += [f"{w.clean(self.params['pages'])} pages"] if "pages" in self.params else []
+        rest = w.params(self.params, without=("data_bytes", "pages"))
+        return ", ".join([*known, *([rest] if rest else [])]) or "all points"
+
+    def by_order(self) -> dict[str, list[Point]]:
+        """Points per slot order, batch sizes ascending."""
+        lines: dict[str, list[Point]] = {}
+        for point in self.points:
+            lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
+        return lines
+
+
+def section(analysis: Analysis) -> Section | None:
+    """The sweep, or None where it was not run."""
+    panels = _panels(analysis.of(THROUGHPUT))
+    if not panels:
+        return None
+
+    def mail(doubts: Doubts) -> list[Table]:
+        lines = [(panel, order, points) for panel in panels for order, points in panel.by_order().items()]
+        return [_mail_table(panel, order, points, doubts) for panel, order, points in lines]
+
+    return Section(
+        key="throughput",
+        title="Writeback throughput",
+        how=HOW,
+        measured="throughput by batch size",
+        tables=[_table(panel, number) for number, panel in enumerate(panels, start=1)],
+        findings=_findings(analysis, panels),
+        mail=mail,
+        draw=lambda: _plots(panels),
+    )
+
+
+def _panels(points: Iterable[Point]) -> list[Panel]:
+    """Order of the panels: as given by the parameters, small data sets first; the sweep's own order is shuffled."""
+    panels = []
+    for shared, members in group(points, without=("batch_size", "order")):
+        ordered = sorted(members, key=lambda p: (str(p.result.params.get("order", "")), batch_rank(p)))
+        panels.append(Panel(shared, tuple(ordered)))
+    return sorted(panels, key=lambda panel: _panel_rank(panel.params))
+
+
+def _panel_rank(params: Mapping[str, Any]) -> tuple[str, float, str]:
+    data = params.get("data_bytes")
+    return (
+        str(params.get("pages", "")),
+        float(data) if isinstance(data, int | float) else 0.0,
+        str(sorted(params.items())),
+    )
+
+
+def _table(panel: Panel, number: int) -> Table:
+    bases = {order: first_point(points) for order, points in panel.by_order().items()}
+
+    def against_base(point: Point) -> str:
+        return ratio_cell(point, bases[str(point.result.params.get("order", ""))])
+
+    fields = [
+        Field(Column("slot order", False), word_of("order")),
+        Field(Column("batch"), batch_label),
+        Field(Column("MiB/s"), median_of(MIB_PER_S)),
+        Field(Column("interval"), interval_of(MIB_PER_S)),
+        Field(Column("n"), repeats_of(MIB_PER_S)),
+        Field(Column(f"x batch {batch_label(next(iter(bases.values())))}"), against_base),
+        Field(Column("real s"), median_of(WALL)),
+        Field(Column("user s"), median_of(USER)),
+        Field(Column("sys s"), median_of(SYS)),
+    ]
+    intro = BATCH_INTRO + interval_note(p.figures[MIB_PER_S] for p in panel.points)
+    title = f"Writeback throughput by batch size: {panel.title}"
+    return build(f"throughput-{number}", title, intro, fields, panel.points)
+
+
+def _mail_table(panel: Panel, order: str, points: Sequence[Point], doubts: Doubts) -> Table:
+    base = first_point(points)
+    fields = [
+        Field(Column("batch"), batch_label),
+        Field(Column("MiB/s"), median_of(MIB_PER_S)),
+        Field(Column("interval"), interval_of(MIB_PER_S)),
+        Field(Column("n"), repeats_of(MIB_PER_S)),
+        Field(Column(f"x {batch_label(base)}"), lambda point: ratio_cell(point, base)),
+        Field(Column("real s"), median_of(WALL)),
+        Field(Column("user s"), median_of(USER)),
+        Field(Column("sys s"), median_of(SYS)),
+    ]
+    title = panel.title + (f", {w.clean(order)} slot order" if order else "")
+    return build_for_mail(f"Throughput: {title}", fields, points, doubts)
+
+
+def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
+    # The hardest case: incompressible pages, the largest data set, the slot order that a phone sees.
+    panel = ([p for p in panels if p.params.get("pages") == "incompressible"] or list(panels))[-1]
+    lines = panel.by_order()
+    points = lines.get("random") or next(iter(lines.values()))
+    base = first_point(points)
+    phone = "this virtual phone" if analysis.run.session.provenance.virtual else "this phone"
+    order = points[0].param("order")
+    where = panel.title + (f", {w.clean(order)} slot order" if order else "")
+    chosen = next((p for p in points if p.param("batch_size") == KERNEL_DEFAULT_BATCH), points[-1])
+    rate = with_interval(chosen, MIB_PER_S)
+    if base.param("batch_size") is None:
+        rate = with_interval(base, MIB_PER_S)
+        return [f"On {phone}, writeback reached {rate} ({where}); this kernel writes one page at a time."]
+    if chosen is base:
+        return [f"On {phone}, batch {batch_label(chosen)} wrote back {rate} ({where})."]
+    compared = f"{w.number(ratio(chosen, base, MIB_PER_S), 2)} times batch {batch_label(base)}" + (
+        ", yet their intervals overlap" if _overlap(chosen, base) else ""
+    )
+    sentences = [f"On {phone}, batch {batch_label(chosen)} wrote back {rate}, {compared} ({where})."]
+    flat = _flat_from(points)
+    if flat is not None:
+        sentences.append(f"Batches above {batch_label(flat)} gain less than 10 %.")
+    return sentences
+
+
+def _flat_from(points: Sequence[Point]) -> Point | None:
+    """The smallest batch that no larger one beats by a worthwhile margin; None if that is the largest one."""
+    ordered = sorted(points, key=batch_rank)
+    for index, point in enumerate(ordered[:-1]):
+        mine = point.median(MIB_PER_S)
+        best = max(p.median(MIB_PER_S) or 0.0 for p in ordered[index + 1 :])
+        if mine and best <= WORTHWHILE_GAIN * mine:
+            return point
+    return None
+
+
+def _overlap(one: Point, other: Point) -> bool:
+    first, second = one.figures[MIB_PER_S].interval, other.figures[MIB_PER_S].interval
+    return first is not None and second is not None and first.overlaps(second)
+
+
+def _plots(panels: Sequence[Panel]) -> list[Plot]:
+    """Throughput against batch size, one plot per panel, all on the same vertical scale."""
+    values = [v for panel in panels for p in panel.points for v in p.result.metrics[MIB_PER_S].values]
+    top = 1.08 * max(values, default=1.0)
+    return [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(panels, 1)]
+
+
+def _plot(panel: Panel, key: str, top: float) -> Plot:
+    lines = panel.by_order()
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for index, (order, points) in enumerate(lines.items()):
+            _line(axes, points, f"{w.clean(order)} slot order" if order else "", index, len(lines))
+        axes.set_xscale("log", base=2)
+        _batch_ticks(axes, panel.points)
+        axes.set_ylim(0, top)
+        axes.set_ylabel("MiB/s")
+        axes.set_title(panel.title)
+        legend_below(figure, len(lines))
+
+    described = ", ".join(f"batch {batch_label(p)} {w.number(p.median(MIB_PER_S))}" for p in panel.points)
+    return plot(key, f"Writeback throughput in MiB/s by batch size, {panel.title}: {described}", draw)
+
+
+def _line(axes: Axes, points: Sequence[Point], label: str, index: int, lines: int) -> None:
+    colour, dash, marker = STYLES[index % len(STYLES)]
+    # Lines of the same batch stand side by side, else their intervals would cover each other.
+    xs = [_batch(p) * (1.0 + 0.07 * (index - (lines - 1) / 2)) for p in points]
+    # Single values stand outside of their line's bars, which would hide them.
+    aside = 1.09 if index and index >= lines / 2 else 1 / 1.09
+    for x, point in zip(xs, points, strict=True):
+        values = point.result.metrics[MIB_PER_S].values
+        axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
+    marks = [mark for point in points if (mark := median_mark(point, MIB_PER_S))]
+    axes.errorbar(
+        xs, [value for value, _, _ in marks], yerr=error_bars(marks), color=colour, linestyle=dash, marker=marker,
+        markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
+    )  # fmt: skip
+
+
+def _batch(point: Point) -> float:
+    """Without the attribute the kernel writes one page at a time, as batch 1 does."""
+    return max(1.0, batch_rank(point))
+
+
+def _batch_ticks(axes: Axes, points: Sequence[Point]) -> None:
+    batches = sorted({_batch(point) for point in points})
+    axes.set_xticks(batches, [w.count(batch) for batch in batches])
+    axes.minorticks_off()
+    axes.grid(False, axis="x")
+    if len(batches) == 1:
+        axes.set_xlim(batches[0] / 2, batches[0] * 2)
+    if any(point.param("batch_size") is None for point in points):
+        axes.set_xlabel("one page at a time (no writeback_batch_size)")
+    else:
+        axes.set_xlabel("batch size (pages in flight at most)")

@@ -1,0 +1,62 @@
+"""Runs to compare: stored as the suites store them, with rates and latencies that the test chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reports import model
+from reports.compare import Comparison, compare
+from reports.compare_verdicts import Compared, Verdict
+from reports.store import RunFolder
+from tests import reports_sample as sample
+
+Samples = npt.NDArray[np.float64]
+
+
+def noisy(middle: float, n: int = 9, *, scatter: float = 0.01, seed: int = 1) -> list[float]:
+    """Repeats around a value, always the same for a seed."""
+    values: list[float] = (middle * np.exp(scatter * np.random.default_rng(seed).standard_normal(n))).tolist()
+    return values
+
+
+def store(results: Path, *records: model.RunResult | Samples, end: bool = True, **changes: Any) -> Path:
+    """A run with these points; an array stands for latencies of page faults. ``changes`` are of the provenance."""
+    folder = RunFolder.create(results, "virtual", sample.NOW)
+    folder.append(sample.session(folder.run_id, **changes))
+    for record in records:
+        folder.append(latencies(folder, record) if isinstance(record, np.ndarray) else record)
+    if end:
+        folder.append(model.End(0, "2026-11-23T10:17:58Z", sample.WALL_TIME))
+    return folder.path
+
+
+def latencies(folder: RunFolder, ns: Samples, **params: Any) -> model.RunResult:
+    params = params or {"slot": "ram", "comp_algorithm": "lz4"}
+    raw = {"fault.latency": folder.save_raw("fault.latency", ns.astype(np.uint64))}
+    return model.RunResult("fault_latency", "Page fault latency", params, {}, raw=raw)
+
+
+def rates(by_batch: Mapping[int | None, Sequence[float]]) -> list[model.RunResult]:
+    return [sample.throughput(batch, "random", values) for batch, values in by_batch.items()]
+
+
+def point(name: str, values: Sequence[float], *, unit: str = "s", better: model.Better = "lower") -> model.RunResult:
+    """A test of its own with one metric."""
+    return model.RunResult("other_test", "Other", {"size": 1}, {name: model.Metric(unit, better, values)})
+
+
+def compared(base: Path, cand: Path, **options: Any) -> Comparison:
+    return compare(str(base), str(cand), **options)
+
+
+def throughput_of(comparison: Comparison) -> list[Compared]:
+    return [each for each in comparison.figures if each.figure.metric == "writeback.throughput"]
+
+
+def verdicts(comparison: Comparison, metric: str = "writeback.throughput") -> list[Verdict]:
+    return [each.verdict for each in comparison.figures if each.figure.metric == metric]

@@ -1,0 +1,44 @@
+"""``./lab run --kernel A --kernel B``: both are measured, one after the other, then compared."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reports.reading import load
+from tests.conftest import Shelf, lab
+
+ONE_SWEEP = ("-k", "test_writeback_throughput and 4MiB-incompressible-random", "--batch-sizes", "1,32")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--kernel", "7.3", "--kernel", "7.3"),
+        ("--kernel", "6.12", "--kernel", "7.3", "--device", "virtual", "--device", "pixel-8"),
+    ],
+)
+def test_two_kernels_must_differ_and_need_one_phone(options: tuple[str, ...], tmp_path: Path) -> None:
+    done = lab("run", *options, "--results", str(tmp_path / "results"))
+    assert done.returncode == 4
+    assert "takes two different kernels and one phone" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.phone
+def test_two_kernels_are_measured_and_compared(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.clear()
+    done = lab(
+        "run", *ONE_SWEEP, "--kernel=6.12", "--kernel=7.3", "--repeats=5", f"--results={tmp_path}", timeout=400
+    )  # fmt: skip
+    (folder,) = tmp_path.iterdir()
+    base, cand = (load(next((folder / kernel).iterdir())) for kernel in ("6.12", "7.3"))
+    kernels = [run.session.provenance.kernel_release[:4] for run in (base, cand)]
+    assert (kernels, base.session.seed) == (["6.12", "7.3."], cand.session.seed)
+    # Which verdicts there are is the host's business; that batch 32 beats one page at a time is not.
+    assert re.search(r"^batch none/32 +5 .* better", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    assert "BASE has no writeback_batch_size" in " ".join(done.stdout.split())
+    assert done.returncode in (0, 1)
+    assert "<svg" in (folder / "compare.html").read_text(encoding="utf-8")
