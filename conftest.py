@@ -19,6 +19,7 @@ import pytest
 from _pytest.junitxml import xml_key
 from _pytest.outcomes import Exit
 
+from devices.android_writers import stop_writers
 from devices.device import Device
 from devices.errors import EXIT_DEVICE_LOST, CapabilityMissing, DeviceLost, LabError, ProfileError
 from devices.profile import Profile
@@ -27,6 +28,7 @@ from reports.errors import ReportError
 from reports.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
 from reports.progress import ProgressBar
 from reports.store import RunFolder, check_writable
+from workloads.compressors import Compressor, compressors
 from workloads.provenance import provenance
 from workloads.stage import Stage, set_stage
 from workloads.writeback import Sweep
@@ -64,6 +66,11 @@ class LabRun:
             for order in wanted.order
         ]
 
+    def compressors(self) -> list[Compressor]:
+        wanted, offered = self.profile.compressors.algorithms, self.provenance.zram["algorithms"]
+        has_both = self.stage.zram.compressed_writeback() is not None
+        return compressors(offered if wanted == "auto" else wanted, has_compressed_writeback=has_both)
+
     def record(self, result: RunResult) -> None:
         self.folder.append(result)
 
@@ -92,7 +99,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zram writeback lab")
     group.addoption("--device", action="append", default=[], metavar="SERIAL|PROFILE|virtual",
                     help="phone to measure on; repeatable; else $ANDROID_SERIAL, else the virtual phone")  # fmt: skip
-    group.addoption("--kernel", choices=["6.12", "7.3"], help="kernel of the virtual phone")
+    group.addoption("--kernel", action="append", default=[], choices=["6.12", "7.3"],
+                    help="kernel of the virtual phone; two of them: both are measured and compared")  # fmt: skip
     group.addoption("--plan", choices=["quick", "standard", "nightly"], default="quick", help="how much to measure")
     group.addoption("--batch-sizes", metavar="1,8,32", help="batch sizes of the sweep instead of the profile's")
     group.addoption("--repeats", type=int, help="repeats of each point instead of the profile's")
@@ -101,13 +109,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """With several phones: a process and a results folder for each."""
+    """With several phones or kernels: a process and a results folder for each."""
     devices: list[str] = config.getoption("--device")
+    if len(config.getoption("--kernel")) > 1:
+        return _measure_kernels(config)
     if len(devices) < 2:
         return None
     if twice := sorted({name for name in devices if devices.count(name) > 1}):
         raise pytest.UsageError(f"--device {twice[0]}: named twice; a phone runs one measurement at a time")
-    base = [sys.executable, "-m", "pytest", *_without_device(list(config.invocation_params.args))]
+    base = [sys.executable, "-m", "pytest", *_without(config, "--device")]
     children = [subprocess.Popen([*base, "--device", name]) for name in devices]
     statuses = [child.wait() for child in children]
     for name, status in zip(devices, statuses, strict=True):
@@ -115,13 +125,50 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return next((status for status in statuses if status), 0)
 
 
-def _without_device(args: list[str]) -> list[str]:
+def _measure_kernels(config: pytest.Config) -> int:
+    """One kernel after the other, because they share the machine, then the first against the second."""
+    kernels: list[str] = config.getoption("--kernel")
+    if len(kernels) > len(set(kernels)) or len(config.getoption("--device")) > 1:
+        raise pytest.UsageError(f"--kernel {' --kernel '.join(kernels)}: takes two different kernels and one phone")
+    seed = config.getoption("--seed")
+    # The same random choices on both, so that nothing but the kernel differs.
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    folder = _results_dir(config) / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{'-'.join(kernels)}"
+    base = [sys.executable, "-m", "pytest", *_without(config, "--kernel", "--seed", "--results"), "--seed", str(seed)]
+    statuses: list[int] = []
+    for kernel in kernels:
+        child = subprocess.Popen([*base, "--kernel", kernel, "--results", str(folder / kernel)])
+        try:
+            statuses.append(child.wait())
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGINT)  # only a terminal's Ctrl-C reaches it by itself
+            statuses.append(child.wait())
+        if statuses[-1] not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return statuses[-1]
+    statuses.append(_compare_kernels(folder, *kernels))
+    return next((status for status in statuses if status), 0)
+
+
+def _compare_kernels(folder: Path, base: str, cand: str) -> int:
+    from reports.compare_render import report_comparison
+
+    sides = (f"{folder}/{base}/*", f"{folder}/{cand}/*")
+    try:
+        report_comparison(*sides, form="html", out=folder / "compare.html")
+        return report_comparison(*sides, form="table")
+    except ReportError as error:
+        print(error.for_people(), file=sys.stderr)
+        return error.exit_status
+
+
+def _without(config: pytest.Config, *options: str) -> list[str]:
+    """What this process was called with, but for these options and their values."""
     kept: list[str] = []
-    words = iter(args)
+    words = iter(map(str, config.invocation_params.args))
     for word in words:
-        if word == "--device":
+        if word in options:
             next(words, None)
-        elif not word.startswith("--device="):
+        elif not word.startswith(tuple(f"{option}=" for option in options)):
             kept.append(word)
     return kept
 
@@ -129,6 +176,7 @@ def _without_device(args: list[str]) -> list[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
+    config.addinivalue_line("markers", "steps(count=F): F(stage, **parameters) is how many steps the test reports")
     if not _measures(config):
         return
     if not config.option.xmlpath:
@@ -140,7 +188,8 @@ def pytest_configure(config: pytest.Config) -> None:
     devices: list[str] = config.getoption("--device")
     try:
         check_writable(_results_dir(config))
-        target = resolve_target(devices[0] if devices else None, kernel=config.getoption("--kernel"))
+        kernel = next(iter(config.getoption("--kernel")), None)
+        target = resolve_target(devices[0] if devices else None, kernel=kernel)
         config.stash[TARGET] = target.planned(
             plan=config.getoption("--plan"),
             batch_sizes=_numbers(config.getoption("--batch-sizes")),
@@ -218,6 +267,7 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
         config.stash[xml_key].logfile = str(folder.path / "junit.xml")
     bar.say(f"results: {folder.path}")
     changes = stack.enter_context(phone.device.changes())
+    silenced = stop_writers(changes)
     stage = set_stage(changes, profile)
     facts = provenance(stage, phone, ROOT)
     caveats = [Caveat.virtual] if facts.virtual else []
@@ -225,6 +275,9 @@ def _open_run(config: pytest.Config, stack: ExitStack, bar: ProgressBar) -> None
         caveats.append(Caveat.emulated_cpu)
     if facts.virtual and os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75:
         caveats.append(Caveat.noisy_host)
+    if silenced.unstopped:
+        bar.say(f"these write zram pages back when they please, and cannot be stopped: {', '.join(silenced.unstopped)}")
+        caveats.append(Caveat.unstopped_writer)
     if getattr(phone.device.transport, "clock_missing", False):
         caveats.append(Caveat.phone_clock_missing)
     run = LabRun(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from devices.device import Changes
+from devices.device import Changes, Device
 from devices.errors import DeviceError, EnvironmentRefused
 from devices.journal import Expect, Match, Undo
 from devices.probe import ProbeFailed, probe_argv
@@ -16,7 +16,10 @@ from devices.transport import Run
 
 @dataclass(frozen=True, slots=True)
 class BackingDevice:
-    """A backing device as it was read back. ``direct_io`` is None for a raw block device; sizes in bytes."""
+    """A backing device as it was read back; sizes in bytes.
+
+    ``direct_io``, ``file_system`` and ``allocated_bytes`` are None for a raw block device.
+    """
 
     node: str
     kind: str
@@ -24,14 +27,26 @@ class BackingDevice:
     size_bytes: int
     direct_io: bool | None
     block_size_bytes: int
+    file_system: str | None = None
     allocated_bytes: int | None = None
     pinned: bool = False
     queue: Mapping[str, str | None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The kernel's name of it, such as loop3."""
+        return self.node.rsplit("/", 1)[-1]
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)
 
 
+class PinRefused(EnvironmentRefused):
+    """The file system does not pin this file; the message has its errno."""
+
+
+# uapi/linux/magic.h
+_FILE_SYSTEMS = {"0xf2f52010": "f2fs", "0xef53": "ext4", "0x1021994": "tmpfs"}
 _QUEUE = ("nr_requests", "scheduler", "wbt_lat_usec", "rq_affinity", "write_cache", "logical_block_size")
 
 
@@ -39,10 +54,10 @@ def loop_backing(
     changes: Changes, path: str, size_bytes: int, *, direct_io: bool = True, block_size: int = 4096,
     allocate: bool = True, pin: bool = False,
 ) -> BackingDevice:  # fmt: skip
-    """A file on the phone's /data, allocated, behind a loop device that the probe attaches; both read back.
+    """A file on the phone, allocated or sparse, behind a loop device that the probe attaches; both read back.
 
-    Raises EnvironmentRefused when the path is taken, cannot be written or /data has no room; DeviceError when the loop
-    device is not what was asked for (direct I/O silently off would measure the page cache).
+    Raises EnvironmentRefused when the path is taken, cannot be written or has no room; PinRefused; DeviceError when the
+    loop device is not what was asked for (direct I/O silently off would measure the page cache).
     """
     device = changes.device
     _check_room(changes, path, size_bytes)
@@ -60,13 +75,17 @@ def loop_backing(
             f"{device.serial}: no backing device at {path}: {error}",
             hint="is the path writable and /data not full? backing.path and backing.size are set in the profile",
         ) from error
-    number = reply["number"]
-    queue = device.read_many([f"/sys/block/loop{number}/queue/{name}" for name in _QUEUE])
     backing = BackingDevice(
         node=reply["loop"], kind="loop", file=path, size_bytes=size_bytes, direct_io=bool(reply["dio"]),
-        block_size_bytes=reply["block_size"], allocated_bytes=reply["allocated_bytes"], pinned=bool(reply["pinned"]),
-        queue={name: queue[f"/sys/block/loop{number}/queue/{name}"] for name in _QUEUE},
+        block_size_bytes=reply["block_size"], file_system=_FILE_SYSTEMS.get(reply["fs_magic"], reply["fs_magic"]),
+        allocated_bytes=reply["allocated_bytes"], pinned=bool(reply["pinned"]),
     )  # fmt: skip
+    if pin and not backing.pinned:
+        reason = reply["pin_errno"] or "no reason given"
+        raise PinRefused(
+            f"{device.serial}: {path} on {backing.file_system} cannot be pinned: {reason}",
+            hint="only F2FS pins files; leave backing.pinned out of the profile",
+        )
     if backing.direct_io != direct_io or (direct_io and backing.block_size_bytes != block_size):
         raise DeviceError(
             f"{device.serial}: {backing.node}: direct I/O {backing.direct_io} with blocks of "
@@ -79,17 +98,28 @@ def loop_backing(
 def partition_backing(changes: Changes, node: str) -> BackingDevice:
     """A raw block device, whose content is lost. Refused when it is mounted, in use, or not a block device."""
     device = changes.device
-    mounts, swaps, kind, size, block = device.execute(
+    # What /proc/mounts and sysfs call it, also when the profile has a link in by-name.
+    node = device.run("readlink", "-f", node)
+    mounts, swaps, kind, size, block, holders = device.execute(
         Run(("cat", "/proc/mounts")), Run(("cat", "/proc/swaps")), Run(("stat", "-c", "%F", node)),
-        Run(("blockdev", "--getsize64", node)), Run(("blockdev", "--getss", node)), keep_going=True,
+        Run(("blockdev", "--getsize64", node)), Run(("blockdev", "--getss", node)),
+        Run(("ls", f"/sys/class/block/{node.rsplit('/', 1)[-1]}/holders")), keep_going=True,
     )  # fmt: skip
     if "block" not in kind.text:
         raise EnvironmentRefused(
-            f"{device.serial}: {node} is not a block device", hint="set backing.path in the profile"
+            f"{device.serial}: {node} is not a block device",
+            hint="name one in the profile: backing.path or variants.partition",
         )
-    if re.search(rf"^{re.escape(node)}\s", mounts.stdout + swaps.stdout, re.MULTILINE):
+    # Device mapper holds what lies below it (encryption, dynamic partitions).
+    if re.search(rf"^{re.escape(node)}\s", mounts.stdout + swaps.stdout, re.MULTILINE) or holders.stdout.split():
         raise EnvironmentRefused(f"{device.serial}: {node} is in use", hint="name an unused partition in the profile")
     return BackingDevice(node, "partition", None, int(size.check().text), None, int(block.check().text))
+
+
+def with_queue(device: Device, backing: BackingDevice) -> BackingDevice:
+    """The same with the settings of its request queue; None for each that this kernel does not have."""
+    values = device.read_many([f"/sys/block/{backing.name}/queue/{name}" for name in _QUEUE])
+    return replace(backing, queue=dict(zip(_QUEUE, values.values(), strict=True)))
 
 
 def _check_room(changes: Changes, path: str, size_bytes: int) -> None:
@@ -102,12 +132,12 @@ def _check_room(changes: Changes, path: str, size_bytes: int) -> None:
     if exists.status == 0:
         raise EnvironmentRefused(
             f"{device.serial}: {path} is there already and is not ours",
-            hint="choose another backing.path in the profile",
+            hint="choose another path in the profile: backing.path or variants.ext4",
         )
     if writable.status != 0 or not free.ok:
         raise EnvironmentRefused(
             f"{device.serial}: {folder} cannot be written: {free.stderr.strip() or 'no permission'}",
-            hint="backing.path in the profile must lie in a folder that root may write",
+            hint="backing.path and variants.ext4 in the profile must lie in a folder that root may write",
         )
     blocks, block_bytes = (int(word) for word in free.text.split()[:2])
     free_bytes = blocks * block_bytes

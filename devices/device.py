@@ -73,13 +73,11 @@ class Device:
     def put_back(self, *, keep: int = 0) -> list[str]:
         """Undo all changes but the ``keep`` oldest; on a failure the phone is marked unusable."""
         try:
-            undone = self.journal.rollback(self.transport, boot_id=self.boot_id, keep=keep)
-            if undone and not self.journal.entries:
-                self.execute(Run(("rm", "-f", MARKER)))
+            unmark = Run(("rm", "-f", MARKER))
+            return self.journal.rollback(self.transport, boot_id=self.boot_id, keep=keep, last=[unmark])
         except LabError as error:
             self.broken_by = str(error)
             raise
-        return undone
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,19 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
+from devices.android_writers import find_writers
 from devices.capability import Capability, detect
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
 from devices.deadline import Deadline
 from devices.device import MARKER, Device, open_device
 from devices.errors import EXIT_REFUSED, EnvironmentRefused, LabError
+from devices.health import HEALTH_OPS, parse_health
 from devices.identity import identify
 from devices.journal import Journal
 from devices.paths import cache_dir, state_dir
-from devices.transport import Read, Run
+from devices.transport import Read
 
 _MIN_FREE_BYTES = 3 << 30
-# Programs that write zram pages back on their own (FACTS of Android: mmd, the ZramWriteback job, vendors' daemons).
-_OTHER_WRITERS = ("mmd", "vendor.zram", "extm")
 
 
 def _arguments(command: str, argv: list[str]) -> argparse.Namespace:
@@ -84,19 +84,19 @@ def _phone_verdict(serial: str, state: str) -> dict[str, str]:
         deadline = Deadline.after(60)
         identity = identify(transport, deadline=deadline)
         found = detect(transport, deadline=deadline)
-        marker, writers = transport.execute(
-            [Read(MARKER), Run(("sh", "-c", "ps -A -o NAME"), accept=(0, 1))], deadline=deadline, keep_going=True
-        )
+        marker, *health = transport.execute([Read(MARKER), *HEALTH_OPS], deadline=deadline, keep_going=True)
+        writers = find_writers(transport, deadline=deadline)
     except LabError as error:
         return {"serial": serial, "verdict": "not ready", "detail": f"{state}: {error.for_people()}"}
     facts = f"{identity.prop('ro.product.model')}, kernel {identity.kernel_release}, root by {transport.root}"
+    facts += f", {parse_health(*(result.stdout for result in health)).for_people()}"
     if Capability.writeback not in found:
         return {"serial": serial, "verdict": "not ready", "detail": f"{facts}: this kernel has no zram writeback"}
     notes = []
     if marker.ok:
         notes.append("an earlier run left changes: ./lab restore")
-    names = set(writers.stdout.split())
-    notes += [f"{name} writes back on its own: stop it" for name in _OTHER_WRITERS if name in names]
+    notes += [f"{name} writes back on its own: it is stopped for a run" for name in writers.services]
+    notes += [f"{name} writes back on its own and cannot be stopped" for name in writers.unstoppable]
     if Capability.writeback_batch_size not in found:
         notes.append("no writeback_batch_size: the sweep has one point")
     return {"serial": serial, "verdict": "ready", "detail": "; ".join([facts, *notes])}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from devices.deadline import Deadline
 from devices.errors import CommandFailed, DeviceLost
+from devices.fake_android import FakeAndroid, Refused
 from devices.probe import PROBE_PATH
 from devices.transport import Op, OpResult, Process, Read, Run, WireTime, Write
 
@@ -26,19 +27,6 @@ _ZRAM_DEFAULTS = {
 _KEPT_BY_RESET = ("writeback_limit", "writeback_limit_enable", "writeback_batch_size", "compressed_writeback")
 _FROZEN = ("disksize", "comp_algorithm", "backing_dev", "compressed_writeback")
 _BUSY, _INVALID = "Device or resource busy", "Invalid argument"
-_GETPROP = """\
-[ro.product.manufacturer]: [Nobody]
-[ro.product.model]: [FakePhone]
-[ro.product.device]: [fake]
-[ro.build.fingerprint]: [nobody/fake/fake:16/TEST/1:userdebug/test-keys]
-[ro.build.version.release]: [16]
-[ro.serialno]: [FAKE01]
-[sys.boot_completed]: [1]
-"""
-
-
-class Refused(Exception):
-    """The fake kernel said no; the text is what the shell would print."""
 
 
 @dataclass
@@ -58,8 +46,10 @@ class FakePhone:
     lose_answer: bool = False
     free_bytes: int = 8 << 30
     log: list[str] = field(default_factory=list)
+    android: FakeAndroid = field(init=False)
 
     def __post_init__(self) -> None:
+        self.android = FakeAndroid(lambda: self.files)
         self.files |= {
             "/proc/sys/kernel/random/boot_id": "11111111-1111-1111-1111-111111111111",
             "/proc/meminfo": "MemTotal:        8000000 kB\nMemAvailable:    4000000 kB\nSwapTotal: 0 kB\n",
@@ -71,10 +61,10 @@ class FakePhone:
         for name, value in _ZRAM_DEFAULTS.items():
             self.files[f"/sys/block/zram0/{name}"] = value
 
-    def state(self) -> tuple[dict[str, str], dict[str, tuple[int, int]], dict[int, str]]:
+    def state(self) -> tuple[dict[str, str], dict[str, tuple[int, int]], dict[int, str], tuple[object, ...]]:
         """All that a run must put back. The probe's file is a tool of ours and may stay."""
         files = {path: text for path, text in self.files.items() if not path.startswith(PROBE_PATH)}
-        return files, dict(self.swaps), dict(self.loops)
+        return files, dict(self.swaps), dict(self.loops), self.android.state()
 
     def reboot(self) -> None:
         """New boot id; zram, swap and loop are gone, files stay."""
@@ -83,6 +73,7 @@ class FakePhone:
         self.files = fresh.files | stay
         self.files["/proc/sys/kernel/random/boot_id"] = "22222222-2222-2222-2222-222222222222"
         self.swaps, self.loops = {}, {}
+        self.android.reboot()
 
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:
         self.wire.trips += 1
@@ -139,7 +130,7 @@ class FakePhone:
                 case Run(argv):
                     return OpResult(op, 0, self._run(argv), "")
         except Refused as refused:
-            return OpResult(op, 1, "", f"{op}: {refused}")
+            return OpResult(op, refused.status, refused.stdout, f"{op}: {refused}")
 
     def _read(self, path: str) -> str | None:
         if path == "/proc/swaps":
@@ -163,6 +154,8 @@ class FakePhone:
             self._write_zram(int(zram[1]), zram[2], value)
         elif path == "/sys/class/zram-control/hot_remove":
             self._hot_remove(int(value))
+        elif path == "/dev/kmsg":
+            self.android.kmsg(value)
         elif path.startswith("/sys/"):
             raise Refused("No such file or directory")
         else:
@@ -219,26 +212,24 @@ class FakePhone:
 
     def _run(self, argv: tuple[str, ...]) -> str:
         program = {
-            "getprop": self._getprop, "uname": self._uname, "getconf": lambda a: "4096\n", "readlink": self._readlink,
+            "uname": self._uname, "getconf": lambda a: "4096\n", "readlink": self._readlink,
             "id": lambda a: "0\n", "swapoff": self._swapoff, "swapon": self._swapon, "mkswap": self._mkswap,
             "rm": self._rm, "mkdir": lambda a: "", "test": self._test, "stat": self._stat, "ls": self._ls,
             "sha256sum": lambda a: "", "cat": self._cat, PROBE_PATH: self._probe,
-        }.get(argv[0])  # fmt: skip
+        }.get(argv[0]) or self.android.program(argv[0])  # fmt: skip
         if program is None:
-            raise Refused("inaccessible or not found")
+            raise Refused("inaccessible or not found", status=127)
         return program(argv)
 
     def _cat(self, argv: tuple[str, ...]) -> str:
-        text = self._read(argv[1])
-        if text is None:
-            raise Refused("No such file or directory")
-        return text
-
-    def _getprop(self, argv: tuple[str, ...]) -> str:
-        if len(argv) == 1:
-            return _GETPROP
-        found = re.search(rf"^\[{re.escape(argv[1])}\]: \[(.*)\]$", _GETPROP, re.MULTILINE)
-        return f"{found[1] if found else ''}\n"
+        texts = []
+        for path in argv[1:]:
+            text = self._read(path)
+            if text is None:
+                raise Refused("No such file or directory")
+            # Attributes are kept without the newline that the kernel puts behind each.
+            texts.append(f"{text.rstrip()}\n" if path.startswith("/sys/") else text)
+        return "".join(texts)
 
     def _uname(self, argv: tuple[str, ...]) -> str:
         return {"-r": "7.3.4-fake\n", "-v": "#1 SMP PREEMPT fake\n", "-m": "aarch64\n"}[argv[1]]
@@ -306,9 +297,13 @@ class FakePhone:
         number = next(n for n in range(99) if n not in self.loops)
         self.files[options["file"]] = options["size"]
         self.loops[number] = options["file"]
+        f2fs = options["file"].startswith("/data/")
+        pin = options["pin"] == "1"
         return {
-            "loop": f"/dev/block/loop{number}", "number": number, "dio": int(options["direct"]), "pinned": 0,
-            "block_size": int(options["block"]), "allocated_bytes": int(options["size"]),
+            "loop": f"/dev/block/loop{number}", "number": number, "dio": int(options["direct"]),
+            "block_size": int(options["block"]), "allocated_bytes": int(options["size"]) * int(options["allocate"]),
+            "fs_magic": "0xf2f52010" if f2fs else "0xef53", "pinned": int(pin and f2fs),
+            "pin_errno": "ENOTTY" if pin and not f2fs else "",
         }  # fmt: skip
 
     def _loop_detach(self, options: dict[str, str]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -17,7 +18,7 @@ from typing import Any
 
 from devices.deadline import Deadline
 from devices.errors import RestoreFailed
-from devices.transport import Op, OpResult, Read, Transport, op_from_json, op_to_json
+from devices.transport import Op, OpResult, Read, Run, Transport, op_from_json, op_to_json
 
 
 class Match(StrEnum):
@@ -33,19 +34,25 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What must be read from ``path`` when the undo is done."""
+    """What must be read from ``path``, or printed by ``argv`` where no file has it, when the undo is done."""
 
-    path: str
+    path: str = ""
     value: str = ""
     match: Match = Match.equal
+    argv: tuple[str, ...] = ()
+
+    @property
+    def op(self) -> Op:
+        return Run(self.argv) if self.argv else Read(self.path)
 
     def failure(self, result: OpResult) -> str:
         """Empty if fulfilled, else what was seen instead."""
+        where = self.path or shlex.join(self.argv)
         if self.match is Match.missing:
-            return "" if result.missing else f"{self.path} is still there"
+            return "" if result.missing else f"{where} is still there"
         if not result.ok:
             fulfilled = self.match is Match.lacks and result.missing
-            return "" if fulfilled else f"{self.path} cannot be read: {result.stderr.strip() or 'no such file'}"
+            return "" if fulfilled else f"{where} cannot be read: {result.stderr.strip() or 'no such file'}"
         text = result.text.strip()
         fulfilled = {
             Match.equal: text == self.value,
@@ -54,7 +61,7 @@ class Expect:
             Match.lacks: self.value not in text,
             Match.at_least: text.isdigit() and int(text) >= int(self.value or 0),
         }[self.match]
-        return "" if fulfilled else f"{self.path}: {text[:120]!r}, expected {self.match} {self.value!r}"
+        return "" if fulfilled else f"{where}: {text[:120]!r}, expected {self.match} {self.value!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,9 @@ class Undo:
         return cls(
             what=data["what"],
             steps=tuple(op_from_json(step) for step in data["steps"]),
-            expect=tuple(Expect(e["path"], e["value"], Match(e["match"])) for e in data["expect"]),
+            expect=tuple(
+                Expect(e["path"], e["value"], Match(e["match"]), tuple(e.get("argv", ()))) for e in data["expect"]
+            ),
             survives_reboot=data["survives_reboot"],
         )
 
@@ -148,11 +157,14 @@ class Journal:
         finally:
             os.close(folder)
 
-    def rollback(self, transport: Transport, *, boot_id: str, keep: int = 0, step_s: float = 120) -> list[str]:
+    def rollback(
+        self, transport: Transport, *, boot_id: str, keep: int = 0, last: Sequence[Op] = (), step_s: float = 120
+    ) -> list[str]:
         """Undo everything but the ``keep`` oldest entries, newest first; returns what was undone.
 
         One undo that fails does not keep the others from being tried. Raises RestoreFailed that names each mismatch,
-        with those entries kept in the journal.
+        with those entries kept in the journal. ``last`` is done before the only entry that is left is crossed out: a
+        cable that is pulled then leaves a journal that is replayed.
         """
         undone, failures = [], []
         for entry in reversed(self.entries[keep:]):
@@ -162,6 +174,8 @@ class Journal:
                     failures.append(f"{entry.undo.what}: {'; '.join(mismatches)}")
                     continue
                 undone.append(entry.undo.what)
+            if len(self.entries) == 1:
+                transport.execute(last, deadline=Deadline.after(step_s))
             self.done(entry)
         if failures:
             raise RestoreFailed(
@@ -172,7 +186,7 @@ class Journal:
 
 
 def _undo(undo: Undo, transport: Transport, deadline: Deadline) -> Sequence[str]:
-    reads = [Read(expect.path) for expect in undo.expect]
+    reads = [expect.op for expect in undo.expect]
     results = transport.execute([*undo.steps, *reads], deadline=deadline, keep_going=True)
     seen = results[len(undo.steps) :]
     mismatches = [text for expect, result in zip(undo.expect, seen, strict=True) if (text := expect.failure(result))]

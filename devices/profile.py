@@ -90,6 +90,12 @@ __all__ = [
 ]
 
 _M = TypeVar("_M", bound=Model)
+# For an upper bound of what a run writes: the kinds that there are, each with some room.
+_VARIANTS, _COMPRESSORS = 6, 12
+# Pages written back per fault that is timed, at each batch size: its own half of them, and the victims of a race.
+_FAULT_WRITES = 8
+# Two turns on three backing devices, a second of writing each.
+_LOAD_WRITES = 6 * 256 * MIB
 
 
 class Profile(Model):
@@ -130,10 +136,18 @@ class Profile(Model):
 
     @property
     def planned_writes(self) -> int:
-        """Bytes that the sweep writes back at most, warm-ups included (same-filled pages are not written)."""
-        sweep = self.sweep
+        """Bytes that the tests write to the storage at most, apart from app switches, which bound themselves."""
+        sweep, inflight, variants, compressors = self.sweep, self.inflight, self.variants, self.compressors
         points_per_size = len(sweep.batch_sizes) * len(sweep.pages) * len(sweep.order)
-        return points_per_size * sum(sweep.data) * (sweep.repeats + sweep.warmups)
+        total: int = (
+            points_per_size * sum(sweep.data) * (sweep.repeats + sweep.warmups)
+            + len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats
+            + _FAULT_WRITES * self.faults.samples * len(self.faults.batch_sizes) * 4 * KIB
+            + _VARIANTS * variants.data * 2 * variants.repeats
+            + _COMPRESSORS * compressors.data * compressors.repeats
+            + (_LOAD_WRITES if Load.sequential_write in self.faults.loads else 0)
+        )
+        return total
 
     @property
     def sha256(self) -> str:

@@ -255,16 +255,16 @@ class Sweep(Model):
 
 
 class Limits(Model):
-    """Where a run stops or waits to spare the phone. Only `written_per_run` is watched so far."""
+    """Where a run stops or waits to spare the phone. Looked at before the run and around every test."""
 
     temperature: Annotated[float, Field(ge=20, le=60, json_schema_extra={"x-unit": "°C"})] = 42
-    """warmest that the phone may be; hotter, the run waits for it to cool"""
+    """warmest that battery and skin may be; hotter, the run waits for the phone to cool"""
     battery: Annotated[int, Field(ge=0, le=100, json_schema_extra={"x-unit": "%"})] = 30
-    """lowest charge that a run starts with"""
-    written_per_run: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 16 * TIB))] = 20 * GIB
-    """most that a run may write to the storage, which wears"""
+    """lowest charge at which a run, or its next test, begins"""
+    written_per_run: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 16 * TIB))] = 24 * GIB
+    """most that the phone may write to its storage, which wears, during a run"""
     cooldown: Annotated[Seconds, AfterValidator(DurationRange(0, 24 * 3600))] = 600
-    """longest wait for the phone to cool"""
+    """longest wait for the phone to cool; still hot, a run is refused, a test's figures get a caveat"""
 
 
 class Deadlines(Model):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
 from devices.errors import EnvironmentRefused, ProfileError
+from devices.health import Guard
 from devices.profile import Profile
 from devices.profile_yaml import known, load, match_profile
 from devices.transcript import Transcript
@@ -47,6 +48,7 @@ class Phone:
     device: Device
     profile: Profile
     transcript: Transcript
+    guard: Guard
     virtual: RunningPhone | None = None
     boot_s: float = 0.0
     image_build_s: float = 0.0
@@ -75,7 +77,7 @@ def resolve_target(name: str | None, *, kernel: str | None = None) -> Target:
 
 @contextmanager
 def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
-    """Boot or connect, become root, lease, heal, identify; everything is put back at the end."""
+    """Boot or connect, become root, lease, heal, identify, see whether it is fit; all is put back at the end."""
     transcript = Transcript(None)
     with ExitStack() as stack:
         virtual: RunningPhone | None = None
@@ -92,9 +94,11 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
         device = stack.enter_context(open_device(transport, run_id=run_id, command_s=command_s, say=say))
         profile = target.profile or target.resolve(_matching(device))
         _spare_storage(serial, profile)
+        guard = Guard(device, profile.limits, say)
+        guard.before_run()
         say(f"phone: {device.identity.prop('ro.product.model')} ({serial}), kernel {device.identity.kernel_release}")
         boot_s = virtual.boot_s if virtual else 0.0
-        yield Phone(device, profile, transcript, virtual, boot_s, image_s)
+        yield Phone(device, profile, transcript, guard, virtual, boot_s, image_s)
 
 
 def _boot(profile: Profile, say: Say) -> tuple[RunningPhone, float]:

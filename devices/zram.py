@@ -26,7 +26,9 @@ MAX_BATCH_SIZE = 4096
 DEFAULT_BATCH_SIZE = 32
 _PAGE_4K = 4096
 # T5: these survive a reset, so each is set on every configuration.
-_SURVIVE_RESET = ("writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback")
+_SURVIVE_RESET = (
+    "writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback", "writeback_compressed"
+)  # fmt: skip
 _OPTIONAL = ("comp_algorithm", "mem_limit", *_SURVIVE_RESET)
 
 
@@ -157,6 +159,7 @@ class Zram:
 
     def __init__(self, device: Device, number: int) -> None:
         self.device, self.number = device, number
+        self._attributes: frozenset[str] | None = None
         self.dir = f"/sys/block/zram{number}"
         self.node = f"/dev/block/zram{number}"
 
@@ -205,35 +208,72 @@ class Zram:
                 f"reset of {self.node}", errno_of(last[0].stderr if last else ""), detail=str(error)
             ) from error
 
-    def configure(self, config: ZramConfig) -> dict[str, str | None]:
-        """Reset, then everything in the kernel's order, then read back; returns what was read back (one trip each)."""
-        self.reset()
-        present = self.read_many("writeback_batch_size", "compressed_writeback", "writeback_limit", "comp_algorithm")
-        ops: list[Op] = []
-        if present["writeback_limit"] is not None:
-            ops += [Write(self.attribute("writeback_limit_enable"), "0"), Write(self.attribute("writeback_limit"), "0")]
-        if present["writeback_batch_size"] is not None:
-            ops.append(Write(self.attribute("writeback_batch_size"), str(config.writeback_batch_size)))
-        if present["compressed_writeback"] is not None:
-            ops.append(Write(self.attribute("compressed_writeback"), str(int(config.compressed_writeback))))
-        if config.comp_algorithm:
-            ops.append(Write(self.attribute("comp_algorithm"), config.comp_algorithm))
-        if config.backing_dev:
-            ops.append(Write(self.attribute("backing_dev"), config.backing_dev))
-        ops.append(Write(self.attribute("disksize"), str(config.disksize_bytes)))
-        for result in self.device.execute(*ops):
+    def compressed_writeback(self) -> str | None:
+        """Name of the attribute that has pages written back as they are stored: two are in use. None without it."""
+        present = self._present()
+        return next((name for name in ("compressed_writeback", "writeback_compressed") if name in present), None)
+
+    def configure(self, config: ZramConfig) -> dict[str, str]:
+        """Reset, then everything in the kernel's order, in one trip; returns what was read back.
+
+        Raises ZramError when the driver refuses or says afterwards that it is set otherwise.
+        """
+        wanted = self._settings(config)
+        writes = [Write(self.attribute(name), value) for name, value in wanted.items()]
+        # One program that reads all of them: each has one line.
+        read_back = Run(("cat", *(write.path for write in writes)))
+        reset, *results = self.device.execute(Write(self.attribute("reset"), "1"), *writes, read_back)
+        if not reset.ok:
+            self.reset()
+            results = self.device.execute(*writes, read_back)
+        for result in results:
             if not result.ok:
                 raise zram_error(str(result.op), errno_of(result.stderr), detail=result.stderr.strip())
-        seen = self.read_many("disksize", "backing_dev", "comp_algorithm", *_SURVIVE_RESET)
-        if config.backing_dev and seen["backing_dev"] != config.backing_dev:
-            raise ZramError(f"{self.dir}/backing_dev reads {seen['backing_dev']!r}, {config.backing_dev!r} was written")
+        seen = dict(zip(wanted, results[-1].text.splitlines(), strict=True))
+        for name, value in wanted.items():
+            # The kernel rounds a disksize up to whole pages.
+            if name != "disksize" and selected(seen[name]) != value:
+                raise ZramError(f"{self.attribute(name)} reads {seen[name]!r}, {value!r} was written")
         return seen
+
+    def _settings(self, config: ZramConfig) -> dict[str, str]:
+        """Attributes and values, in the order in which the kernel takes them (T18)."""
+        present, compressed = self._present(), self.compressed_writeback()
+        if config.compressed_writeback and compressed is None:
+            raise ZramError(f"{self.dir}: this kernel cannot write pages back compressed")
+        settings = {
+            "writeback_limit_enable": "0",
+            "writeback_limit": "0",
+            "writeback_batch_size": str(config.writeback_batch_size),
+        }
+        settings = {name: value for name, value in settings.items() if name in present}
+        if compressed:
+            settings[compressed] = str(int(config.compressed_writeback))
+        if config.comp_algorithm:
+            settings["comp_algorithm"] = config.comp_algorithm
+        if config.backing_dev:
+            settings["backing_dev"] = config.backing_dev
+        return {**settings, "disksize": str(config.disksize_bytes)}
+
+    def _present(self) -> frozenset[str]:
+        """Those of the attributes that survive a reset which this kernel has; asked for once."""
+        if self._attributes is None:
+            values = self.read_many(*_SURVIVE_RESET)
+            self._attributes = frozenset(name for name, value in values.items() if value is not None)
+        return self._attributes
+
+    def let_go(self) -> Undo:
+        """Its backing device is free again, to be recorded after the undo that detaches it: the newest is done first.
+
+        Nothing is expected of it. Whether it worked shows when the backing device is detached, and an undo that is
+        tried again later must not reset a zram that was put back meanwhile.
+        """
+        steps = (Run(("swapoff", self.node)), Write(self.attribute("reset"), "1"))
+        return Undo(f"{self.node} off its backing device", steps)
 
     def swap_on(self, priority: int = 32000) -> None:
         """mkswap and swapon, above every other swap device so that the probe's pages come here."""
-        for result in self.device.execute(
-            Run(("mkswap", self.node)), Run(("swapon", "-p", str(priority), self.node)), Read("/proc/swaps")
-        ):
+        for result in self.device.execute(Run(("mkswap", self.node)), Run(("swapon", "-p", str(priority), self.node))):
             result.check()
 
     def check_swapoff(self) -> str | None:

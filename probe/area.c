@@ -24,8 +24,12 @@ static struct area *find(const char *name)
 
 struct area *area_named(const struct request *req, struct reply *rep)
 {
-	const char *name = arg_text(req, "name", "");
-	struct area *area = find(name);
+	return area_by_name(arg_text(req, "name", ""), rep);
+}
+
+struct area *area_by_name(const char *name, struct reply *rep)
+{
+	struct area *area = *name ? find(name) : NULL;
 
 	if (!area)
 		reply_fail(rep, 0, "name=%s: there is no such area", name);

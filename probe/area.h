@@ -25,6 +25,7 @@ static inline uint8_t *area_label(const struct area *area)
 
 /* The area that the key name= names; NULL after a failure. */
 struct area *area_named(const struct request *req, struct reply *rep);
+struct area *area_by_name(const char *name, struct reply *rep);
 
 /* /proc/self/pagemap, Documentation/admin-guide/mm/pagemap.rst. */
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)

@@ -16,6 +16,7 @@
 #define FLAG_OPT(name) { name, KEY_FLAG, false, 0 }
 
 #define ORDER "random|sequential"
+#define IO_CLASS "default|realtime"
 /* Which pages of a device: read by selection_make(). */
 #define SELECTION TEXT("path"), NUMBER("lo"), NUMBER("hi"), NUMBER_OPT("pick"), NUMBER_OPT("pick_seed")
 #define CONTENT TEXT("mix"), NUMBER("seed")
@@ -39,9 +40,34 @@ const struct command commands[] = {
 	{ "writeback", cmd_writeback,
 	  KEYS(TEXT("name"), NUMBER("zram"), NUMBER_OPT("pick"), NUMBER_OPT("pick_seed"), CHOICE_OPT("order", ORDER),
 	       CHOICE_OPT("grammar", "auto|page_indexes|page_index")) },
-	{ "write-timed", cmd_write_timed, KEYS(TEXT("path"), TEXT("value"), NUMBER_OPT("zram")) },
+	{ "write-timed", cmd_write_timed, 
+	  KEYS(TEXT("path"), TEXT("value"), NUMBER_OPT("zram"), TEXT_OPT("disks"), FLAG_OPT("sample")) },
 	{ "touch", cmd_touch,
 	  KEYS(TEXT("name"), CHOICE("order", ORDER), NUMBER("seed"), TEXT("out"), NUMBER_OPT("pages"),
-	       NUMBER_OPT("zram")) },
+	       NUMBER_OPT("zram"), CHOICE_OPT("io", IO_CLASS)) },
+	{ "race", cmd_race,
+	  KEYS(TEXT("name"), TEXT("victim"), NUMBER("zram"), TEXT("disk"), NUMBER("seed"), TEXT("out"),
+	       CHOICE_OPT("grammar", "page_indexes|page_index")) },
+	{ "load-start", cmd_load_start,
+	  KEYS(CHOICE("kind", "cpu|random_read|sequential_write"), NUMBER("threads"), NUMBER("limit_s"),
+	       TEXT_OPT("file"), NUMBER_OPT("size"), NUMBER_OPT("bytes"), NUMBER_OPT("rate")) },
+	{ "load-stop", cmd_load_stop, (const struct key[]){ { 0 } } },
+	{ "extents", cmd_extents, KEYS(TEXT("file"), TEXT("out")) },
+	{ "kworkers", cmd_kworkers, (const struct key[]){ { 0 } } },
+	{ "renice", cmd_renice, KEYS(TEXT("pids"), NUMBER("minus")) },
+	{ "apps-make", cmd_apps_make,
+	  KEYS(NUMBER("count"), NUMBER("anonymous"), NUMBER("file_backed"), NUMBER("working_set"), CONTENT,
+	       CHOICE("order", ORDER), TEXT("folder"), NUMBER_OPT("compact_ms")) },
+	{ "apps-switch", cmd_apps_switch, KEYS(TEXT("sequence"), NUMBER("dwell_ms"), TEXT_OPT("backing")) },
+	{ "apps-end", cmd_apps_end, (const struct key[]){ { 0 } } },
+	{ "sample-start", cmd_sample_start,
+	  KEYS(NUMBER("zram"), NUMBER("interval_ms"), NUMBER("duration_s"), TEXT_OPT("disk"), TEXT_OPT("backing")) },
+	{ "sample-stop", cmd_sample_stop, KEYS(TEXT("out")) },
+	{ "daemon-start", cmd_daemon_start,
+	  KEYS(NUMBER("zram"), CHOICE("trigger", "idle|background|periodic"), NUMBER("limit_4k"),
+	       NUMBER_OPT("total_4k"), NUMBER_OPT("age_s"), NUMBER_OPT("delay_ms"), NUMBER_OPT("period_ms")) },
+	{ "daemon-stop", cmd_daemon_stop, KEYS(TEXT("out")) },
+	{ "daemon-front", cmd_daemon_front, KEYS(NUMBER("pid")) },
+	{ "daemon-pause", cmd_daemon_pause, (const struct key[]){ { 0 } } },
 	{ 0 },
 };

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "system.h"
+#include "app.h"
 
 #if defined(__aarch64__)
 #define ARCH "aarch64"
@@ -70,6 +70,9 @@ int main(int argc, char **argv)
 {
 	static struct reply reply;
 
+	/* Started by another probe; to be killed and swapped out like any app. */
+	if (argc > 1 && !strcmp(argv[1], "app"))
+		return app_main(argc, argv);
 	protect();
 	if (argc > 1 && !strcmp(argv[1], "serve")) {
 		serve_main(argc - 1, argv + 1, &reply);

@@ -102,6 +102,21 @@ int cmd_slots(const struct request *req, struct reply *rep);
 int cmd_writeback(const struct request *req, struct reply *rep);
 int cmd_write_timed(const struct request *req, struct reply *rep);
 int cmd_touch(const struct request *req, struct reply *rep);
+int cmd_race(const struct request *req, struct reply *rep);
+int cmd_load_start(const struct request *req, struct reply *rep);
+int cmd_load_stop(const struct request *req, struct reply *rep);
+int cmd_extents(const struct request *req, struct reply *rep);
+int cmd_kworkers(const struct request *req, struct reply *rep);
+int cmd_renice(const struct request *req, struct reply *rep);
+int cmd_apps_make(const struct request *req, struct reply *rep);
+int cmd_apps_switch(const struct request *req, struct reply *rep);
+int cmd_apps_end(const struct request *req, struct reply *rep);
+int cmd_sample_start(const struct request *req, struct reply *rep);
+int cmd_sample_stop(const struct request *req, struct reply *rep);
+int cmd_daemon_start(const struct request *req, struct reply *rep);
+int cmd_daemon_stop(const struct request *req, struct reply *rep);
+int cmd_daemon_front(const struct request *req, struct reply *rep);
+int cmd_daemon_pause(const struct request *req, struct reply *rep);
 
 /* serve.c */
 int serve(const struct request *req, struct reply *rep);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "system.h"
+#include "watch.h"
 
 enum {
 	/*
@@ -102,6 +102,7 @@ int cmd_write_timed(const struct request *req, struct reply *rep)
 	uint64_t zram = arg_number(req, "zram", 0), before_ticks, after_ticks;
 	bool with_books = arg_given(req, "zram");
 	struct books before, after;
+	SCOPED_WATCH watch = { 0 };
 	struct cost cost;
 	ssize_t rc;
 	int error;
@@ -111,7 +112,8 @@ int cmd_write_timed(const struct request *req, struct reply *rep)
 	SCOPED_FD fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return reply_fail(rep, errno, "open %s", path);
-	if ((with_books && read_books(&before, zram, rep)) || busy_ticks(&before_ticks, rep))
+	if ((with_books && read_books(&before, zram, rep)) || watch_start(&watch, req, rep) ||
+	    busy_ticks(&before_ticks, rep))
 		return -1;
 	cost_start(&cost);
 	rc = write(fd, value, strlen(value));
@@ -126,5 +128,5 @@ int cmd_write_timed(const struct request *req, struct reply *rep)
 		reply_books(rep, "bd_before", "mm_before", &before);
 		reply_books(rep, "bd_after", "mm_after", &after);
 	}
-	return 0;
+	return watch_stop(&watch, rep);
 }

@@ -3,45 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "area.h"
+#include "load.h"
 #include "selection.h"
+#include "touch.h"
 
 enum {
 	OVERHEAD_PAGES = 64,
 	OVERHEAD_SAMPLES_MAX = 1000000,
 };
 
-/* As written to the result file; README.md describes it. */
-struct sample {
-	uint64_t t_ns;
-	uint64_t ns;
-	uint32_t page;
-	uint32_t label;
-};
-_Static_assert(sizeof(struct sample) == 24, "the size that README.md promises");
-
-static inline void compiler_barrier(void)
-{
-	__asm__ volatile("" ::: "memory");
-}
-
-/*
- * The measurement. Nothing but the read of one word stands between the clocks, and nothing that this loop writes or
- * looks up can fault: the samples and the order are locked buffers.
- */
 static void take_samples(const unsigned char *base, const uint32_t *order, uint64_t count, struct sample *sample)
 {
 	size_t bytes = page_bytes();
 
-	for (uint64_t i = 0; i < count; i++) {
-		const volatile uint64_t *word = (const void *)(base + order[i] * bytes);
-		uint64_t start = now_ns(CLOCK_MONOTONIC);
-
-		compiler_barrier();
-		(void)*word;
-		compiler_barrier();
-		sample[i] = (struct sample){ .t_ns = start, .ns = now_ns(CLOCK_MONOTONIC) - start, .page = order[i] };
-	}
+	for (uint64_t i = 0; i < count; i++)
+		touch_page(base, bytes, order[i], &sample[i]);
 }
 
 struct plan {
@@ -115,9 +91,13 @@ int cmd_touch(const struct request *req, struct reply *rep)
 		return -1;
 	if (with_books && read_bd_stat(zram, before, rep))
 		return -1;
+	if (io_class_set(arg_text(req, "io", "default"), rep))
+		return -1;
 	cost_start(&cost);
 	take_samples(area->base, plan.order.data, plan.count, plan.samples.data);
 	cost_stop(&cost);
+	if (io_class_set("default", rep))
+		return -1;
 	if (with_books && read_bd_stat(zram, after, rep))
 		return -1;
 	reply_touch(rep, &cost, plan.count, label_samples(area, &plan, map.data));

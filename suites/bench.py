@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from devices.probe import ProbeSession
-from reports.model import RunResult
+from reports.model import Caveat, RunResult
 from workloads.stage import Stage
 
 if TYPE_CHECKING:
@@ -35,3 +35,8 @@ class Bench:
         """A probe on the phone for this scope; what it holds is freed with it."""
         with self.stage.device.probe.session(alarm_s=_ALARM_S) as session:
             yield session
+
+
+def with_caveats(result: RunResult, names: Sequence[str]) -> RunResult:
+    """The result with these doubts too."""
+    return replace(result, caveats=list(dict.fromkeys([*result.caveats, *(Caveat[name] for name in names)])))

@@ -9,11 +9,12 @@ import pytest
 
 from conftest import LAB, LabRun
 from devices.capability import Capability
-from devices.errors import CapabilityMissing
+from devices.errors import CapabilityMissing, DeviceLost
 from devices.transport import Run, Write
-from suites.bench import Bench
+from reports.model import RunResult
+from suites.bench import Bench, with_caveats
+from workloads.apps import conditions
 from workloads.stage import Stage
-from workloads.writeback import Sweep
 
 # What a kernel prints when something broke that a passing test would hide.
 _SPLAT = re.compile(r"BUG:|WARNING:|Oops|Call trace:|general protection|hung task|soft lockup|Out of memory")
@@ -55,20 +56,40 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
     assert not splats, f"the kernel complained during this test: {splats[:3]}"
 
 
+@pytest.fixture(autouse=True)
+def spared(lab: LabRun, needs: None) -> None:
+    """A phone that is hot may cool before the test; one that is empty, or has written its share, is left alone."""
+    lab.phone.guard.before_test()
+
+
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
-    return Bench(stage, title, lab.seed, lab.record, lab.folder.save_raw, lab.step)
+
+    def record(result: RunResult) -> None:
+        try:
+            doubts = lab.phone.guard.after_test()
+        except DeviceLost:
+            lab.record(result)  # what was measured stays measured
+            raise
+        lab.record(with_caveats(result, doubts))
+
+    return Bench(stage, title, lab.seed, record, lab.folder.save_raw, lab.step)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per data size, page type and slot order of the profile; batch sizes are points within it."""
-    if "sweep" not in metafunc.fixturenames:
-        return
+    """What the profile and the phone decide: sweeps (batch sizes are points within each) and compressors."""
     run = metafunc.config.stash.get(LAB, None)
-    sweeps = [] if run is None else run.sweeps()
-    ids = [f"{sweep.data_bytes >> 20}MiB-{sweep.pages}-{sweep.order}" for sweep in sweeps]
-    metafunc.parametrize("sweep", sweeps, ids=ids)
+    if "sweep" in metafunc.fixturenames:
+        sweeps = [] if run is None else run.sweeps()
+        ids = [f"{sweep.data_bytes >> 20}MiB-{sweep.pages}-{sweep.order}" for sweep in sweeps]
+        metafunc.parametrize("sweep", sweeps, ids=ids)
+    if "compressor" in metafunc.fixturenames:
+        points = [] if run is None else run.compressors()
+        metafunc.parametrize("compressor", points, ids=[point.name for point in points])
+    if "condition" in metafunc.fixturenames:
+        wanted = [] if run is None else conditions(run.stage)
+        metafunc.parametrize("condition", wanted, ids=[str(condition) for condition in wanted])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -80,15 +101,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash.get(LAB, None)
     if run is not None:
-        run.expect(sum(_steps(item) for item in session.items))
+        run.expect(sum(_steps(item, run.stage) for item in session.items))
 
 
-def _steps(item: pytest.Item) -> int:
-    from workloads.faults import ROUNDS
-    from workloads.writeback import steps_of
-
+def _steps(item: pytest.Item, stage: Stage) -> int:
+    """How many steps a test reports: what its marker computes from the stage and the test's parameters, else one."""
+    marker = item.get_closest_marker("steps")
     callspec = getattr(item, "callspec", None)
-    sweep = callspec.params.get("sweep") if callspec else None
-    if isinstance(sweep, Sweep):
-        return steps_of(sweep)
-    return ROUNDS if "fault_latency" in item.name else 1
+    return marker.kwargs["count"](stage, **(callspec.params if callspec else {})) if marker else 1

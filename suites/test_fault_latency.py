@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from reports.model import Metric, RunResult
 from suites.bench import Bench
-from workloads.faults import measure_faults
+from workloads.faults import ROUNDS, measure_faults
 
 
+@pytest.mark.steps(count=lambda stage: ROUNDS)
 def test_fault_latency(bench: Bench, tmp_path: Path) -> None:
     """Page fault latency: page in RAM against page written back"""
     samples = bench.stage.profile.faults.samples

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from suites.bench import Bench
-from workloads.writeback import Sweep, measure_sweep
+from workloads.writeback import Sweep, measure_sweep, steps_of
 
 
+@pytest.mark.steps(count=lambda stage, sweep: steps_of(sweep))
 def test_writeback_throughput(bench: Bench, sweep: Sweep) -> None:
     """Writeback throughput by batch size"""
     with bench.probe() as probe:

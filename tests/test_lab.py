@@ -160,7 +160,7 @@ def test_help_names_every_command_and_sets_nothing_up(argv: tuple[str, ...], tmp
     lab = make_lab(tmp_path)
     done = lab.run(*argv)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("run", "test", "doctor", "validate", "restore", "phone build", "report"):
+    for command in ("run", "test", "doctor", "validate", "restore", "phone build", "report", "compare"):
         assert f"\n  {command} " in done.stdout
     assert not (lab.root / ".venv").exists()
 
@@ -181,6 +181,7 @@ def test_unknown_command_is_a_usage_error_with_a_suggestion(typed: str, meant: s
         ("restore", "devices.__main__", ["restore"]),
         ("phone", "devices.virtual.commands", []),
         ("report", "reports.__main__", ["report"]),
+        ("compare", "reports.__main__", ["compare"]),
     ],
 )
 def test_a_command_goes_to_its_module(ready: Lab, elsewhere: Path, command: str, module: str, argv: list[str]) -> None:

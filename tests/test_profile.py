@@ -168,7 +168,7 @@ def test_a_child_wins_lists_are_replaced_and_identity_is_not_inherited(folder: P
     write(folder, "child", "name: child\nextends: parent\nsweep: {batch_sizes: [1]}\nlimits: {battery: 5}\n")
     child = load("child")
     assert (child.sweep.batch_sizes, child.sweep.repeats) == ((1,), 3)
-    assert (child.limits.battery, child.limits.written_per_run) == (5, 20 * GIB)
+    assert (child.limits.battery, child.limits.written_per_run) == (5, 24 * GIB)
     assert (child.tried, child.match, child.plans) == (False, None, load("generic").plans)
 
 
@@ -306,7 +306,17 @@ def test_two_that_fit_equally_are_both_named(folder: Path) -> None:
 
 def test_planned_writes_count_every_point_and_warm_up() -> None:
     sweep = Sweep(batch_sizes=(1, 32), data=(MIB, 4 * MIB), pages=(PageKind.mixed,), repeats=5, warmups=1)
-    assert Profile(name="x", sweep=sweep).planned_writes == 2 * 5 * MIB * 1 * 2 * 6
+    once = sweep.model_copy(update={"data": (MIB,)})
+    more = Profile(name="x", sweep=sweep).planned_writes - Profile(name="x", sweep=once).planned_writes
+    assert more == 2 * 4 * MIB * 1 * 2 * 6
+
+
+@pytest.mark.parametrize("name", SHIPPED_NAMES)
+def test_every_shipped_plan_stays_within_what_its_profile_may_write(name: str) -> None:
+    profile = load(name)
+    for plan in ("quick", "standard", "nightly"):
+        planned = profile.for_plan(plan).planned_writes
+        assert 0 < planned <= profile.limits.written_per_run, (plan, planned)
 
 
 def test_validate_prints_ok_for_every_shipped_profile(capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,8 +277,8 @@ plans: {quick: {sweep: {data: [40MiB, huge]}}}
 """
     assert errors_in(text) == [
         f"p.yaml:3: colour: unknown key; known keys: {TOP_KEYS}",
-        "p.yaml:5: zram.disksize: in plan nightly: faults.samples 50000 needs twice its size: "
-        "zram.disksize of at least 391MiB, not 64MiB",
+        "p.yaml:5: zram.disksize: in plan nightly: sweep.data 128MiB needs twice its size: "
+        "zram.disksize of at least 256MiB, not 64MiB",
         "p.yaml:6: zram.disksize: given twice; first on line 5",
         "p.yaml:7: sweep.repeats: 0 is too small; expected at least 1",
         "p.yaml:8: backing.kind: kind: partition needs a path below /dev/block/, which is never guessed",

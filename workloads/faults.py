@@ -18,12 +18,14 @@ from devices.probe import PROBE_FOLDER, ProbeSession
 from workloads.mix import MIXES
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.writeback import NothingMeasured
+from workloads.timed_writeback import NothingMeasured
 
 ROUNDS = 4
 # What `touch` writes, 24 bytes a sample (probe/README.md).
 RECORD = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
 RAM, WRITTEN_BACK = 0, 1
+AREA = "faults"
+SAMPLES_FILE = f"{PROBE_FOLDER}/touch.bin"
 # Each page costs a write of its own on kernels that take one page_index per call; a generous bound.
 _LIMIT_S = 600.0
 
@@ -42,22 +44,27 @@ class FaultSamples:
 
 
 def measure_faults(
-    stage: Stage, probe: ProbeSession, samples: int, seed: int, folder: Path, progress: Progress = silent
-) -> FaultSamples:
+    stage: Stage, probe: ProbeSession, samples: int, seed: int, folder: Path, progress: Progress = silent,
+    rounds: int = ROUNDS,
+) -> FaultSamples:  # fmt: skip
     """At least ``samples`` latencies of each kind. Raises NothingMeasured when the kernel's books disagree."""
-    per_round = -(-samples // ROUNDS)
+    per_round = -(-samples // rounds)
     pages = 2 * per_round
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
     overhead = probe.call("overhead", samples=10_000)
-    probe.call("fill", name="faults", bytes=pages * stage.page_bytes, mix=MIXES["compressible"], seed=seed)
-    rounds = []
-    for number in range(ROUNDS):
-        progress(f"page faults, round {number + 1} of {ROUNDS}, {pages} pages")
-        rounds.append(_round(stage, probe, pages, per_round, seed + number, folder))
-    probe.call("drop", name="faults")
-    records = np.concatenate([records for records, _ in rounds])
-    replies = [reply for _, reply in rounds]
+    probe.call("fill", name=AREA, bytes=pages * stage.page_bytes, mix=MIXES["compressible"], seed=seed)
+    touched = []
+    try:
+        for number in range(rounds):
+            progress(f"page faults, round {number + 1} of {rounds}, {pages} pages")
+            swap_out(stage, probe, AREA, pages)
+            write_back_half(stage, probe, AREA, per_round, seed + number)
+            touched.append(touch_all(stage, probe, AREA, seed + number, folder))
+    finally:
+        probe.call("drop", name=AREA)
+    records = np.concatenate([records for records, _ in touched])
+    replies = [reply for _, reply in touched]
     ns, label = records["ns"], records["label"]
     faults = FaultSamples(
         ram_ns=ns[label == RAM].astype(np.uint64),
@@ -66,36 +73,51 @@ def measure_faults(
         bd_reads=sum(stage.bytes_4k(r["bd_after"][1] - r["bd_before"][1]) // stage.page_bytes for r in replies),
         not_swapped=sum(reply["not_swapped"] for reply in replies),
         overhead={"timer p50": overhead["timer_ns"]["p50"], "sample p50": overhead["sample_ns"]["p50"]},
-        algorithm=_algorithm(stage),
+        algorithm=algorithm_of(stage),
     )
     _check(stage, faults)
     return faults
 
 
-def _round(
-    stage: Stage, probe: ProbeSession, pages: int, half: int, seed: int, folder: Path
-) -> tuple[npt.NDArray[np.void], dict[str, Any]]:
-    swapped = probe.call("pageout", name="faults", seconds=_LIMIT_S)
+def swap_out(stage: Stage, probe: ProbeSession, name: str, pages: int) -> None:
+    """All pages of an area go to zram. Raises NothingMeasured when they do not."""
+    swapped = probe.call("pageout", name=name, seconds=_LIMIT_S)
     if swapped["swapped"] < pages * 0.99:
         raise NothingMeasured(
             f"{stage.device.serial}: only {swapped['swapped']} of {pages} pages could be swapped out",
             hint="another swap device of the same priority, or swap full? raise zram.disksize",
         )
-    probe.call(
-        "writeback", name="faults", zram=stage.zram.number, pick=half, pick_seed=seed, order="random", seconds=_LIMIT_S
-    )
-    remote = f"{PROBE_FOLDER}/touch.bin"
-    reply = probe.call(
-        "touch", name="faults", order="random", seed=seed, out=remote, zram=stage.zram.number, seconds=_LIMIT_S
-    )
+
+
+def write_back_half(stage: Stage, probe: ProbeSession, name: str, half: int, seed: int) -> None:
+    """So many pages of a swapped-out area, drawn by seed, go on to the backing device; nobody else's."""
+    options: dict[str, Any] = {"pick": half, "pick_seed": seed, "order": "random"}
+    probe.call("writeback", name=name, zram=stage.zram.number, seconds=_LIMIT_S, **options)
+
+
+def fetch_records(stage: Stage, remote: str, folder: Path) -> npt.NDArray[np.void]:
+    """The samples that the probe wrote to ``remote``: RECORD, in the order of touching."""
     local = folder / "touch.bin"
     stage.device.transport.pull(remote, local, deadline=Deadline.after(60))
     records: npt.NDArray[np.void] = np.fromfile(local, dtype=RECORD)
     local.unlink()
-    return records, reply
+    return records
 
 
-def _algorithm(stage: Stage) -> str:
+def touch_all(
+    stage: Stage, probe: ProbeSession, name: str, seed: int, folder: Path, *, io: str = "default"
+) -> tuple[npt.NDArray[np.void], dict[str, Any]]:
+    """Every page of an area is touched, in an order drawn by seed: records and the probe's reply.
+
+    ``io``: the I/O priority of who touches, ``default`` or ``realtime``.
+    """
+    options: dict[str, Any] = {"order": "random", "seed": seed, "out": SAMPLES_FILE, "io": io}
+    reply = probe.call("touch", name=name, zram=stage.zram.number, seconds=_LIMIT_S, **options)
+    return fetch_records(stage, SAMPLES_FILE, folder), reply
+
+
+def algorithm_of(stage: Stage) -> str:
+    """The compressor that zram uses now."""
     text = stage.zram.read("comp_algorithm")
     return next((word.strip("[]") for word in text.split() if word.startswith("[")), text)
 

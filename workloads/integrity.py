@@ -8,7 +8,7 @@ from typing import Any
 from devices.probe import ProbeSession
 from workloads.mix import MIXES, stored_pages
 from workloads.stage import Stage
-from workloads.writeback import NothingMeasured
+from workloads.timed_writeback import NothingMeasured
 
 _LIMIT_S = 600.0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from devices.backing import BackingDevice, loop_backing, partition_backing
+from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
 from devices.device import Changes, Device
 from devices.profile import Profile
 from devices.profile_sections import BackingKind, ZramDevice
+from devices.storage import Disk, disk_below
 from devices.zram import DEFAULT_BATCH_SIZE, Zram, ZramConfig, hot_add, take_over, zram_numbers
 
 _4K = 4096
@@ -21,6 +24,11 @@ class Stage:
     profile: Profile
     zram: Zram
     backing: BackingDevice
+    disk: Disk | None
+    """the disk below the backing device, or that is it; None where it cannot be told"""
+    comp_algorithm: str | None = None
+    """instead of the profile's"""
+    compressed_writeback: bool = False
 
     @property
     def page_bytes(self) -> int:
@@ -42,25 +50,37 @@ class Stage:
         """bd_stat's unit is 4 KiB on every page size."""
         return count_4k * _4K
 
-    def as_block_device(self, pages: int, *, comp_algorithm: str | None = None) -> None:
+    def as_block_device(self, pages: int) -> None:
         """An empty zram of so many pages, not used as swap, on the backing device."""
-        self._configure(pages, comp_algorithm)
+        self._configure(pages)
 
-    def as_swap(self, pages: int, *, comp_algorithm: str | None = None) -> None:
+    def as_swap(self, pages: int) -> None:
         """The same as the swap device of highest priority; one page goes to mkswap's header (T12)."""
-        self._configure(pages + 1, comp_algorithm)
+        self._configure(pages + 1)
         self.zram.swap_on()
 
     def set_batch_size(self, batch_size: int | None) -> None:
         if batch_size is not None:
             self.zram.write("writeback_batch_size", str(batch_size))
 
-    def _configure(self, pages: int, comp_algorithm: str | None) -> None:
+    @contextmanager
+    def on_backing(self, attach: Callable[[Changes], BackingDevice], disk: Disk | None) -> Iterator[Stage]:
+        """The same zram on another backing device, for this scope; afterwards zram is empty and the device gone.
+
+        This stage stays as it is: the next thing that is measured on it has its own backing device again.
+        """
+        with self.device.changes() as changes:
+            backing = attach(changes)
+            changes.will_undo(self.zram.let_go())
+            yield replace(self, backing=backing, disk=disk)
+
+    def _configure(self, pages: int) -> None:
         config = ZramConfig(
             disksize_bytes=pages * self.page_bytes,
-            comp_algorithm=comp_algorithm or self.profile.zram.comp_algorithm,
+            comp_algorithm=self.comp_algorithm or self.profile.zram.comp_algorithm,
             backing_dev=self.backing.node,
             writeback_batch_size=DEFAULT_BATCH_SIZE,
+            compressed_writeback=self.compressed_writeback,
         )
         self.zram.configure(config)
 
@@ -81,6 +101,7 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
             block_size=wanted.block_size,
             pin=wanted.pinned,
         )
+    backing = with_queue(device, backing)
     numbers = zram_numbers(device)
     zram = take_over(changes) if profile.zram.device is ZramDevice.takeover else hot_add(changes, numbers)
-    return Stage(device, profile, zram, backing)
+    return Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))

@@ -1,0 +1,91 @@
+"""Which disk a file or a block device lies on, and what that disk's own counters say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from devices.device import Device
+from devices.transport import Read, Run
+
+SECTOR = 512
+# Partition on device mapper on device mapper is the most that phones have (dm-default-key on dm-linear).
+_DEEPEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A whole disk of the phone. ``start_sector``: where the file system on it begins, in sectors of 512 bytes.
+
+    ``exact`` is False when layers in between may move sectors, so that a file's extents cannot be told on the disk.
+    """
+
+    name: str
+    number: str
+    start_sector: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStat:
+    """Documentation/block/stat.rst; counted when requests complete. Times in ms, sizes in bytes."""
+
+    reads: int
+    writes: int
+    written_bytes: int
+    time_in_queue_ms: int
+
+    @classmethod
+    def parse(cls, text: str) -> DiskStat:
+        """Raises ValueError for what is no ``stat`` file."""
+        words = [int(word) for word in text.split()]
+        if len(words) < 11:
+            raise ValueError(f"not the stat file of a disk: {text[:80]!r}")
+        return cls(words[0], words[4], words[6] * SECTOR, words[10])
+
+
+def read_stats(device: Device, *names: str) -> dict[str, DiskStat]:
+    """The counters of several disks, in one round trip."""
+    results = device.execute(*(Read(f"/sys/class/block/{name}/stat") for name in names))
+    return {name: DiskStat.parse(result.check().text) for name, result in zip(names, results, strict=True)}
+
+
+def disk_below(device: Device, path: str) -> Disk | None:
+    """The disk that a file, or a block device's node, lies on; None where that cannot be found out.
+
+    Goes from the mount through partitions and device mapper, as far as each layer has exactly one below it.
+    """
+    node = path if path.startswith("/dev/") else _mounted_from(device, path)
+    if node is None:
+        return None
+    name = device.run("readlink", "-f", node).rsplit("/", 1)[-1]
+    start, exact = 0, True
+    for _ in range(_DEEPEST):
+        folder = f"/sys/class/block/{name}"
+        where, slaves, number, offset = device.execute(
+            Run(("readlink", "-f", folder)), Run(("ls", f"{folder}/slaves")), Read(f"{folder}/dev"),
+            Read(f"{folder}/start"), keep_going=True,
+        )  # fmt: skip
+        below = slaves.stdout.split() if slaves.ok else []
+        if len(below) == 1:
+            # dm-linear may add an offset, which its table knows and sysfs does not.
+            name, exact = below[0], False
+        elif offset.ok:
+            start += int(offset.text)
+            name = where.text.rsplit("/", 2)[-2]
+        elif below or not number.ok:
+            return None
+        else:
+            return Disk(name, number.text.strip(), start, exact)
+    return None
+
+
+def _mounted_from(device: Device, path: str) -> str | None:
+    """The block device of the innermost mount that holds ``path``, from /proc/mounts; None for one without."""
+    best: tuple[int, str] | None = None
+    for line in device.read("/proc/mounts").splitlines():
+        source, point = (re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), word) for word in line.split()[:2])
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and (best is None or len(point) >= best[0]):
+            best = (len(point), source)
+    return best[1] if best and best[1].startswith("/dev/") else None

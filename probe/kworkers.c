@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The kernel's unbound workers, one of which does a loop device's I/O, and their place in the scheduler. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "system.h"
+
+enum { LISTED_MAX = 512 };
+
+/* Unbound ones are called kworker/uPOOL:NUMBER; what stands behind it is the queue that they serve now. */
+static bool is_unbound_kworker(int pid)
+{
+	char path[64], name[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	return !read_text(path, name, sizeof(name)) && !strncmp(name, "kworker/u", 9);
+}
+
+/* Those of ordinary priority: pools of high priority are not ours to lower again. */
+int cmd_kworkers(const struct request *req, struct reply *rep)
+{
+	struct dirent *entry;
+	DIR *dir = opendir("/proc");
+	int listed = 0;
+
+	(void)req;
+	if (!dir)
+		return reply_fail(rep, errno, "open /proc");
+	reply_open(rep, "pids", '[');
+	while ((entry = readdir(dir)) && listed < LISTED_MAX) {
+		int pid = atoi(entry->d_name);
+
+		if (pid <= 0 || !is_unbound_kworker(pid) || getpriority(PRIO_PROCESS, (id_t)pid))
+			continue;
+		reply_u64(rep, NULL, (uint64_t)pid);
+		listed++;
+	}
+	reply_close(rep, '[');
+	closedir(dir);
+	return 0;
+}
+
+/* One that ended meanwhile is passed over; a process that took its number is none of ours to change. */
+int cmd_renice(const struct request *req, struct reply *rep)
+{
+	uint64_t minus = arg_number(req, "minus", 0), changed = 0;
+	char pids[LINE_BYTES], *rest = pids, *word;
+
+	if (minus > 20)
+		return reply_fail(rep, 0, "minus=%llu: expected 0 to 20", (unsigned long long)minus);
+	snprintf(pids, sizeof(pids), "%s", arg_text(req, "pids", ""));
+	while ((word = strtok_r(rest, ",", &rest))) {
+		int pid = atoi(word);
+
+		if (pid <= 0 || !is_unbound_kworker(pid))
+			continue;
+		if (setpriority(PRIO_PROCESS, (id_t)pid, -(int)minus))
+			return reply_fail(rep, errno, "setpriority of kworker %d", pid);
+		changed++;
+	}
+	reply_u64(rep, "changed", changed);
+	return 0;
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Page faults while a writeback runs. One thread has zram write back the pages of one area, the victim. The other
+ * touches, in turn, a page of a second area, which the writeback leaves alone, and a page of the victim whose write is
+ * in flight just now.
+ *
+ * Which pages are in flight is told by the backing device, not by zram (its attributes wait for the writeback since
+ * 7.0): it counts completed writes, and zram takes the slots of one call from the last to the first when all are of
+ * one size class. That is an aim. What was hit is counted: a read at the backing device during a touch means that the
+ * page was written back already, and pages that were touched before their write was begun are never written, so the
+ * device's writes tell how many those were.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "selection.h"
+#include "slots.h"
+#include "touch.h"
+
+enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4 };
+
+struct race {
+	struct slot_work victims;
+	uint32_t *order; /* the victim's pages as zram is expected to write them */
+	struct area *area;
+	struct buffer area_order, samples, victim_order;
+	const uint64_t *area_map;
+	uint64_t taken, seen[LABELS], next_page, next_victim;
+	uint64_t lag; /* how many pages the completed writes lag behind their place in the order */
+	int stat_fd, writeback_fd;
+	uint64_t writes_at_start;
+	/* of the writing thread */
+	pthread_t writer;
+	atomic_bool written;
+	uint64_t done;
+	int error;
+	struct cost cost;
+};
+
+static void race_free(struct race *race)
+{
+	slot_work_free(&race->victims);
+	buffer_free(&race->area_order);
+	buffer_free(&race->samples);
+	buffer_free(&race->victim_order);
+	close_scoped(&race->stat_fd);
+	close_scoped(&race->writeback_fd);
+}
+
+static void *write_back(void *argument)
+{
+	struct race *race = argument;
+
+	cost_start(&race->cost);
+	race->error = slot_work_write(&race->victims, race->writeback_fd, &race->done);
+	cost_stop(&race->cost);
+	atomic_store(&race->written, true);
+	return NULL;
+}
+
+/* Of the backing device, which answers while zram does not: completed reads and writes, requests in flight. */
+struct counts {
+	unsigned long long reads, writes, in_flight;
+};
+
+static int read_counts(const struct race *race, struct counts *counts)
+{
+	char text[256];
+	ssize_t n = pread(race->stat_fd, text, sizeof(text) - 1, 0);
+
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	return sscanf(text, "%llu %*u %*u %*u %llu %*u %*u %*u %llu", &counts->reads, &counts->writes,
+		      &counts->in_flight) == 3 ? 0 : -1;
+}
+
+/* zram takes the slots of one call from the last to the first; of calls with one slot each, in their order. */
+static int predict_order(struct race *race, struct reply *rep)
+{
+	char call[CALL_BYTES + 1];
+
+	if (buffer_make(&race->victim_order, race->victims.count * sizeof(uint32_t), rep))
+		return -1;
+	race->order = race->victim_order.data;
+	for (uint64_t from = 0, pages; from < race->victims.count; from += pages) {
+		pages = slot_work_compose(&race->victims, from, call);
+		for (uint64_t i = 0; i < pages; i++)
+			race->order[from + i] = race->victims.page[from + pages - 1 - i];
+	}
+	return 0;
+}
+
+static int prepare(struct race *race, const struct request *req, uint64_t zram, struct reply *rep)
+{
+	const char *disk = arg_text(req, "disk", "");
+	struct area *victim;
+	char path[PATH_BYTES];
+	uint32_t *order;
+
+	race->area = area_named(req, rep);
+	victim = race->area ? area_by_name(arg_text(req, "victim", ""), rep) : NULL;
+	if (!victim)
+		return -1;
+	if (victim == race->area)
+		return reply_fail(rep, 0, "victim=%s: must be another area", victim->name);
+	if (slot_work_find(&race->victims, victim, zram, rep) || slot_work_sort(&race->victims, rep))
+		return -1;
+	if (!race->victims.count)
+		return reply_fail(rep, 0, "victim=%s: no page that can be written back", victim->name);
+	race->victims.grammar = strcmp(arg_text(req, "grammar", ""), "page_index") ? GRAMMAR_SEVERAL : GRAMMAR_SINGLE;
+	if (predict_order(race, rep) || buffer_make(&race->area_order, race->area->pages * sizeof(*order), rep) ||
+	    buffer_make(&race->samples, (race->area->pages + race->victims.count) * sizeof(struct sample), rep))
+		return -1;
+	order = race->area_order.data;
+	for (uint64_t i = 0; i < race->area->pages; i++)
+		order[i] = (uint32_t)i;
+	draw(order, race->area->pages, race->area->pages, arg_number(req, "seed", 0));
+	snprintf(path, sizeof(path), "/sys/class/block/%s/stat", disk);
+	race->stat_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (strchr(disk, '/') || race->stat_fd < 0)
+		return reply_fail(rep, errno, "open %s", path);
+	snprintf(path, sizeof(path), "/sys/block/zram%llu/writeback", (unsigned long long)zram);
+	race->writeback_fd = open(path, O_WRONLY | O_CLOEXEC);
+	return race->writeback_fd < 0 ? reply_fail(rep, errno, "open %s", path) : 0;
+}
+
+static void keep(struct race *race, struct sample *sample, uint32_t label)
+{
+	sample->label = label;
+	race->seen[label]++;
+	race->taken++;
+}
+
+static struct sample *next_sample(struct race *race)
+{
+	return (struct sample *)race->samples.data + race->taken;
+}
+
+static void touch_area(struct race *race, size_t bytes)
+{
+	uint32_t page = ((uint32_t *)race->area_order.data)[race->next_page++];
+	struct sample *sample = next_sample(race);
+
+	/* A page that was never swapped out, or came back by itself, is no fault. */
+	if (!(race->area_map[page] & PAGEMAP_SWAPPED))
+		return;
+	touch_page(race->area->base, bytes, page, sample);
+	keep(race, sample, area_label(race->area)[page]);
+	area_label(race->area)[page] = LABEL_RAM;
+}
+
+/* Aims at the middle of what is in flight; a page found written back says that the aim lags behind. */
+static int touch_victim(struct race *race, size_t bytes)
+{
+	struct sample *sample = next_sample(race);
+	struct counts before, after;
+	uint64_t at;
+	bool late;
+
+	if (read_counts(race, &before))
+		return -1;
+	at = before.writes - race->writes_at_start + before.in_flight / 2 + race->lag;
+	if (!before.in_flight || at < race->next_victim || at >= race->victims.count)
+		return 0;
+	race->next_victim = at + 1;
+	touch_page(race->victims.area->base, bytes, race->order[at], sample);
+	if (read_counts(race, &after))
+		return -1;
+	late = after.reads != before.reads;
+	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
+	area_label(race->victims.area)[race->order[at]] = LABEL_RAM;
+	/* Pages touched before their write was begun are never written, and what is in flight lies as much further on. */
+	if (late)
+		race->lag += before.in_flight / 2 + 1;
+	else if (race->lag && race->seen[LABEL_IN_FLIGHT] % 4 == 0)
+		race->lag--;
+	return 0;
+}
+
+static int run(struct race *race, struct reply *rep)
+{
+	size_t bytes = page_bytes();
+	struct counts start;
+	int error;
+
+	if (read_counts(race, &start))
+		return reply_fail(rep, errno, "the counters of the backing device");
+	race->writes_at_start = start.writes;
+	error = pthread_create(&race->writer, NULL, write_back, race);
+	if (error)
+		return reply_fail(rep, error, "start the thread that writes back");
+	while (!atomic_load(&race->written) && race->next_page < race->area->pages && !error) {
+		touch_area(race, bytes);
+		if (!atomic_load(&race->written))
+			error = touch_victim(race, bytes);
+	}
+	pthread_join(race->writer, NULL);
+	return error ? reply_fail(rep, errno, "the counters of the backing device") : 0;
+}
+
+static int report(struct race *race, const struct cost *cost, struct reply *rep)
+{
+	struct counts end;
+
+	if (read_counts(race, &end))
+		return reply_fail(rep, errno, "the counters of the backing device");
+	reply_u64(rep, "samples", race->taken);
+	reply_u64(rep, "ram", race->seen[LABEL_RAM]);
+	reply_u64(rep, "written_back", race->seen[LABEL_WRITTEN_BACK]);
+	reply_u64(rep, "in_flight", race->seen[LABEL_IN_FLIGHT]);
+	reply_u64(rep, "late", race->seen[LABEL_LATE]);
+	reply_u64(rep, "victims", race->victims.count);
+	reply_u64(rep, "device_writes", end.writes - race->writes_at_start);
+	reply_i64(rep, "majflt", cost->majflt);
+	reply_u64(rep, "wall_ns", race->cost.wall_ns);
+	reply_u64(rep, "sys_ns", race->cost.sys_ns);
+	reply_u64(rep, "calls", race->victims.calls);
+	if (race->error)
+		return reply_fail(rep, race->error, "writeback after %llu of %llu pages", (unsigned long long)race->done,
+				  (unsigned long long)race->victims.count);
+	return 0;
+}
+
+int cmd_race(const struct request *req, struct reply *rep)
+{
+	__attribute__((cleanup(race_free))) struct race race = { .stat_fd = -1, .writeback_fd = -1 };
+	uint64_t zram = arg_number(req, "zram", 0), before[3], after[3];
+	SCOPED_BUFFER map = { 0 };
+	struct cost cost;
+
+	if (prepare(&race, req, zram, rep) || area_pagemap(race.area, &map, rep) || read_bd_stat(zram, before, rep))
+		return -1;
+	race.area_map = map.data;
+	cost_start(&cost);
+	if (run(&race, rep))
+		return -1;
+	cost_stop(&cost);
+	if (read_bd_stat(zram, after, rep) || report(&race, &cost, rep))
+		return -1;
+	reply_bd(rep, "bd_before", before);
+	reply_bd(rep, "bd_after", after);
+	return write_out(arg_text(req, "out", ""), race.samples.data, race.taken * sizeof(struct sample), rep);
+}

@@ -1,0 +1,187 @@
+"""Compressors and writeback of pages as they are stored: the points, the settings, and that they take effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devices.adb import AdbTransport
+from devices.device import open_device
+from devices.fake import FakePhone
+from devices.profile import Profile
+from devices.profile_sections import Backing
+from devices.profile_tests import Compressors as Wanted
+from devices.profile_tests import Faults
+from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
+from workloads.compressors import (
+    Compressor,
+    MeasuredCompressor,
+    compressor_results,
+    compressors,
+    measure_compressors,
+)
+from workloads.faults import FaultSamples
+from workloads.integrity import check_block
+from workloads.mix import MIXES
+from workloads.stage import Stage, set_stage
+from workloads.timed_writeback import fill_and_write_back
+from workloads.turns import NotAvailable
+
+MIB = 1 << 20
+SYSFS = "/sys/block/zram0/"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+
+
+@contextmanager
+def taken_over(phone: FakePhone) -> Iterator[Zram]:
+    with open_device(phone) as device, device.changes() as changes:
+        yield take_over(changes)
+
+
+def with_older_name() -> FakePhone:
+    """The posted series called the attribute differently."""
+    phone = FakePhone()
+    phone.files[f"{SYSFS}writeback_compressed"] = phone.files.pop(f"{SYSFS}compressed_writeback")
+    return phone
+
+
+def without_attribute() -> FakePhone:
+    phone = FakePhone()
+    del phone.files[f"{SYSFS}compressed_writeback"]
+    return phone
+
+
+def test_points_are_algorithms_with_each_way_of_writing_back() -> None:
+    assert compressors(["lz4", "zstd"], has_compressed_writeback=False) == [
+        Compressor("lz4", None),
+        Compressor("zstd", None),
+    ]
+    points = compressors(["lz4", "zstd"], has_compressed_writeback=True)
+    assert [point.name for point in points] == [
+        "lz4-decompressed", "lz4-compressed", "zstd-decompressed", "zstd-compressed"
+    ]  # fmt: skip
+    assert [point.compressed_writeback for point in points] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("phone", "name"), [(FakePhone(), "compressed_writeback"), (with_older_name(), "writeback_compressed")]
+)
+def test_compressed_writeback_is_set_under_either_name_and_put_back(phone: FakePhone, name: str) -> None:
+    with taken_over(phone) as zram:
+        assert zram.compressed_writeback() == name
+        zram.configure(ZramConfig(MIB, comp_algorithm="zstd", compressed_writeback=True))
+        assert phone.files[SYSFS + name] == "1"
+        zram.configure(ZramConfig(MIB))
+        assert phone.files[SYSFS + name] == "0"
+        zram.configure(ZramConfig(MIB, compressed_writeback=True))
+    assert phone.files[SYSFS + name] == "0"
+
+
+def test_a_kernel_without_it_is_asked_in_vain() -> None:
+    phone = without_attribute()
+    with taken_over(phone) as zram:
+        assert zram.compressed_writeback() is None
+        zram.configure(ZramConfig(MIB))
+        with pytest.raises(ZramError, match="cannot write pages back compressed"):
+            zram.configure(ZramConfig(MIB, compressed_writeback=True))
+
+
+def test_an_algorithm_that_is_refused_is_an_error() -> None:
+    with taken_over(FakePhone()) as zram, pytest.raises(InvalidValue):
+        zram.configure(ZramConfig(MIB, comp_algorithm="842"))
+
+
+def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = FakePhone()
+
+    def clamped(folder: str, name: str, value: str) -> str:
+        return "256" if name == "writeback_batch_size" else value
+
+    with taken_over(phone) as zram, monkeypatch.context() as patch:
+        patch.setattr(phone, "_stored", clamped)
+        with pytest.raises(ZramError, match="writeback_batch_size reads '256', '257' was written"):
+            zram.configure(ZramConfig(MIB, writeback_batch_size=257))
+
+
+def test_records_have_ratio_writeback_and_faults_of_both_slots() -> None:
+    cost = {"user_ns": 0, "sys_ns": 1000, "cpu_busy_ns": 1000, "nvcsw": 1, "nivcsw": 0}
+    books = {"mm_before": {"orig_data_size": 3 * MIB, "compr_data_size": MIB}}
+    run = {"wall_ns": 10**8, "expected": 256, "written": 256, **books, **cost}
+    values = np.arange(10, dtype=np.uint64)
+    share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "zstd")
+    saved: dict[str, Any] = {}
+
+    def save(name: str, samples: Any) -> str:
+        saved[name] = samples
+        return f"raw/{name}.npy"
+
+    with taken_over(FakePhone()) as zram:
+        profile = Profile(name="x", compressors=Wanted(data=MIB, batch_size=8))
+        stage = Stage(zram.device, profile, zram, Any, None)  # type: ignore[arg-type]
+        stage.backing = type("Direct", (), {"direct_io": True})()
+        written, ram, back = compressor_results(
+            stage, Compressor("zstd", True), MeasuredCompressor([run] * 5, [share, share]), "title", save
+        )  # fmt: skip
+    assert written.test == "compressor"
+    point = {"comp_algorithm": "zstd", "compressed_writeback": True}
+    assert written.params == {**point, "batch_size": 8, "data_bytes": MIB}
+    assert written.metrics["zram.ratio"].values == [3.0] * 5
+    assert written.metrics["zram.ratio"].better == "higher"
+    assert [r.params for r in (ram, back)] == [{**point, "slot": "ram"}, {**point, "slot": "written_back"}]
+    assert saved["compressor-zstd-compressed-written_back"].tolist() == [*range(100, 110)] * 2
+    assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 20, "seen": 20}
+
+
+@contextmanager
+def on_phone(transport: AdbTransport) -> Iterator[Stage]:
+    # Smaller than a profile may be, whose sections must fit together.
+    small = {
+        "compressors": Wanted(data=MIB, repeats=1), "faults": Faults(samples=100),
+        "backing": Backing(path="/data/local/tmp/compressors_test", size=16 * MIB),
+    }  # fmt: skip
+    profile = Profile(name="x").model_copy(update=small)
+    with open_device(transport) as device, device.changes() as changes:
+        yield set_stage(changes, profile)
+
+
+@pytest.mark.phone
+def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport: AdbTransport, tmp_path: Path) -> None:
+    points = [Compressor("zstd", True), Compressor("nosuch", False)]
+    with on_phone(transport) as stage, stage.device.probe.session(alarm_s=120) as probe:
+        measured = measure_compressors(stage, probe, points, 4711, tmp_path)
+    good, missing = (measured[point] for point in points)
+    assert isinstance(missing.error, NotAvailable)
+    assert "nosuch: this kernel offers lz4" in str(missing.error)
+    assert good.error is None
+    assert [share.algorithm for share in good.faults] == ["zstd"]
+    assert len(good.faults[0].written_back_ns) == len(good.faults[0].ram_ns) == 100
+    assert good.runs[0]["mm_before"]["orig_data_size"] > good.runs[0]["mm_before"]["compr_data_size"]
+
+
+@pytest.mark.phone
+@pytest.mark.parametrize("compressed", [False, True])
+def test_on_a_phone_pages_are_written_back_as_they_are_stored_only_if_asked(
+    transport: AdbTransport, compressed: bool
+) -> None:
+    """On the backing device there are the probe's pages in another order, or something else."""
+    with on_phone(transport) as before, before.device.probe.session(alarm_s=120) as probe:
+        stage = replace(before, comp_algorithm="lz4", compressed_writeback=compressed)
+        stage.as_block_device(64)
+        area = {"path": stage.zram.node, "lo": 0, "hi": 63}
+        fill_and_write_back(stage, probe, area, pages="compressible", seed=1, batch_size=None)
+        on_backing: dict[str, Any] = {"path": stage.backing.node, "lo": 1, "hi": 32}
+        found = probe.call("verify", **on_backing, mix=MIXES["compressible"], seed=1)
+        assert found["damaged"] == (32 if compressed else 0)
+        seen = check_block(stage, probe, 256, 1)
+    assert (seen.corrupt, seen.checker_works) == (0, True)
+    assert seen.read_back == seen.written_back > 200

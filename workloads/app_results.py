@@ -1,0 +1,187 @@
+"""From a played condition to its record: see docs/app-switch.md for what each name means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.health import Health, throttled
+from devices.profile import Trigger
+from reports.model import Caveat, Metric, RunResult
+from workloads.app_model import Switch, SwitchKind, made
+from workloads.apps import AppRun
+from workloads.stage import Stage
+from workloads.switching import sequence_sha256
+
+_MIB = 1 << 20
+_SECTOR = 512
+_SECTORS_PER_4K = 8
+_NS_PER_MS = 1e6
+SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
+
+
+def app_switch_result(stage: Stage, run: AppRun, title: str, save_raw: SaveRaw) -> RunResult:
+    """The record of one condition; samples are saved on the way."""
+    condition = run.condition
+    return RunResult(
+        test="app_switch",
+        title=title,
+        params={
+            "kind": run.workload.kind, "pattern": str(stage.profile.apps.pattern), "writeback": str(condition.trigger),
+            "batch_size": condition.batch_size, "apps": len(run.warmup.switches),
+        },
+        metrics=_metrics(run),
+        warmups={"switch.latency": _latencies(run.warmup.switches)},
+        raw={name: save_raw(f"app-switch-{condition}-{name}", values) for name, values in _raw(run).items()},
+        checks=_checks(run),
+        caveats=_caveats(stage, run),
+        facts=_facts(stage, run),
+    )  # fmt: skip
+
+
+def _latencies(switches: Sequence[Switch]) -> Metric:
+    return Metric("ms", "lower", [switch.latency_ns / _NS_PER_MS for switch in made(switches)])
+
+
+def written_back_4k(run: AppRun) -> int:
+    """Pages that zram wrote to its backing device, by bd_stat."""
+    return int(run.watch.totals["bd_after"][2] - run.watch.totals["bd_before"][2])
+
+
+def flash_reads_4k(run: AppRun) -> int:
+    """Pages that zram read from its backing device, by bd_stat."""
+    return int(run.watch.totals["bd_after"][1] - run.watch.totals["bd_before"][1])
+
+
+def _metrics(run: AppRun) -> dict[str, Metric]:
+    watch, totals = run.watch, run.watch.totals
+    written = totals["disk_written_sectors"] * _SECTOR
+    metrics = {
+        "switch.latency": _latencies(run.switches),
+        "switch.killed": Metric("count", "lower", [sum(death.killed for death in run.deaths)]),
+        "apps.alive": Metric("count", "higher", [run.alive]),
+        "app_switch.written": Metric("MiB", "lower", [written / _MIB]),
+        "zram.mem_used": Metric("MiB", "lower", [int(watch.samples["zram_used_kib"].max()) / 1024]),
+        "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
+        "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
+    }
+    if pages := written_back_4k(run):
+        metrics["app_switch.write_amplification"] = Metric("x", "lower", [written / (pages * 4096)])
+    return metrics
+
+
+def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
+    watch, samples = run.watch, run.watch.samples
+    switches, kills = made(run.switches), [death for death in run.deaths if death.killed]
+    of_switches = {
+        "latency_ns": "latency_ns", "app": "app", "kind": "kind", "majflt": "majflt", "flash_pages": "flash_4k",
+        "slowest_page_ns": "slowest_ns",
+    }  # fmt: skip
+    of_samples = {
+        "mem_available_kib": "available_kib", "zram_mem_used_kib": "zram_used_kib", "swap_used_kib": "swap_used_kib",
+        "written_back_4k": "written_back_4k", "psi_some_permille": "psi_some_permille",
+        "psi_full_permille": "psi_full_permille",
+    }  # fmt: skip
+    return {
+        **{f"switch.{name}": _array([getattr(one, key) for one in switches]) for name, key in of_switches.items()},
+        "switch.t_ms": watch.ms([one.t_ns for one in switches]),
+        "sample.t_ms": watch.ms(samples["t_ns"]),
+        **{f"sample.{name}": _array(samples[key]) for name, key in of_samples.items()},
+        "sample.alive": _alive_at(run, samples["t_ns"]),
+        "kill.t_ms": watch.ms([death.t_ns for death in kills]),
+        "kill.app": _array([death.app for death in kills]),
+        "writeback.t_ms": watch.ms(watch.writebacks["t_ns"]),
+        "writeback.pages_4k": _array(watch.writebacks["pages_4k"]),
+    }
+
+
+def _alive_at(run: AppRun, t_ns: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """How many apps ran at each of these times: those that were started, but for those that died since."""
+    played = (run.starts, run.warmup, *run.rounds)
+    born = [(one.t_ns + one.latency_ns, one.app, 1) for part in played for one in made(part.switches)]
+    died = [(one.t_ns, one.app, 0) for one in run.deaths]
+    state: dict[int, int] = {}
+    times, counts = [0], [0]
+    for at_ns, app, there in sorted(born + died):
+        state[app] = there
+        times.append(at_ns)
+        counts.append(sum(state.values()))
+    return _array(np.asarray(counts)[np.searchsorted(times, t_ns, side="right") - 1])
+
+
+def _array(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    return np.asarray(values, dtype=np.uint64)
+
+
+def _checks(run: AppRun) -> dict[str, Mapping[str, float]]:
+    """The backing device's own counter against zram's: both count every page that was read."""
+    read = run.watch.totals["backing_read_sectors"] // _SECTORS_PER_4K
+    return {"pages read from flash (bd_stat)": {"expected": read, "seen": flash_reads_4k(run)}}
+
+
+def _caveats(stage: Stage, run: AppRun) -> list[Caveat]:
+    doubts = {
+        Caveat.no_batch_size: run.condition.trigger is not Trigger.off and not stage.has_batch_size,
+        Caveat.buffered_io: stage.backing.direct_io is False,
+        Caveat.apps_crashed: bool(run.problems) or any(not death.killed for death in run.deaths),
+        Caveat.unstopped_writer: bool(run.other_writers),
+        Caveat.too_hot: any(health.hotter_than(stage.profile.limits.temperature) for health in run.health),
+        Caveat.throttled: any(throttled(run.health[0], health) for health in run.health[1:]),
+    }
+    return [caveat for caveat, there in doubts.items() if there]
+
+
+def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:
+    watch, totals = run.watch, run.watch.totals
+    return {
+        "sequence_sha256": sequence_sha256(run.sequence),
+        "seed": run.seed,
+        "apps": list(run.workload.names),
+        "goal": str(stage.profile.apps.goal),
+        "goal_reached": run.goal_reached,
+        "start_ms": [round(switch.latency_ns / _NS_PER_MS, 1) for switch in run.starts.switches],
+        "victims": _victims(run),
+        "missed": [switch.app for switch in run.switches if switch.kind is SwitchKind.missed],
+        "corrupt": corrupt(run),
+        "problems": list(run.problems),
+        "sampler_cpu_share": round(totals["cpu_ns"] / totals["wall_ns"], 5),
+        "samples_missed": totals["missed"],
+        "psi_total_us": {"some": totals["psi_some_us"], "full": totals["psi_full_us"]},
+        **{name: totals[name] for name in ("pswpin", "pswpout", "refault_anon", "refault_file", "pgmajfault")},
+        "written_back_4k": written_back_4k(run),
+        "flash_reads_4k": flash_reads_4k(run),
+        "daemon": {name: value for name, value in watch.daemon.items() if name not in ("ok", "took_ns")},
+        **_heat(run.health),
+        "other_writers": list(run.other_writers),
+        **run.workload.facts(),
+    }
+
+
+def corrupt(run: AppRun) -> int:
+    """Pages that did not hold what was written to them, of all switches."""
+    return sum(switch.corrupt for played in (run.starts, run.warmup, *run.rounds) for switch in played.switches)
+
+
+def _victims(run: AppRun) -> list[dict[str, Any]]:
+    names = run.workload.names
+    return [
+        {
+            "app": names[death.app],
+            "t_ms": int(run.watch.ms([death.t_ns])[0]),
+            "reason": run.reasons.get(death.pid, death.reason),
+        }
+        for death in run.deaths
+    ]
+
+
+def _heat(health: Sequence[Health]) -> dict[str, Any]:
+    seen = [one.temperature_c for one in health if one.temperature_c is not None]
+    ends = {"before": health[0].temperature_c, "after": health[-1].temperature_c, "max": max(seen, default=None)}
+    clocks = {
+        name: {"now_khz": cpu.now_khz, "cap_khz": cpu.cap_khz, "most_khz": cpu.most_khz}
+        for name, cpu in health[-1].cpus.items()
+    }
+    return {"temperature_c": ends, "clocks": clocks}

@@ -1,0 +1,223 @@
+"""Memory pressure by switching between apps: what a switch costs, who is killed, and what writeback changes of it.
+
+Apps are started in turn until the goal is reached, then switched between: one round that only warms up, then the rounds
+that count. The same seed gives the same order of switches in every condition, so conditions can be compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devices.android_events import phone_time_s, read_kills
+from devices.android_writers import stop_writers
+from devices.errors import EnvironmentRefused
+from devices.health import Health, cool_down, read_health
+from devices.probe import ProbeSession
+from devices.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
+from devices.transport import Read, Run
+from workloads.app_model import Condition, Death, Played, Switch, Workload, made
+from workloads.app_packages import package_apps
+from workloads.app_watch import Watch, watched
+from workloads.progress import Progress, silent
+from workloads.stage import Stage
+from workloads.switching import read_trace, rounds_of
+from workloads.synthetic_apps import PROCESS_NAME, synthetic_apps
+
+# A generous guess at one switch, for room and time limits only.
+_SWITCH_S = 5.0
+_WEEK_S = 7 * 24 * 3600
+_ALARM_S = 3600
+_SWAP_HALF, _PSI_PERCENT = 0.5, 10.0
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the first condition finds out and the others keep to: which apps reach the goal, and why some do not run."""
+
+    apps: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class AppRun:
+    """One condition, as it was played; ``rounds`` are those that count."""
+
+    condition: Condition
+    seed: int
+    workload: Workload
+    sequence: Sequence[Sequence[int]]
+    watch: Watch
+    starts: Played
+    warmup: Played
+    problems: Sequence[str]
+    """apps that were left out, each with its reason"""
+    rounds: list[Played] = field(default_factory=list)
+    alive: int = 0
+    goal_reached: bool = False
+    health: list[Health] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    """why a process was killed, by pid, where a log says it"""
+    left_running: list[str] = field(default_factory=list)
+    other_writers: Sequence[str] = ()
+    """programs of the phone that write back too and could not be stopped"""
+
+    @property
+    def switches(self) -> list[Switch]:
+        return [switch for played in self.rounds for switch in played.switches]
+
+    @property
+    def deaths(self) -> list[Death]:
+        return [death for played in (self.starts, self.warmup, *self.rounds) for death in played.deaths]
+
+
+def conditions(stage: Stage) -> list[Condition]:
+    """The points of the profile: each trigger with each batch size, and once without writeback."""
+    wanted = stage.profile.apps
+    batches: Sequence[int | None] = wanted.batch_sizes if stage.has_batch_size else (None,)
+    return [
+        Condition(trigger, batch_size)
+        for trigger in wanted.writeback
+        for batch_size in ((None,) if trigger is Trigger.off else batches)
+    ]
+
+
+def run_apps(
+    stage: Stage, condition: Condition, *, seed: int, folder: Path, shared: Shared, progress: Progress = silent
+) -> AppRun:
+    """Play one condition from an empty zram to an empty zram.
+
+    Raises ProfileError for a trace with unknown apps, EnvironmentRefused when the apps do not fit the phone or none of
+    them can be started; both before anything is started.
+    """
+    wanted = stage.profile.apps
+    planned_s = wanted.count * (wanted.rounds + 2) * (_SWITCH_S + wanted.dwell)
+    stage.as_swap(stage.pages(stage.profile.zram.disksize))
+    stage.set_batch_size(condition.batch_size)
+    began_s = phone_time_s(stage.device)
+    alarm_s = min(_WEEK_S, max(_ALARM_S, round(4 * planned_s)))
+    with stage.device.changes() as changes, stage.device.probe.session(alarm_s=alarm_s) as probe:
+        silenced = stop_writers(changes)
+        with _workload(stage, probe, seed) as workload:
+            run = _play(stage, probe, workload, condition, _Plan(seed, folder, shared, planned_s, progress))
+    run.other_writers = silenced.unstopped
+    run.left_running = _left_running(stage)
+    kills = read_kills(stage.device, since_s=began_s - 1)
+    run.reasons = {kill.pid: f"{kill.by}: {kill.reason}" if kill.reason else str(kill.by) for kill in kills.kills}
+    # Reads everything back that is still written back, and must succeed.
+    stage.zram.reset()
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    seed: int
+    folder: Path
+    shared: Shared
+    planned_s: float
+    progress: Progress
+
+
+@contextmanager
+def _workload(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[Workload]:
+    if stage.profile.apps.kind is AppsKind.packages:
+        with package_apps(stage, probe) as packages:
+            yield packages
+    else:
+        with synthetic_apps(stage, probe, seed) as synthetic:
+            yield synthetic
+
+
+def _play(stage: Stage, probe: ProbeSession, workload: Workload, condition: Condition, plan: _Plan) -> AppRun:
+    wanted = stage.profile.apps
+    trace: Sequence[int] = ()
+    if wanted.pattern is SwitchPattern.trace and wanted.trace is not None:
+        trace = read_trace(Path(wanted.trace), workload.names)
+    with watched(stage, probe, condition, plan.planned_s, plan.folder) as watch:
+        plan.progress(f"apps, writeback {condition}: starting them")
+        starts, reached = _start(stage, workload, plan.shared)
+        apps = plan.shared.apps
+        sequence = rounds_of(wanted.pattern, len(apps), wanted.rounds, plan.seed, trace)
+        if not trace:
+            sequence = [tuple(apps[place] for place in places) for places in sequence]
+        warmup = workload.play(apps, wanted.dwell)
+        run = AppRun(
+            condition, plan.seed, workload, sequence, watch, starts, warmup, plan.shared.problems, goal_reached=reached
+        )
+        run.health.append(read_health(stage.device))
+        for number, order in enumerate(sequence, start=1):
+            plan.progress(f"apps, writeback {condition}: round {number} of {len(sequence)}")
+            run.rounds.append(workload.play(order, wanted.dwell))
+            run.health.append(_look_after(stage, plan.progress))
+        run.alive = workload.alive()
+        run.problems = list(dict.fromkeys([*plan.shared.problems, *workload.problems()]))
+    return run
+
+
+def _start(stage: Stage, workload: Workload, shared: Shared) -> tuple[Played, bool]:
+    """Start apps in turn until the goal or the list ends; those of the first condition, if there was one."""
+    reached = _GOALS[stage.profile.apps.goal]
+    switches: list[Switch] = []
+    deaths: list[Death] = []
+    done = False
+    for app in shared.apps or range(len(workload.names)):
+        played = workload.play([app], 0)
+        switches += played.switches
+        deaths += played.deaths
+        done = done or reached(stage, deaths)
+        if done and not shared.apps:
+            break
+    if not shared.apps:
+        shared.apps = tuple(switch.app for switch in made(switches))
+        shared.problems = tuple(workload.problems())
+    if not shared.apps:
+        raise EnvironmentRefused(
+            f"{stage.device.serial}: none of the apps could be started: {'; '.join(workload.problems())}",
+            hint="name others in apps.packages, or set apps.kind to synthetic",
+        )
+    return Played(switches, deaths), done
+
+
+def _swap_half_used(stage: Stage, deaths: Sequence[Death]) -> bool:
+    swaps = stage.device.read("/proc/swaps")
+    row = re.search(rf"/zram{stage.zram.number}\s+\S+\s+(\d+)\s+(\d+)", swaps)
+    return row is not None and int(row[2]) >= _SWAP_HALF * int(row[1])
+
+
+def _pressed(stage: Stage, deaths: Sequence[Death]) -> bool:
+    (pressure,) = stage.device.execute(Read("/proc/pressure/memory"))
+    if not pressure.ok:
+        raise EnvironmentRefused(
+            f"{stage.device.serial}: apps.goal is psi, and this kernel has no PSI", hint="choose another apps.goal"
+        )
+    some = re.search(r"some avg10=([\d.]+)", pressure.text)
+    return some is not None and float(some[1]) >= _PSI_PERCENT
+
+
+_GOALS: dict[PressureGoal, Callable[[Stage, Sequence[Death]], bool]] = {
+    PressureGoal.none: lambda stage, deaths: False,
+    PressureGoal.first_kill: lambda stage, deaths: any(death.killed for death in deaths),
+    PressureGoal.swap_used: _swap_half_used,
+    PressureGoal.psi: _pressed,
+}
+
+
+def _look_after(stage: Stage, progress: Progress) -> Health:
+    """Between rounds: a hot phone cools, an empty one stops; the health that was seen before cooling."""
+    limits = stage.profile.limits
+    health = read_health(stage.device)
+    if health.battery_percent is not None and health.battery_percent < limits.battery:
+        raise EnvironmentRefused(
+            f"{stage.device.serial}: battery at {health.battery_percent} %, limits.battery is {limits.battery} %",
+            hint="charge the phone",
+        )
+    cool_down(stage.device, limits, progress, health)
+    return health
+
+
+def _left_running(stage: Stage) -> list[str]:
+    (listing,) = stage.device.execute(Run(("ps", "-A", "-o", "NAME")))
+    return [name for name in listing.check().stdout.split() if name.startswith(PROCESS_NAME)]

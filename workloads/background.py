@@ -1,0 +1,89 @@
+"""Load beside a measurement, made by the probe and bounded in time and bytes, and settings that may help against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from devices.device import Changes
+from devices.journal import Expect, Match, Undo
+from devices.probe import ProbeSession, probe_argv
+from devices.profile import Load
+from devices.transport import Run
+from devices.units import MIB
+from workloads.stage import Stage
+
+FILE_BYTES = 64 * MIB
+# Of one load; storage wears.
+MOST_BYTES = 512 * MIB
+# As fast as an app is installed or a film is copied; what the storage could do beyond that would only wear it.
+_WRITE_RATE = 128 * MIB
+_LIMIT_S = 120
+# Enough readers to keep a queue at the disk, as apps that start do; one writer, as a download.
+_THREADS = {Load.random_read: 4, Load.sequential_write: 1}
+
+
+@dataclass(slots=True)
+class LoadDone:
+    """What a load did; ``ended_early``: a bound was reached while something was still measured."""
+
+    bytes: int = 0
+    cpu_s: float = 0.0
+    ended_early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Loads on a phone. ``file`` lies on the disk that is measured."""
+
+    stage: Stage
+    probe: ProbeSession
+    file: str
+
+    @contextmanager
+    def running(self, load: Load | None, done: LoadDone) -> Iterator[None]:
+        """The load for this scope, None is none; what it did is added to ``done``."""
+        if load is None:
+            yield
+            return
+        options: dict[str, Any] = {"threads": _THREADS.get(load, self.stage.device.identity.cpus)}
+        if load is not Load.cpu:
+            options |= {"file": self.file, "size": FILE_BYTES, "bytes": MOST_BYTES, "rate": _WRITE_RATE}
+        # The first one makes its file.
+        self.probe.call("load-start", kind=str(load), limit_s=_LIMIT_S, **options)
+        try:
+            yield
+        finally:
+            reply = self.probe.call("load-stop")
+            done.bytes += reply["bytes"]
+            done.cpu_s += reply["cpu_ns"] / 1e9
+            done.ended_early |= bool(reply["ended_early"])
+
+
+def load_file(changes: Changes, path: str) -> str:
+    """A place for the file that I/O loads work on; it is removed with the scope."""
+    undo = Undo("file of the load removed", (Run(("rm", "-f", path)),), (Expect(path, match=Match.missing),), True)
+    changes.will_undo(undo)
+    return path
+
+
+@contextmanager
+def workers_first(stage: Stage, probe: ProbeSession) -> Iterator[int]:
+    """The kernel's unbound workers, the loop's among them, before all other tasks; yields how many that were.
+
+    Workers come and go, so one that the kernel starts meanwhile is not among them.
+    """
+    pids = [int(pid) for pid in probe.call("kworkers")["pids"]]
+    if not pids:
+        yield 0
+        return
+    named = ",".join(map(str, pids))
+    # Fields 18 and 19 of its stat, priority and nice value; a worker that has ended has no file.
+    expect = tuple(Expect(f"/proc/{pid}/stat", " 0 -20 ", Match.lacks) for pid in pids)
+    with stage.device.changes() as changes:
+        changes.will_undo(
+            Undo("kernel workers' nice values", (Run(probe_argv("renice", pids=named, minus=0)),), expect)
+        )
+        yield int(probe.call("renice", pids=named, minus=20)["changed"])

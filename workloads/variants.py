@@ -1,0 +1,271 @@
+"""What zram writes back to, in its variants: the same writeback and the same faults on each, measured in turns.
+
+At each turn a variant is made anew. The first writeback into it meets blocks that nothing was ever written to
+(``fresh``), the second one the same blocks again (``overwritten``). A partition has no blocks to be allocated; its
+first writeback is a warm-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.backing import BackingDevice, PinRefused, loop_backing, partition_backing
+from devices.device import Changes
+from devices.errors import DeviceError, EnvironmentRefused, LabError
+from devices.probe import ProbeSession
+from devices.profile import Profile
+from devices.profile_sections import BackingKind
+from devices.storage import Disk, disk_below
+from devices.transport import Run
+from reports.model import RunResult
+from workloads.faults import FaultSamples
+from workloads.progress import Progress, silent
+from workloads.stage import Stage
+from workloads.timed_writeback import MIB, fill_and_write_back, metrics, mib_written, written_check
+from workloads.turns import FaultShares, NotAvailable, in_turns, joined, point_caveats
+
+PAGES = "incompressible"
+# F2FS pins whole sections; a file of another size would be rounded up, and only that one.
+_SECTION = 2 * MIB
+# Of a sparse file some file systems allocate a block for the map of its blocks.
+_ALMOST_NOTHING = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """``file_system`` None stands for a raw partition."""
+
+    name: str
+    file_system: str | None
+    pinned: bool = False
+    allocated: bool = True
+    direct_io: bool = True
+
+    @property
+    def slug(self) -> str:
+        """The name in test ids and file names."""
+        return self.name.replace(",", "").replace(" ", "-")
+
+
+VARIANTS = (
+    Variant("f2fs file", "f2fs"),
+    Variant("f2fs file, pinned", "f2fs", pinned=True),
+    Variant("f2fs file, sparse", "f2fs", allocated=False),
+    Variant("f2fs file, buffered", "f2fs", direct_io=False),
+    Variant("ext4 file", "ext4"),
+    Variant("partition", None),
+)
+
+
+@dataclass(slots=True)
+class MeasuredVariant:
+    """Replies of ``fill_and_write_back`` by what was known of the blocks, and what the variant was found to be."""
+
+    fresh: list[dict[str, Any]] = field(default_factory=list)
+    overwritten: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[FaultSamples] = field(default_factory=list)
+    verified: dict[str, Any] = field(default_factory=dict)
+    error: LabError | None = None
+
+
+def path_of(profile: Profile, variant: Variant) -> str:
+    """The file to be made, or the partition. Raises NotAvailable where the profile has none."""
+    on_partition = profile.backing.kind is BackingKind.raw_partition
+    if variant.file_system is None:
+        path = profile.variants.partition or (profile.backing.path if on_partition else None)
+        if path is None:
+            raise NotAvailable("variants.partition: the profile names none")
+        return path
+    if variant.file_system == "ext4":
+        if profile.variants.ext4 is None:
+            raise NotAvailable("variants.ext4: the profile names no path on an ext4 file system")
+        return profile.variants.ext4
+    if on_partition:
+        raise NotAvailable(f"backing.path is a partition, {profile.backing.path}: no place for a file")
+    return f"{profile.backing.path}_variant"
+
+
+def attach(changes: Changes, profile: Profile, variant: Variant, size_bytes: int) -> BackingDevice:
+    """The variant as a backing device, read back and found to be what it claims.
+
+    Raises NotAvailable; EnvironmentRefused when it is not what the profile promises; DeviceError when it is not what
+    was asked for.
+    """
+    path = path_of(profile, variant)
+    if variant.file_system is None:
+        return partition_backing(changes, path)
+    try:
+        backing = loop_backing(
+            changes, path, size_bytes, direct_io=variant.direct_io, block_size=profile.backing.block_size,
+            allocate=variant.allocated, pin=variant.pinned,
+        )  # fmt: skip
+    except PinRefused as error:
+        raise NotAvailable(str(error)) from error
+    _check(variant, backing, changes.device.serial)
+    return backing
+
+
+def _check(variant: Variant, backing: BackingDevice, serial: str) -> None:
+    if backing.file_system != variant.file_system:
+        text = f"{serial}: {backing.file} lies on {backing.file_system}, not on {variant.file_system}"
+        if variant.file_system == "ext4":
+            raise EnvironmentRefused(text, hint="correct variants.ext4 in the profile, or leave it out")
+        raise NotAvailable(text)
+    allocated = backing.allocated_bytes or 0
+    if allocated < backing.size_bytes if variant.allocated else allocated > _ALMOST_NOTHING:
+        wanted = "all of it allocated" if variant.allocated else "nothing allocated"
+        raise DeviceError(
+            f"{serial}: {backing.file}: {wanted} was asked for, the file system has allocated {allocated} of "
+            f"{backing.size_bytes} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What all variants have in common; ``disks`` remembers what lies below each."""
+
+    stage: Stage
+    probe: ProbeSession
+    seed: int
+    faults: FaultShares
+    progress: Progress
+    disks: dict[Variant, Disk | None] = field(default_factory=dict)
+
+    @property
+    def pages(self) -> int:
+        return self.stage.pages(self.stage.profile.variants.data)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of a file, with the block that older kernels leave unused."""
+        needed = (max(self.pages, self.faults.share) + 1) * self.stage.page_bytes
+        return -(-needed // _SECTION) * _SECTION
+
+    def turn(self, variant: Variant, measured: MeasuredVariant, repeat: int) -> None:
+        """Make it, write back twice, time faults, unmake it."""
+        profile = self.stage.profile
+        self.progress(f"{variant.name}, repeat {repeat + 1} of {profile.variants.repeats}")
+        path = path_of(profile, variant)
+        if variant not in self.disks:
+            self.disks[variant] = disk_below(self.stage.device, path)
+
+        def attached(changes: Changes) -> BackingDevice:
+            return attach(changes, profile, variant, self.size_bytes)
+
+        with self.stage.on_backing(attached, self.disks[variant]) as stage:
+            stage.as_block_device(self.pages)
+            measured.fresh.append(self._pass(stage))
+            if not measured.verified:
+                measured.verified = self._verified(stage, variant)
+            measured.overwritten.append(self._pass(stage))
+            measured.faults += self.faults.measure(stage, self.probe, repeat)
+
+    def _pass(self, stage: Stage) -> dict[str, Any]:
+        area = {"path": stage.zram.node, "lo": 0, "hi": self.pages - 1}
+        disks = [stage.disk.name] if stage.disk else []
+        batch_size = batch_size_of(stage)
+        reply = fill_and_write_back(
+            stage, self.probe, area, pages=PAGES, seed=self.seed, batch_size=batch_size, disks=disks
+        )
+        if stage.backing.direct_io is False:
+            # Else the page cache would be written out while the next one is measured.
+            stage.device.run("sync", seconds=stage.profile.deadlines.writeback)
+        return reply
+
+    def _verified(self, stage: Stage, variant: Variant) -> dict[str, Any]:
+        """What it was read back as; after the first pass, when a sparse file must have grown by what was written."""
+        facts = stage.backing.facts()
+        names = ("kind", "file_system", "size_bytes", "allocated_bytes", "pinned", "direct_io", "block_size_bytes")
+        verified = {name: facts[name] for name in names}
+        verified["disk"] = stage.disk.name if stage.disk else None
+        if stage.backing.file is not None:
+            allocated = _allocated_bytes(stage, stage.backing.file)
+            verified["allocated_bytes_after_first_pass"] = allocated
+            if allocated < stage.profile.variants.data:
+                raise DeviceError(
+                    f"{stage.device.serial}: {variant.name}: {stage.profile.variants.data} bytes were written, the "
+                    f"file system has allocated {allocated}: something else was written to"
+                )
+        return verified
+
+
+def _allocated_bytes(stage: Stage, file: str) -> int:
+    (result,) = stage.device.execute(Run(("stat", "-c", "%b %B", file)))
+    blocks, block_bytes = result.check().text.split()
+    return int(blocks) * int(block_bytes)
+
+
+def batch_size_of(stage: Stage) -> int | None:
+    """The batch size at which variants are compared; None on a kernel that has none."""
+    return stage.profile.variants.batch_size if stage.has_batch_size else None
+
+
+def measure_variants(
+    stage: Stage, probe: ProbeSession, variants: Sequence[Variant], seed: int, folder: Path,
+    progress: Progress = silent,
+) -> dict[Variant, MeasuredVariant]:  # fmt: skip
+    """All of them in turns. One that cannot be had or fails has its ``error``, and the others are measured still."""
+    profile = stage.profile
+    repeats = profile.variants.repeats
+    faults = FaultShares(profile.faults.samples, repeats, seed, folder)
+    bench = _Bench(stage, probe, seed, faults, progress)
+    measured = {variant: MeasuredVariant() for variant in variants}
+    errors = in_turns(variants, repeats, seed, lambda variant, n: bench.turn(variant, measured[variant], n))
+    for variant, error in errors.items():
+        measured[variant].error = error
+    return measured
+
+
+SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
+
+
+def variant_results(
+    stage: Stage, variant: Variant, measured: MeasuredVariant, title: str, save_raw: SaveRaw
+) -> list[RunResult]:
+    """One record for fresh blocks, where there are such, and one for overwritten ones, which has the faults."""
+    fresh = _result(stage, variant, "fresh", measured.fresh, measured, title)
+    faults = joined(measured.faults)
+    overwritten = replace(
+        _result(stage, variant, "overwritten", measured.overwritten, measured, title),
+        raw={"fault.latency": save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
+        warmups=fresh.metrics if variant.file_system is None else {},
+    )
+    checks = {
+        **overwritten.checks,
+        "reads from the backing device (bd_stat)": {"expected": len(faults.written_back_ns), "seen": faults.bd_reads},
+    }
+    overwritten = replace(overwritten, checks=checks, facts={**overwritten.facts, "probe_overhead_ns": faults.overhead})
+    return [overwritten] if variant.file_system is None else [fresh, overwritten]
+
+
+def _result(
+    stage: Stage,
+    variant: Variant,
+    blocks: str,
+    runs: Sequence[Mapping[str, Any]],
+    measured: MeasuredVariant,
+    title: str,
+) -> RunResult:
+    data, batch_size = stage.profile.variants.data, batch_size_of(stage)
+    on_disk = [counted["written_bytes"] for run in runs for counted in run.get("disks", {}).values()]
+    return RunResult(
+        test="backing_variant",
+        title=title,
+        params={"variant": variant.name, "blocks": blocks, "batch_size": batch_size, "data_bytes": data},
+        metrics=metrics(stage, runs),
+        checks=written_check(runs),
+        caveats=point_caveats(batch_size, len(runs), buffered=not variant.direct_io),
+        facts={
+            "verified": measured.verified,
+            "pages": PAGES,
+            # While the writebacks ran. Less than the pages: the rest was in the page cache still.
+            "disk_written_mib": round(sum(on_disk) / MIB, 1) if on_disk else None,
+            "pages_written_mib": round(sum(mib_written(stage, run) for run in runs), 1),
+        },
+    )
