@@ -10,6 +10,8 @@
 
 enum {
 	LEFT_MAX = 64,
+	/* A process that has nothing in swap yet is looked at again, not more often than that. */
+	AGAIN_NS = 250000000,
 	/* Longest sleep while nothing is due: then somebody is going to wake the thread. */
 	IDLE_NS = 1000000000,
 };
@@ -52,16 +54,22 @@ static void drop_left(int i)
 	self.left[i] = self.left[--self.left_count];
 }
 
+static void add_left(pid_t pid, uint64_t after_ns)
+{
+	if (self.left_count == LEFT_MAX)
+		return;
+	self.left[self.left_count].pid = pid;
+	self.left[self.left_count++].due_ns = now_ns(CLOCK_MONOTONIC) + after_ns;
+}
+
 void daemon_front(pid_t pid)
 {
 	pthread_mutex_lock(&self.lock);
 	for (int i = self.left_count - 1; i >= 0; i--)
 		if (self.left[i].pid == pid)
 			drop_left(i);
-	if (self.front && self.front != pid && self.left_count < LEFT_MAX) {
-		self.left[self.left_count].pid = self.front;
-		self.left[self.left_count++].due_ns = now_ns(CLOCK_MONOTONIC) + self.delay_ns;
-	}
+	if (self.front && self.front != pid)
+		add_left(self.front, self.delay_ns);
 	self.front = pid;
 	pthread_mutex_unlock(&self.lock);
 }
@@ -112,24 +120,32 @@ static void wait_until(uint64_t at_ns)
 	pthread_cond_timedwait(&self.wake, &self.lock, &until);
 }
 
-/* One writeback; called with the lock, which is open meanwhile. */
-static void write_back(void)
+/* With the lock, which is open while it writes. */
+static void write_back_idle(void)
 {
-	int first = first_left();
-	pid_t pid = first < 0 ? 0 : self.left[first].pid;
-
-	if (self.trigger == TRIGGER_BACKGROUND)
-		drop_left(first);
 	self.paused = false;
 	pthread_mutex_unlock(&self.lock);
 	pthread_mutex_lock(&quiet);
-	if (self.trigger == TRIGGER_BACKGROUND)
-		round_of_process(&self.rounds, pid);
-	else
-		round_of_idle(&self.rounds);
+	round_of_idle(&self.rounds);
 	pthread_mutex_unlock(&quiet);
 	pthread_mutex_lock(&self.lock);
-	self.last_ns = now_ns(CLOCK_MONOTONIC);
+}
+
+static void write_back_process(void)
+{
+	int first = first_left();
+	pid_t pid = self.left[first].pid;
+	enum found found;
+
+	drop_left(first);
+	pthread_mutex_unlock(&self.lock);
+	pthread_mutex_lock(&quiet);
+	found = round_of_process(&self.rounds, pid);
+	pthread_mutex_unlock(&quiet);
+	pthread_mutex_lock(&self.lock);
+	/* Android writes back after it has compacted, so this waits until something is there. */
+	if (found == FOUND_NOTHING && self.front != pid)
+		add_left(pid, self.delay_ns > AGAIN_NS ? self.delay_ns : AGAIN_NS);
 }
 
 static void *run(void *unused)
@@ -139,10 +155,15 @@ static void *run(void *unused)
 	while (!self.stop) {
 		uint64_t now = now_ns(CLOCK_MONOTONIC), due = due_ns(now);
 
-		if (due > now)
+		if (due > now) {
 			wait_until(due);
+			continue;
+		}
+		if (self.trigger == TRIGGER_BACKGROUND)
+			write_back_process();
 		else
-			write_back();
+			write_back_idle();
+		self.last_ns = now_ns(CLOCK_MONOTONIC);
 	}
 	pthread_mutex_unlock(&self.lock);
 	return NULL;

@@ -90,7 +90,7 @@ static void note(struct rounds *rounds, const struct round *round)
 }
 
 /* 0 or an errno; neither says how many pages moved. */
-typedef int (*work_fn)(struct rounds *rounds, pid_t pid);
+typedef int (*work_fn)(struct rounds *rounds, uint64_t slots);
 
 static void failed(struct rounds *rounds, int errnum, const char *what)
 {
@@ -117,7 +117,7 @@ static void account(struct rounds *rounds, const struct round *round)
 	failed(rounds, (int)round->errnum, "writeback");
 }
 
-static void one_round(struct rounds *rounds, work_fn work, pid_t pid)
+static void one_round(struct rounds *rounds, work_fn work, uint64_t slots)
 {
 	uint64_t limit = rounds->left_4k < rounds->limit_4k ? rounds->left_4k : rounds->limit_4k, before[3], after[3];
 	struct round round = { .t_ns = now_ns(CLOCK_MONOTONIC) };
@@ -132,7 +132,7 @@ static void one_round(struct rounds *rounds, work_fn work, pid_t pid)
 		failed(rounds, EIO, "bd_stat");
 		return;
 	}
-	round.errnum = (uint64_t)work(rounds, pid);
+	round.errnum = (uint64_t)work(rounds, slots);
 	round.end_ns = now_ns(CLOCK_MONOTONIC);
 	if (read_bd_stat(rounds->zram, after, &rounds->reply)) {
 		failed(rounds, EIO, "bd_stat");
@@ -144,11 +144,11 @@ static void one_round(struct rounds *rounds, work_fn work, pid_t pid)
 }
 
 /* 0 or an errno. */
-static int write_idle(struct rounds *rounds, pid_t pid)
+static int write_idle(struct rounds *rounds, uint64_t slots)
 {
 	int error = 0;
 
-	(void)pid;
+	(void)slots;
 	if (rounds->age_s) {
 		/* Nothing is as old as that yet. */
 		if (rounds->age_s >= uptime_s())
@@ -186,7 +186,7 @@ static void search_entries(struct search *search, const uint64_t *entry, size_t 
 	}
 }
 
-static int search_range(struct search *search, int pagemap, uint64_t from, uint64_t to)
+static void search_range(struct search *search, int pagemap, uint64_t from, uint64_t to)
 {
 	uint64_t entry[MAP_ENTRIES];
 
@@ -194,12 +194,12 @@ static int search_range(struct search *search, int pagemap, uint64_t from, uint6
 		uint64_t pages = (to - from) / page_bytes(), most = pages < MAP_ENTRIES ? pages : MAP_ENTRIES;
 		ssize_t n = pread(pagemap, entry, most * 8, (off_t)(from / page_bytes() * 8));
 
+		/* Above what processes have, or the process is gone. */
 		if (n < 8)
-			return -1;
+			return;
 		search_entries(search, entry, (size_t)n / 8);
 		from += (uint64_t)n / 8 * page_bytes();
 	}
-	return 0;
 }
 
 /* Private mappings that can be accessed: reservations hold nothing, and what is shared is not this process's. */
@@ -221,8 +221,8 @@ static int search_process(struct search *search, pid_t pid)
 
 		whole = strchr(line, '\n');
 		if (begin && sscanf(line, "%llx-%llx %7s", &from, &to, rights) == 3 && strncmp(rights, "---", 3) &&
-		    rights[3] == 'p' && search_range(search, pagemap, from, to))
-			break;
+		    rights[3] == 'p')
+			search_range(search, pagemap, from, to);
 	}
 	fclose(maps);
 	return 0;
@@ -236,9 +236,9 @@ static int by_slot(const void *a, const void *b)
 }
 
 /* 0 or an errno. */
-static int write_slots(struct rounds *rounds, const uint64_t *entry, uint64_t count)
+static int write_slots(struct rounds *rounds, uint64_t count)
 {
-	struct slot_work work = { .page = rounds->numbers.data, .count = count, .map = entry };
+	struct slot_work work = { .page = rounds->numbers.data, .count = count, .map = rounds->entries.data };
 	char call[CALL_BYTES + 1];
 
 	for (uint64_t done = 0; done < count && !atomic_load(&rounds->stop);) {
@@ -258,22 +258,21 @@ static int write_slots(struct rounds *rounds, const uint64_t *entry, uint64_t co
 	return 0;
 }
 
-static int write_process(struct rounds *rounds, pid_t pid)
+enum found round_of_process(struct rounds *rounds, pid_t pid)
 {
 	struct search search = { .entry = rounds->entries.data, .room = rounds->entries.bytes / sizeof(uint64_t) };
 
-	if (zram_swap_type(rounds->zram, &search.type, &search.active, &rounds->reply))
-		return ENODEV;
-	/* A process that ended has nothing to write back. */
-	if (search_process(&search, pid) || !search.count)
-		return 0;
+	if (zram_swap_type(rounds->zram, &search.type, &search.active, &rounds->reply)) {
+		failed(rounds, ENODEV, "swap");
+		return FOUND_NOBODY;
+	}
+	if (search_process(&search, pid))
+		return FOUND_NOBODY;
+	if (!search.count)
+		return FOUND_NOTHING;
 	qsort(search.entry, search.count, sizeof(*search.entry), by_slot);
-	return write_slots(rounds, search.entry, search.count);
-}
-
-void round_of_process(struct rounds *rounds, pid_t pid)
-{
-	one_round(rounds, write_process, pid);
+	one_round(rounds, write_slots, search.count);
+	return FOUND_SLOTS;
 }
 
 int rounds_end(struct rounds *rounds, const char *out, struct reply *rep)

@@ -36,7 +36,8 @@ int rounds_begin(struct rounds *rounds, uint64_t zram, uint64_t limit_4k, uint64
 /* What is idle, by age or since the round before. */
 void round_of_idle(struct rounds *rounds);
 /* What a process has in swap. */
-void round_of_process(struct rounds *rounds, pid_t pid);
+enum found { FOUND_NOBODY, FOUND_NOTHING, FOUND_SLOTS };
+enum found round_of_process(struct rounds *rounds, pid_t pid);
 /* Takes the limit off, and tells what was done. */
 int rounds_end(struct rounds *rounds, const char *out, struct reply *rep);
 void rounds_free(struct rounds *rounds);

@@ -14,7 +14,8 @@ enum {
 	INTERVAL_MIN_MS = 10,
 	INTERVAL_MAX_MS = 60000,
 	SAMPLES_MAX = 1 << 20,
-	FILE_BYTES = 8192, /* /proc/vmstat is the longest */
+	FILE_BYTES = 4096,
+	VMSTAT_BYTES = 32768,
 	MM_STAT_USED = 2,
 	STAT_READ = 2, /* sectors, in the columns of a block device's stat */
 	STAT_WRITTEN = 6,
@@ -157,17 +158,30 @@ static void read_disk(const char *name, uint64_t *read, uint64_t *written)
 	*written = stat[STAT_WRITTEN];
 }
 
+/* It is longer than what one read gives. */
+static int read_vmstat(char text[VMSTAT_BYTES], struct reply *rep)
+{
+	SCOPED_FD fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return reply_fail(rep, errno, "open /proc/vmstat");
+	while ((n = read(fd, text + used, VMSTAT_BYTES - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	return n < 0 ? reply_fail(rep, errno, "read /proc/vmstat") : 0;
+}
+
 static int read_totals(struct totals *totals, struct reply *rep)
 {
-	char text[FILE_BYTES];
+	static char text[VMSTAT_BYTES];
 	const char *full;
 	uint64_t unused;
-	SCOPED_FD vmstat = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
 
 	totals->t_ns = now_ns(CLOCK_MONOTONIC);
-	if (vmstat < 0)
-		return reply_fail(rep, errno, "open /proc/vmstat");
-	reread(vmstat, text);
+	if (read_vmstat(text, rep))
+		return -1;
 	totals->pswpin = number_after(text, "\npswpin ");
 	totals->pswpout = number_after(text, "\npswpout ");
 	totals->refault_anon = number_after(text, "\nworkingset_refault_anon ");

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.phone
 MIB = 1 << 20
 BACKING = "/data/local/tmp/apps_test_backing"
 APPS: dict[str, Any] = {
-    "count": 3, "anonymous": 2 * MIB, "file_backed": MIB // 4, "working_set": MIB, "mix": "c70@3,i30", "seed": 5,
+    "count": 8, "anonymous": 2 * MIB, "file_backed": MIB // 4, "working_set": MIB, "mix": "c70@3,i30", "seed": 5,
     "order": "random", "folder": PROBE_FOLDER,
 }  # fmt: skip
 
@@ -74,7 +74,8 @@ def rounds(session: ProbeSession, swap: Swap, count: int) -> list[list[int]]:
     """So many rounds through all apps: the switches."""
     backing = swap.loop.rpartition("/")[2]
     replies = [
-        session.call("apps-switch", sequence="0,1,2", dwell_ms=400, backing=backing, seconds=90) for _ in range(count)
+        session.call("apps-switch", sequence="0,1,2,3,4,5,6,7", dwell_ms=400, backing=backing, seconds=90)
+        for _ in range(count)
     ]
     assert [reply["deaths"] for reply in replies] == [[]] * count
     return [switch for reply in replies for switch in reply["switches"]]
@@ -89,7 +90,7 @@ def test_working_sets_are_written_back_and_read_again(
     backing = swap.loop.rpartition("/")[2]
     session.call("sample-start", zram=swap.zram, interval_ms=50, duration_s=60, backing=backing)
     session.call("daemon-start", zram=swap.zram, trigger=trigger, limit_4k=4096, age_s=1, delay_ms=300, period_ms=500)
-    switches = rounds(session, swap, 5)
+    switches = rounds(session, swap, 3)
     written = session.call("daemon-stop", out=f"{PROBE_FOLDER}/writebacks", seconds=60)
     totals = session.call("sample-stop", out=f"{PROBE_FOLDER}/samples")
     assert sum(switch[8] for switch in switches) == 0

@@ -199,7 +199,7 @@ def test_an_app_holds_memory_until_it_is_killed(phone: RunningPhone) -> None:
     assert cold[-1] == "Complete"
     pid = output(phone, "pidof com.zramlab.chat")
     assert int(output(phone, f"sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")) > 48 * 1024
-    assert "LaunchState: HOT" in output(phone, "am start -W -n com.zramlab.chat/.MainActivity")
+    assert "LaunchState: HOT" in output(phone, "input keyevent 3; am start -W -n com.zramlab.chat/.MainActivity")
     output(phone, "am force-stop com.zramlab.chat")
     assert shell(phone, "pidof com.zramlab.chat").stdout == ""
 

@@ -104,6 +104,11 @@ def fetch_records(stage: Stage, remote: str, folder: Path) -> npt.NDArray[np.voi
     return records
 
 
+def touch_seed(seed: int) -> int:
+    """For the order of touching: drawn by the same seed, the pages written back would all be touched first."""
+    return seed + 0x5EED
+
+
 def touch_all(
     stage: Stage, probe: ProbeSession, name: str, seed: int, folder: Path, *, io: str = "default"
 ) -> tuple[npt.NDArray[np.void], dict[str, Any]]:
@@ -111,7 +116,7 @@ def touch_all(
 
     ``io``: the I/O priority of who touches, ``default`` or ``realtime``.
     """
-    options: dict[str, Any] = {"order": "random", "seed": seed, "out": SAMPLES_FILE, "io": io}
+    options: dict[str, Any] = {"order": "random", "seed": touch_seed(seed), "out": SAMPLES_FILE, "io": io}
     reply = probe.call("touch", name=name, zram=stage.zram.number, seconds=_LIMIT_S, **options)
     return fetch_records(stage, SAMPLES_FILE, folder), reply
 

@@ -24,6 +24,7 @@ from workloads.faults import (
     fetch_records,
     swap_out,
     touch_all,
+    touch_seed,
     write_back_half,
 )
 from workloads.mix import MIXES
@@ -156,7 +157,7 @@ def _race(stage: Stage, probe: ProbeSession, condition: Condition, seed: int, fo
         swap_out(stage, probe, _VICTIM, condition.victim_pages)
         if condition.batch_size is not None:
             write_attribute(stage, probe, "writeback_batch_size", str(condition.batch_size))
-        options: dict[str, Any] = {"disk": stage.backing.name, "seed": seed}
+        options: dict[str, Any] = {"disk": stage.backing.name, "seed": touch_seed(seed)}
         if "page_indexes" not in stage.device.capabilities:
             options["grammar"] = "page_index"
         reply = probe.call(

@@ -56,8 +56,18 @@ _ETC = {
     "modprobe.conf": "modprobe.d/phone.conf",
 }
 # Built without a C library (see guest/src/kernel.h). su is setuid root: that is what makes the phone a rooted one.
-_OWN_PROGRAMS = {"su": ("system/bin/su", 0o4755), "app": ("system/bin/app", 0o755)}
-_COMPILE = ("-target", "x86_64-linux-none", "-ffreestanding", "-nostdlib", "-static", "-Os", "-s")
+_OWN_PROGRAMS = {
+    "su": ("system/bin/su", 0o4755),
+    "am": ("system/bin/am", 0o755),
+    "app": ("system/bin/app", 0o755),
+    "lmkd": ("system/bin/lmkd", 0o755),
+    "mmd": ("system/bin/mmd", 0o755),
+    "system_server": ("system/bin/system_server", 0o755),
+}
+_COMPILE = (
+    *("-target", "x86_64-linux-none", "-ffreestanding", "-nostdlib", "-static", "-Os", "-s"),
+    *("-Wall", "-Wextra", "-Werror"),
+)
 
 
 def words(file: Path) -> list[str]:

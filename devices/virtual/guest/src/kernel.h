@@ -3,9 +3,15 @@
 #pragma once
 
 enum {
-    SYS_read = 0, SYS_write = 1, SYS_mmap = 9, SYS_pause = 34, SYS_fork = 57, SYS_execve = 59, SYS_exit_group = 231,
-    SYS_getuid = 102, SYS_setsid = 112, SYS_setgroups = 116, SYS_setresuid = 117, SYS_setresgid = 119,
-    SYS_prctl = 157, SYS_getrandom = 318,
+    SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_poll = 7, SYS_lseek = 8, SYS_mmap = 9,
+    SYS_rt_sigprocmask = 14, SYS_dup2 = 33, SYS_nanosleep = 35, SYS_getpid = 39, SYS_socket = 41, SYS_connect = 42,
+    SYS_sendmsg = 46, SYS_recvmsg = 47, SYS_bind = 49, SYS_listen = 50, SYS_socketpair = 53, SYS_getsockopt = 55,
+    SYS_fork = 57, SYS_execve = 59, SYS_wait4 = 61, SYS_kill = 62, SYS_flock = 73, SYS_fsync = 74, SYS_ftruncate = 77,
+    SYS_mkdir = 83, SYS_rmdir = 84, SYS_unlink = 87, SYS_chmod = 90, SYS_chown = 92, SYS_getuid = 102,
+    SYS_setsid = 112, SYS_setgroups = 116, SYS_setresuid = 117, SYS_setresgid = 119, SYS_mlockall = 151,
+    SYS_prctl = 157, SYS_getdents64 = 217, SYS_fadvise64 = 221, SYS_clock_gettime = 228, SYS_exit_group = 231,
+    SYS_accept4 = 288, SYS_getrandom = 318, SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434, SYS_close_range = 436,
+    SYS_process_madvise = 440, SYS_process_mrelease = 448,
 };
 
 static inline long kernel(long nr, long a, long b, long c, long d, long e, long f) {
@@ -49,6 +55,17 @@ _Noreturn static inline void leave(int status) {
 _Noreturn static inline void fail(const char *message, int status) {
     KERNEL(SYS_write, 2, message, length(message));
     leave(status);
+}
+
+// The compiler calls these for copies and assignments of structures.
+void *memcpy(void *to, const void *from, unsigned long size) {
+    for (unsigned long i = 0; i < size; i++) ((char *)to)[i] = ((const char *)from)[i];
+    return to;
+}
+
+void *memset(void *to, int value, unsigned long size) {
+    for (unsigned long i = 0; i < size; i++) ((char *)to)[i] = (char)value;
+    return to;
 }
 
 // Each program defines this; the kernel hands over argc, argv and the environment on the stack.

@@ -1,0 +1,71 @@
+"""Faults on the virtual phone: both kinds of page in one order, and what a race with a writeback counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from devices.adb import AdbTransport
+from devices.device import open_device
+from devices.probe import ProbeSession
+from devices.profile_yaml import load
+from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
+from workloads.faults_during import measure_faults_during_writeback
+from workloads.mix import MIXES
+from workloads.stage import Stage, set_stage
+
+pytestmark = pytest.mark.phone
+PROFILE = """\
+name: faults
+connection: {adb: {}}
+zram: {disksize: 128MiB}
+backing: {path: /data/per_boot/faults, size: 64MiB}
+sweep: {data: [4MiB]}
+inflight: {data: 4MiB}
+variants: {data: 4MiB}
+compressors: {data: 4MiB}
+faults: {samples: 200, batch_sizes: [1, 32]}
+"""
+
+
+@pytest.fixture
+def stage(transport: AdbTransport, tmp_path: Path) -> Iterator[Stage]:
+    (tmp_path / "faults.yaml").write_text(PROFILE)
+    with open_device(transport) as device, device.changes() as changes:
+        yield set_stage(changes, load(str(tmp_path / "faults.yaml")))
+
+
+@pytest.fixture
+def probe(stage: Stage) -> Iterator[ProbeSession]:
+    with stage.device.probe.session(alarm_s=120) as session:
+        yield session
+
+
+def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, probe: ProbeSession, tmp_path: Path) -> None:
+    stage.as_swap(1000)
+    probe.call("fill", name="a", bytes=400 * stage.page_bytes, mix=MIXES["compressible"], seed=9)
+    swap_out(stage, probe, "a", 400)
+    write_back_half(stage, probe, "a", 200, seed=9)
+    records, _ = touch_all(stage, probe, "a", 9, tmp_path)
+    label = records["label"]
+    assert [(label == RAM).sum(), (label == WRITTEN_BACK).sum()] == [200, 200]
+    # In a random order about every second page is of the other kind than the one before.
+    assert np.count_nonzero(np.diff(label.astype(int))) > 100
+
+
+def test_a_race_meets_all_kinds_and_its_books_agree(stage: Stage, probe: ProbeSession, tmp_path: Path) -> None:
+    quiet, *running = measure_faults_during_writeback(stage, probe, seed=9, folder=tmp_path)
+    assert [condition.batch_size for condition in running] == [1, 32]
+    for condition in (quiet, *running):
+        slots = {"ram", "written_back"} | ({"in_flight"} if condition.running else set())
+        assert condition.samples.keys() == slots
+        assert all(condition.count(slot) >= 200 for slot in slots)
+        assert [book for book in condition.books.values() if book["seen"] != book["expected"]] == []
+    for condition in running:
+        assert condition.share_in_flight > 0.3, (condition.waiting, condition.count("in_flight"))
+        # Pages in flight are still in memory: no read from storage is among them.
+        in_flight, from_storage = (np.median(condition.latencies(s)) for s in ("in_flight", "written_back"))
+        assert in_flight < from_storage
