@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from devices.android_writers import find_writers
+from devices.arguments import CommandParser
 from devices.capability import Capability, detect
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
 from devices.deadline import Deadline
@@ -26,7 +27,7 @@ _MIN_FREE_BYTES = 3 << 30
 
 
 def _arguments(command: str, argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"lab {command}")
+    parser = CommandParser(prog=f"lab {command}")
     parser.add_argument("--device", action="append", default=[], metavar="SERIAL", help="only this phone; repeatable")
     parser.add_argument("--json", action="store_true", help="machine-readable on stdout")
     return parser.parse_args(argv)

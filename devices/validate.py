@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from typing import NoReturn
 
+from devices.arguments import CommandParser
 from devices.errors import EXIT_USAGE, ProfileError
 from devices.profile_yaml import known, load
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
-
-
 def validate(argv: list[str]) -> int:
     """Checks every profile named (without names: all known ones); exit status 4 if any of them is wrong."""
-    parser = _Parser(prog="lab validate", description="Check profiles: names or paths; without any, all known ones.")
+    parser = CommandParser(
+        prog="lab validate", description="Check profiles: names or paths; without any, all known ones."
+    )
     parser.add_argument("profiles", nargs="*", metavar="PROFILE")
     wanted: list[str] = parser.parse_args(argv).profiles
     hints: dict[str, None] = {}

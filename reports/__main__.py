@@ -6,16 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from reports.compare import RELEVANT
 from reports.compare_render import FORMATS, report_comparison
-from reports.errors import ReportError
+from reports.errors import EXIT_USAGE, ReportError
 from reports.render import render_all
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse's own exit status for a wrong option, 2, means an interrupted run here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  -> {self.prog} --help explains its options\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of this package's commands; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="lab", description="Reports from stored results.")
+    parser = _Parser(prog="lab", description="Reports from stored results.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="render text, HTML and CSV again from stored results")
     report.add_argument(
@@ -31,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     compare = commands.add_parser(
         "compare",
         help="before against after, with verdicts",

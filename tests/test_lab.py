@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from devices.deadline import Deadline, wait_until
+from tests.conftest import lab
 
 REPO = Path(__file__).resolve().parent.parent
 TOOLS = ["bash", "cat", "dirname", "env", "flock", "grep", "id", "mkdir", "mv", "readlink", "sh", "sha256sum", "tail"]
@@ -379,3 +380,17 @@ def test_an_apt_get_that_fails_is_quoted(ready: Lab, bare: Lab) -> None:
     done = ready.run("phone", "start", env=on_host_of(bare, ready))
     assert (done.returncode, done.stdout) == (11, "")
     assert "E: Unable to locate package\nlab: apt-get could not install mmdebstrap" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("doctor", "--nope"), ("restore", "--nope"), ("validate", "--nope"), ("report",), ("compare", "one"),
+        ("phone", "start", "--nope"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_wrong_option_is_a_usage_error_everywhere(argv: tuple[str, ...]) -> None:
+    done = lab(*argv)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert f"lab {argv[0]}" in done.stderr

@@ -15,6 +15,7 @@ from adbutils import adb_path
 from tabulate import tabulate
 
 from devices.adb import server_client
+from devices.arguments import CommandParser
 from devices.errors import EnvironmentRefused, LabError, ProfileError
 from devices.units import format_size, parse_size
 from devices.virtual import adb_link
@@ -43,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lab phone", description="The virtual phone: build, start, stop, list, shell."
-    )
+    parser = CommandParser(prog="lab phone", description="The virtual phone: build, start, stop, list, shell.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build or refresh its image")
