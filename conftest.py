@@ -51,6 +51,7 @@ class LabRun:
     began_s: float
     provenance: Provenance
     lost: str = ""
+    kernel_log: str = ""
 
     @property
     def device(self) -> Device:
@@ -176,6 +177,7 @@ def _without(config: pytest.Config, *options: str) -> list[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
+    config.addinivalue_line("markers", "kills_apps: an app that the kernel kills for lack of memory is no failure")
     config.addinivalue_line("markers", "steps(count=F): F(stage, **parameters) is how many steps the test reports")
     if not _measures(config):
         return

@@ -24,7 +24,8 @@ _LMKD_REASONS = (
 _SAME_DEATH_S = 30.0
 _EVENTS = ("logcat", "-b", "events", "-d", "-v", "epoch")
 _TAGS = ("am_kill", "killinfo", "am_proc_died")
-# The kernel's log counts seconds awake, which no file tells: a line of our own says what it counts now.
+# The kernel's log counts seconds awake, which no file tells: a line of our own says what it counts now. Written with a
+# newline: without one the kernel shows a line only when the next one comes.
 _NOW = "zram-writeback-lab: kills are read"
 
 
@@ -75,7 +76,7 @@ def read_kills(device: Device, *, since_s: float = 0) -> KillLog:
         Run((*_EVENTS, "-t", "1")),
         Run((*_EVENTS, "-s", *_TAGS)),
         Run(("date", "+%s")),
-        Write("/dev/kmsg", _NOW),
+        Write("/dev/kmsg", f"{_NOW}\n"),
         Run(("sh", "-c", f"dmesg | grep -iE 'lowmemorykiller|out of memory|{_NOW}'"), accept=(0, 1)),
         keep_going=True,
     )

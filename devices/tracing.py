@@ -15,10 +15,13 @@ from devices.deadline import Deadline
 from devices.device import Device
 from devices.errors import DeviceError
 from devices.journal import Expect, Match, Undo
+from devices.probe import ProbeSession
 from devices.transport import Op, Read, Run, Write
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = f"{TRACEFS}/instances/zram-writeback-lab"
+# The clock that the probe times with, so that events and faults can be put beside each other.
+_CLOCK = "mono"
 BLOCK_EVENTS = ("block_rq_issue", "block_rq_complete")
 # What an event takes in the buffer, rounded up: 100 bytes and its header.
 _EVENT_BYTES = 160
@@ -40,13 +43,15 @@ class BlockTrace:
     """what another tracer on the phone has switched on, or nothing"""
 
     @contextmanager
-    def record(self) -> Iterator[None]:
-        """An empty buffer, filled while the scope lasts. Two round trips, neither within what is measured."""
-        self.device.execute(Write(f"{INSTANCE}/trace", "0"), Write(f"{INSTANCE}/tracing_on", "1"))[-1].check()
+    def record(self, probe: ProbeSession) -> Iterator[None]:
+        """An empty buffer, filled while the scope lasts. Over the probe's connection: a shell of its own is slow."""
+        # Setting the clock, even to what it is, empties the buffer (tracing_set_clock() in kernel/trace/trace.c).
+        _set(probe, "trace_clock", _CLOCK)
+        _set(probe, "tracing_on", "1")
         try:
             yield
         finally:
-            self.device.write(f"{INSTANCE}/tracing_on", "0")
+            _set(probe, "tracing_on", "0")
 
     def fetch(self, local: Path, *, seconds: float = 120) -> str:
         """The recorded events as text. Raises DeviceError when the buffer was too small and events are missing."""
@@ -62,6 +67,12 @@ class BlockTrace:
                 hint="measure less data at once (inflight.data in the profile)",
             )
         return text
+
+
+def _set(probe: ProbeSession, name: str, value: str) -> None:
+    reply = probe.call("write-timed", path=f"{INSTANCE}/{name}", value=value)
+    if reply["rc"] < 0:
+        raise DeviceError(f"echo {value} > {INSTANCE}/{name}: {reply['errno']}")
 
 
 @contextmanager
@@ -112,7 +123,7 @@ def _set_up(device: Device, disks: Sequence[str], events: int, only_reads: bool)
     wanted = " || ".join(f"dev == {number}" for number in numbers)
     wanted = f'({wanted}) && rwbs ~ "R*"' if only_reads else wanted
     ops: list[Op] = [
-        Run(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", "mono"),
+        Run(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", _CLOCK),
         Write(f"{INSTANCE}/buffer_size_kb", str(kib)),
     ]  # fmt: skip
     for event in BLOCK_EVENTS:

@@ -24,7 +24,8 @@ from devices.transport import Op, OpResult, Read, Run, Write
 
 MAX_BATCH_SIZE = 4096
 DEFAULT_BATCH_SIZE = 32
-_PAGE_4K = 4096
+# Above every other swap device, so that the probe's pages come here.
+FIRST_SWAP = 32000
 # T5: these survive a reset, so each is set on every configuration.
 _SURVIVE_RESET = (
     "writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback", "writeback_compressed"
@@ -160,6 +161,7 @@ class Zram:
     def __init__(self, device: Device, number: int) -> None:
         self.device, self.number = device, number
         self._attributes: frozenset[str] | None = None
+        self._is_our_swap = False
         self.dir = f"/sys/block/zram{number}"
         self.node = f"/dev/block/zram{number}"
 
@@ -213,28 +215,39 @@ class Zram:
         present = self._present()
         return next((name for name in ("compressed_writeback", "writeback_compressed") if name in present), None)
 
-    def configure(self, config: ZramConfig) -> dict[str, str]:
+    def configure(self, config: ZramConfig, *, swap_priority: int | None = None) -> dict[str, str]:
         """Reset, then everything in the kernel's order, in one trip; returns what was read back.
 
-        Raises ZramError when the driver refuses or says afterwards that it is set otherwise.
+        With ``swap_priority`` it is swap then. Raises ZramError when the driver refuses or says afterwards that it is
+        set otherwise.
         """
         wanted = self._settings(config)
-        writes = [Write(self.attribute(name), value) for name, value in wanted.items()]
         # One program that reads all of them: each has one line.
-        read_back = Run(("cat", *(write.path for write in writes)))
-        reset, *results = self.device.execute(Write(self.attribute("reset"), "1"), *writes, read_back)
-        if not reset.ok:
-            self.reset()
-            results = self.device.execute(*writes, read_back)
+        read_back = Run(("cat", *(self.attribute(name) for name in wanted)))
+        ops: list[Op] = [*(Write(self.attribute(name), value) for name, value in wanted.items()), read_back]
+        if swap_priority is not None:
+            ops += [Run(("mkswap", self.node)), Run(("swapon", "-p", str(swap_priority), self.node))]
+        results = self._after_reset(ops)
+        self._is_our_swap = swap_priority is not None
         for result in results:
             if not result.ok:
                 raise zram_error(str(result.op), errno_of(result.stderr), detail=result.stderr.strip())
-        seen = dict(zip(wanted, results[-1].text.splitlines(), strict=True))
+        seen = dict(zip(wanted, results[len(wanted)].text.splitlines(), strict=True))
         for name, value in wanted.items():
             # The kernel rounds a disksize up to whole pages.
             if name != "disksize" and selected(seen[name]) != value:
                 raise ZramError(f"{self.attribute(name)} reads {seen[name]!r}, {value!r} was written")
         return seen
+
+    def _after_reset(self, ops: Sequence[Op]) -> list[OpResult]:
+        """Reset and ``ops`` in one trip where nothing is in the way, else in the careful way of ``reset``."""
+        # What a run made swap holds pages of the probe only, and these are gone by then.
+        off = [Run(("swapoff", self.node), accept=(0, 1, 255))] if self._is_our_swap else []
+        results = self.device.execute(*off, Write(self.attribute("reset"), "1"), *ops, seconds=120)
+        if results[len(off)].ok:
+            return results[len(off) + 1 :]
+        self.reset()
+        return self.device.execute(*ops)
 
     def _settings(self, config: ZramConfig) -> dict[str, str]:
         """Attributes and values, in the order in which the kernel takes them (T18)."""
@@ -270,11 +283,6 @@ class Zram:
         """
         steps = (Run(("swapoff", self.node)), Write(self.attribute("reset"), "1"))
         return Undo(f"{self.node} off its backing device", steps)
-
-    def swap_on(self, priority: int = 32000) -> None:
-        """mkswap and swapon, above every other swap device so that the probe's pages come here."""
-        for result in self.device.execute(Run(("mkswap", self.node)), Run(("swapon", "-p", str(priority), self.node))):
-            result.check()
 
     def check_swapoff(self) -> str | None:
         """The name under which it is swap now, or None; EnvironmentRefused when its pages do not fit in memory."""

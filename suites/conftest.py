@@ -18,6 +18,9 @@ from workloads.stage import Stage
 
 # What a kernel prints when something broke that a passing test would hide.
 _SPLAT = re.compile(r"BUG:|WARNING:|Oops|Call trace:|general protection|hung task|soft lockup|Out of memory")
+_MARKER = "zram-writeback-lab:"
+# The kernel's report of a process that it killed for lack of memory, its stack included.
+_KILL = re.compile(r"^[^\n]*invoked oom-killer:.*?Killed process[^\n]*$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +48,19 @@ def needs(request: pytest.FixtureRequest, lab: LabRun) -> None:
 @pytest.fixture(autouse=True)
 def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> Iterator[None]:
     """A marker in the kernel log per test; a splat behind it fails the test even if its numbers look right."""
-    marker = f"zram-writeback-lab: {request.node.name}"
-    lab.device.execute(Write("/dev/kmsg", marker))
+    if not lab.kernel_log:
+        lab.device.write("/dev/kmsg", f"{_MARKER} begin\n")
     yield
     if lab.device.broken_by or lab.lost:
         return
-    log = lab.device.execute(Run(("dmesg",)))[0].stdout
-    lab.keep_kernel_log(log)
-    splats = [line for line in log.rpartition(marker)[2].splitlines() if _SPLAT.search(line)]
+    # The mark for the next test goes in the same trip.
+    mark = Write("/dev/kmsg", f"{_MARKER} end of {request.node.name}\n")
+    lab.kernel_log = lab.device.execute(Run(("dmesg",)), mark)[0].stdout
+    lab.keep_kernel_log(lab.kernel_log)
+    since = lab.kernel_log.rpartition(_MARKER)[2]
+    if request.node.get_closest_marker("kills_apps"):
+        since = _KILL.sub("", since)
+    splats = [line for line in since.splitlines() if _SPLAT.search(line)]
     assert not splats, f"the kernel complained during this test: {splats[:3]}"
 
 

@@ -10,7 +10,7 @@ from devices.profile import Trigger
 from suites.bench import Bench
 from workloads.app_model import Condition, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
-from workloads.apps import Shared, run_apps
+from workloads.apps import Shared, run_apps, steps_of
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,8 @@ def shared() -> Shared:
 
 
 @pytest.mark.capability("writeback")
-@pytest.mark.steps(count=lambda stage, condition: stage.profile.apps.rounds + 1)
+@pytest.mark.kills_apps
+@pytest.mark.steps(count=steps_of)
 def test_app_switch(bench: Bench, condition: Condition, shared: Shared, tmp_path: Path) -> None:
     """Switching between apps under memory pressure"""
     stage = bench.stage

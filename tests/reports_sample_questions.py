@@ -331,7 +331,6 @@ def _switch_facts(kills: int) -> dict[str, Any]:
         "pswpout": 260_000,
         "temperature_c": {"before": 31.0, "after": 34.5, "max": 35.1},
         "goal": "first kill",
-        "other_writers": [],
     }
 
 

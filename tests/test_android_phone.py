@@ -113,3 +113,14 @@ def test_a_keyguard_with_a_secret_is_named(transport: AdbTransport, device: Devi
                 launcher.start(music)
     finally:
         on_phone(transport, "setprop", "debug.lab.keyguard", "0")
+
+
+def test_a_kill_that_only_the_kernels_log_tells_of_is_read_at_once(device: Device) -> None:
+    began_s = phone_time_s(device)
+    line = (
+        "Out of memory: Killed process 4242 (zwb.app01) total-vm:70288kB, anon-rss:460kB, file-rss:188kB, "
+        "shmem-rss:0kB, UID:0 pgtables:172kB oom_score_adj:960"
+    )
+    device.write("/dev/kmsg", f"{line}\n")
+    (kill,) = [kill for kill in read_kills(device, since_s=began_s - 1).kills if kill.pid == 4242]
+    assert (kill.by, kill.process, kill.adj, kill.rss_kib) == (KilledBy.kernel, "zwb.app01", 960, 460)

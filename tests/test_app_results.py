@@ -166,10 +166,10 @@ def test_reads_are_checked_against_zrams_own_count(result: RunResult) -> None:
 
 def test_doubts_are_told(stage: Stage, saved: Saved) -> None:
     run = played()
-    run.other_writers, run.problems = ["extmd"], ["c: not installed"]
+    run.problems = ["c: not installed"]
     run.health = [Health(skin_temp_c=30), Health(skin_temp_c=61)]
     doubts = app_switch_result(stage, run, "Switching", saved).caveats
-    assert set(doubts) == {Caveat.unstopped_writer, Caveat.apps_crashed, Caveat.too_hot}
+    assert set(doubts) == {Caveat.apps_crashed, Caveat.too_hot}
 
 
 def with_apps(stage: Stage, **changes: object) -> Stage:

@@ -57,8 +57,8 @@ def change_everything(phone: FakePhone, probe_file: Path) -> None:
         with device.changes() as changes:
             backing = loop_backing(changes, BACKING, 64 << 20)
             zram = take_over(changes)
-            zram.configure(ZramConfig(1 << 28, comp_algorithm="zstd", backing_dev=backing.node, writeback_batch_size=8))
-            zram.swap_on()
+            config = ZramConfig(1 << 28, comp_algorithm="zstd", backing_dev=backing.node, writeback_batch_size=8)
+            zram.configure(config, swap_priority=32000)
             other = hot_add(changes, zram_numbers(device))
             other.configure(ZramConfig(1 << 26))
 

@@ -10,6 +10,7 @@ import pytest
 from devices.adb import AdbTransport
 from devices.device import Device, open_device
 from devices.errors import DeviceError
+from devices.probe import ProbeSession
 from devices.storage import disk_below
 from devices.tracing import INSTANCE, TRACEFS, TracingRefused, block_trace
 from devices.transport import Run, Write
@@ -25,6 +26,13 @@ def device(transport: AdbTransport) -> Iterator[Device]:
         yield device
 
 
+@pytest.fixture
+def probe(device: Device) -> Iterator[ProbeSession]:
+    device.probe.install(device.identity.arch)
+    with device.probe.session(alarm_s=120) as session:
+        yield session
+
+
 def instance_is_there(device: Device) -> bool:
     return device.execute(Run(("test", "-e", INSTANCE), accept=(0, 1)))[0].status == 0
 
@@ -35,15 +43,22 @@ def write_and_read(device: Device) -> None:
 
 
 @pytest.mark.parametrize("only_reads", [False, True])
-def test_requests_of_a_disk_are_recorded_and_nothing_is_left(device: Device, tmp_path: Path, only_reads: bool) -> None:
+def test_requests_of_a_disk_are_recorded_and_nothing_is_left(
+    device: Device, probe: ProbeSession, tmp_path: Path, only_reads: bool
+) -> None:
     disk = disk_below(device, FILE)
     assert disk is not None
     assert (disk.name, disk.exact) == ("sda", True)
     with block_trace(device, [disk.number], events=1000, only_reads=only_reads) as trace:
         assert trace.other_tracer == ""
-        with trace.record():
-            write_and_read(device)
-        events = parse_events(trace.fetch(tmp_path / "trace"))
+        last_ns = 0
+        for _ in range(2):
+            with trace.record(probe):
+                write_and_read(device)
+            events = parse_events(trace.fetch(tmp_path / "trace"))
+            # What was recorded before is gone.
+            assert events[0].ns > last_ns
+            last_ns = events[-1].ns
         assert instance_is_there(device)
     assert not instance_is_there(device)
     assert device.journal.entries == []
@@ -72,10 +87,10 @@ def test_another_tracer_is_named_and_goes_on(device: Device) -> None:
         device.execute(Write(f"{TRACEFS}/events/enable", "0"))
 
 
-def test_a_buffer_that_was_too_small_is_an_error(device: Device, tmp_path: Path) -> None:
+def test_a_buffer_that_was_too_small_is_an_error(device: Device, probe: ProbeSession, tmp_path: Path) -> None:
     with block_trace(device, ["8:0"], events=10) as trace:
         device.write(f"{INSTANCE}/buffer_size_kb", "4")
-        with trace.record():
+        with trace.record(probe):
             for _ in range(6):
                 write_and_read(device)
             device.run(

@@ -127,7 +127,6 @@ def _caveats(stage: Stage, run: AppRun) -> list[Caveat]:
         Caveat.no_batch_size: run.condition.trigger is not Trigger.off and not stage.has_batch_size,
         Caveat.buffered_io: stage.backing.direct_io is False,
         Caveat.apps_crashed: bool(run.problems) or any(not death.killed for death in run.deaths),
-        Caveat.unstopped_writer: bool(run.other_writers),
         Caveat.too_hot: any(health.hotter_than(stage.profile.limits.temperature) for health in run.health),
         Caveat.throttled: any(throttled(run.health[0], health) for health in run.health[1:]),
     }
@@ -155,7 +154,6 @@ def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:
         "flash_reads_4k": flash_reads_4k(run),
         "daemon": {name: value for name, value in watch.daemon.items() if name not in ("ok", "took_ns")},
         **_heat(run.health),
-        "other_writers": list(run.other_writers),
         **run.workload.facts(),
     }
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devices.android_events import phone_time_s, read_kills
-from devices.android_writers import stop_writers
 from devices.errors import EnvironmentRefused
 from devices.health import Health, cool_down, read_health
 from devices.probe import ProbeSession
@@ -62,8 +61,6 @@ class AppRun:
     reasons: dict[int, str] = field(default_factory=dict)
     """why a process was killed, by pid, where a log says it"""
     left_running: list[str] = field(default_factory=list)
-    other_writers: Sequence[str] = ()
-    """programs of the phone that write back too and could not be stopped"""
 
     @property
     def switches(self) -> list[Switch]:
@@ -85,6 +82,11 @@ def conditions(stage: Stage) -> list[Condition]:
     ]
 
 
+def steps_of(stage: Stage, condition: Condition) -> int:
+    """How many times ``progress`` is called for a condition."""
+    return 1 + stage.profile.apps.rounds
+
+
 def run_apps(
     stage: Stage, condition: Condition, *, seed: int, folder: Path, shared: Shared, progress: Progress = silent
 ) -> AppRun:
@@ -99,11 +101,8 @@ def run_apps(
     stage.set_batch_size(condition.batch_size)
     began_s = phone_time_s(stage.device)
     alarm_s = min(_WEEK_S, max(_ALARM_S, round(4 * planned_s)))
-    with stage.device.changes() as changes, stage.device.probe.session(alarm_s=alarm_s) as probe:
-        silenced = stop_writers(changes)
-        with _workload(stage, probe, seed) as workload:
-            run = _play(stage, probe, workload, condition, _Plan(seed, folder, shared, planned_s, progress))
-    run.other_writers = silenced.unstopped
+    with stage.device.probe.session(alarm_s=alarm_s) as probe, _workload(stage, probe, seed) as workload:
+        run = _play(stage, probe, workload, condition, _Plan(seed, folder, shared, planned_s, progress))
     run.left_running = _left_running(stage)
     kills = read_kills(stage.device, since_s=began_s - 1)
     run.reasons = {kill.pid: f"{kill.by}: {kill.reason}" if kill.reason else str(kill.by) for kill in kills.kills}

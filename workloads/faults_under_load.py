@@ -207,7 +207,7 @@ class _Turn:
             if condition.setting == WORKER_NICE:
                 condition.reniced = stack.enter_context(workers_first(self.stage, self.probe))
             if split:
-                stack.enter_context(split.trace.record())
+                stack.enter_context(split.trace.record(self.probe))
             stack.enter_context(background.running(condition.load, condition.done))
             records, reply = touch_all(self.stage, self.probe, _AREA, seed, self.folder, io=io)
         self._keep(condition, records, reply)

@@ -114,7 +114,7 @@ class _Run:
             run = self._write_back(sample=True)
             depths = {layer: _counted_depth(run, disk) for layer, disk in self.layers.items()}
         else:
-            with trace.record():
+            with trace.record(self.probe):
                 run = self._write_back(sample=False)
             events = parse_events(trace.fetch(self.folder / "trace.txt"))
             depths = {layer: self._event_depth(events, disk) for layer, disk in self.layers.items()}

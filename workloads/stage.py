@@ -11,7 +11,7 @@ from devices.device import Changes, Device
 from devices.profile import Profile
 from devices.profile_sections import BackingKind, ZramDevice
 from devices.storage import Disk, disk_below
-from devices.zram import DEFAULT_BATCH_SIZE, Zram, ZramConfig, hot_add, take_over, zram_numbers
+from devices.zram import DEFAULT_BATCH_SIZE, FIRST_SWAP, Zram, ZramConfig, hot_add, take_over, zram_numbers
 
 _4K = 4096
 
@@ -56,8 +56,7 @@ class Stage:
 
     def as_swap(self, pages: int) -> None:
         """The same as the swap device of highest priority; one page goes to mkswap's header (T12)."""
-        self._configure(pages + 1)
-        self.zram.swap_on()
+        self._configure(pages + 1, swap_priority=FIRST_SWAP)
 
     def set_batch_size(self, batch_size: int | None) -> None:
         if batch_size is not None:
@@ -74,7 +73,7 @@ class Stage:
             changes.will_undo(self.zram.let_go())
             yield replace(self, backing=backing, disk=disk)
 
-    def _configure(self, pages: int) -> None:
+    def _configure(self, pages: int, swap_priority: int | None = None) -> None:
         config = ZramConfig(
             disksize_bytes=pages * self.page_bytes,
             comp_algorithm=self.comp_algorithm or self.profile.zram.comp_algorithm,
@@ -82,7 +81,7 @@ class Stage:
             writeback_batch_size=DEFAULT_BATCH_SIZE,
             compressed_writeback=self.compressed_writeback,
         )
-        self.zram.configure(config)
+        self.zram.configure(config, swap_priority=swap_priority)
 
 
 def set_stage(changes: Changes, profile: Profile) -> Stage:
