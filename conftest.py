@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -355,7 +356,9 @@ def _finish(session: pytest.Session, run: LabRun, exitstatus: int, end_facts: di
     boot, image = run.phone.boot_s, run.phone.image_build_s
     on_wire = wire.total_s - wire.on_phone_s
     phone_s = wire.on_phone_s
+    used = resource.getrusage(resource.RUSAGE_SELF)
     end_facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - restore_began}
+    end_facts["host_cpu_s"] = used.ru_utime + used.ru_stime
     host = total - phone_s - on_wire - image - boot
     split = {"total": total, "phone": phone_s, "wire": on_wire, "host": host, "boot": boot, "image_build": image}
     session.exitstatus = status

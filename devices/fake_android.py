@@ -60,6 +60,7 @@ class FakeAndroid:
     wakefulness: str = "Awake"
     events: str = ""
     dmesg: list[str] = field(default_factory=list)
+    _unfinished: list[str] = field(default_factory=list)
     clock_s: int = 1_790_000_000
     _pid: int = 4000
 
@@ -83,7 +84,11 @@ class FakeAndroid:
         }.get(name)  # fmt: skip
 
     def kmsg(self, text: str) -> None:
-        self.dmesg.append(f"[ 1000.000000] {text}")
+        """As the kernel does it: a line without a newline is shown when the next one comes."""
+        self._unfinished.append(f"[ 1000.000000] {text.rstrip()}")
+        if text.endswith("\n"):
+            self.dmesg += self._unfinished
+            self._unfinished = []
 
     def _run(self, argv: tuple[str, ...]) -> str:
         program = self.program(argv[0])

@@ -19,7 +19,7 @@ class Caveat(StrEnum):
     emulated_cpu = "the CPU is emulated (TCG): CPU-bound figures are far too slow, only ratios mean something"
     first_run_slow = "the first run was much slower than the rest: file blocks being allocated? add a warm-up"
     few_samples = "too few samples for an interval at this quantile: raise the number of samples"
-    few_repeats = "fewer than 5 repeats: the interval is wide or missing, raise --repeats"
+    few_repeats = "fewer than 5 repeats: the interval is wide or missing, raise --repeats or `repeats` in the profile"
     throttled = "the CPU's maximum frequency was lowered during the run: let the phone cool down"
     other_writer = "another program wrote zram pages back during the run: stop it (docs/profiles.md)"
     buffered_io = "the backing loop device uses buffered I/O: the page cache hides the storage"

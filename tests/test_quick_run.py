@@ -57,7 +57,7 @@ def quick(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="module")
 def older_kernel(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     shelf.clear()
-    chosen = "4MiB-incompressible-random or writeback_limit or batch_size"
+    chosen = "4MiB-incompressible-random or writeback_limit or batch_size or inflight"
     return finish(tmp_path_factory.mktemp("older"), "--kernel", "6.12", "--repeats", "1", "-k", chosen, seconds=SHORT_S)
 
 
@@ -161,6 +161,71 @@ def test_batch_32_is_at_least_three_times_as_fast_as_batch_1(quick: Finished) ->
         assert not interval(batched).overlaps(interval(single)), where
 
 
+def depth(finished: Finished, batch_size: int | None, layer: str) -> RunResult:
+    (result,) = finished.runs("inflight_depth", batch_size=batch_size, layer=layer)
+    return result
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+def test_as_many_writes_are_in_flight_as_the_batch_allows(quick: Finished, batch_size: int) -> None:
+    at_loop = depth(quick, batch_size, "loop")
+    assert at_loop.metrics["writeback.inflight_max"].values == pytest.approx([batch_size] * 3, abs=1)
+    assert (at_loop.facts["how"], at_loop.facts["sync"]) == ("block events", False)
+    assert 0 < max(depth(quick, batch_size, "disk").metrics["writeback.inflight_max"].values) <= batch_size
+    assert len(at_loop.metrics["trace.cost"].values) == 3
+
+
+def test_faults_were_timed_under_every_condition(quick: Finished) -> None:
+    during = {(r.params["slot"], r.params["batch_size"]): r for r in quick.runs("fault_latency_writeback")}
+    batches = (None, 1, 8, 32, 128)
+    expected = {(slot, b) for slot in ("ram", "written_back") for b in batches} | {
+        ("in_flight", b) for b in batches[1:]
+    }
+    assert during.keys() == expected
+    under_load = quick.runs("fault_latency_load", setting="default")
+    loads = {(r.params["backing"], r.params["load"]) for r in under_load}
+    backings = ("loop_direct", "loop_buffered", "partition")
+    assert loads == {(b, x) for b in backings for x in ("none", "cpu", "random_read", "sequential_write")}
+    for result in (*during.values(), *under_load):
+        assert len(quick.run.samples(result, "fault.latency")) >= 2000, dict(result.params)
+
+
+def test_a_faults_way_through_the_loop_driver_is_split(quick: Finished) -> None:
+    (result,) = quick.runs(
+        "fault_latency_load", backing="loop_direct", load="none", setting="default", slot="written_back"
+    )
+    disk, worker, whole = (
+        float(np.median(quick.run.samples(result, f"fault.{part}"))) for part in ("disk", "worker", "latency")
+    )
+    assert 0 < disk < whole
+    assert 0 < worker < whole
+
+
+def test_variants_and_compressors_are_what_they_claim(quick: Finished) -> None:
+    variants = {r.params["variant"]: r.facts["verified"] for r in quick.runs("backing_variant", blocks="overwritten")}
+    assert len(variants) == 6
+    assert variants["ext4 file"]["file_system"] == "ext4"
+    assert variants["f2fs file, pinned"]["pinned"] is True
+    assert variants["f2fs file, buffered"]["direct_io"] is False
+    algorithms = set(quick.run.session.provenance.zram["algorithms"])
+    points = {(r.params["comp_algorithm"], r.params["compressed_writeback"]) for r in quick.runs("compressor")}
+    assert points == {(algorithm, compressed) for algorithm in algorithms for compressed in (False, True)}
+
+
+def test_apps_were_switched_and_a_written_back_working_set_was_read_again(quick: Finished) -> None:
+    switched = {(r.params["writeback"], r.params["batch_size"]): r for r in quick.runs("app_switch")}
+    assert switched.keys() == {("off", None), ("idle", 1), ("idle", 32)}
+    assert {r.params["apps"] for r in switched.values()} == {8}
+    assert len({r.facts["sequence_sha256"] for r in switched.values()}) == 1
+    for (trigger, _), result in switched.items():
+        check = result.checks["pages read from flash (bd_stat)"]
+        assert check["seen"] == check["expected"]
+        assert (check["seen"] > 0) is (trigger != "off")
+        assert result.facts["sampler_cpu_share"] < 0.02
+    seconds = sum(o.seconds for o in quick.run.outcomes if o.test.startswith("test_app_switch"))
+    assert seconds < 120
+
+
 def test_a_written_back_page_faults_slower_than_one_in_memory(quick: Finished) -> None:
     medians = {}
     for slot in ("ram", "written_back"):
@@ -194,6 +259,7 @@ def test_the_wall_time_is_accounted_for_and_is_the_phones(quick: Finished) -> No
     assert parts == pytest.approx(spent["total"])
     assert spent["total"] - spent["image_build"] < 600
     assert spent["wire"] + spent["host"] < 0.1 * (spent["total"] - spent["image_build"]), dict(spent)
+    assert quick.run.end.facts["host_cpu_s"] < 0.05 * spent["total"]
 
 
 def test_nothing_is_left_to_be_done(quick: Finished, own_state: Path) -> None:
@@ -210,6 +276,12 @@ def test_an_older_kernel_has_its_one_point_and_says_so(older_kernel: Finished) -
     assert {Caveat.no_batch_size, Caveat.few_repeats} <= set(point.caveats)
     assert median(point) > 0
     assert [c for c in point.checks.values() if c["expected"] != c["seen"]] == []
+
+
+def test_an_older_kernel_has_one_synchronous_write_in_flight(older_kernel: Finished) -> None:
+    at_loop = depth(older_kernel, None, "loop")
+    assert at_loop.metrics["writeback.inflight_max"].values == [1, 1, 1]
+    assert at_loop.facts["sync"] is True
 
 
 def test_an_older_kernel_keeps_the_limit_and_skips_the_attribute_with_the_reason(older_kernel: Finished) -> None:
