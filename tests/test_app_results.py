@@ -167,9 +167,10 @@ def test_reads_are_checked_against_zrams_own_count(result: RunResult) -> None:
 def test_doubts_are_told(stage: Stage, saved: Saved) -> None:
     run = played()
     run.problems = ["c: not installed"]
+    run.watch.totals["bd_after"] = [5, 40, 400]
     run.health = [Health(skin_temp_c=30), Health(skin_temp_c=61)]
     doubts = app_switch_result(stage, run, "Switching", saved).caveats
-    assert set(doubts) == {Caveat.apps_crashed, Caveat.too_hot}
+    assert set(doubts) == {Caveat.apps_crashed, Caveat.other_writer, Caveat.too_hot}
 
 
 def with_apps(stage: Stage, **changes: object) -> Stage:

@@ -171,7 +171,8 @@ def test_as_many_writes_are_in_flight_as_the_batch_allows(quick: Finished, batch
     at_loop = depth(quick, batch_size, "loop")
     assert at_loop.metrics["writeback.inflight_max"].values == pytest.approx([batch_size] * 3, abs=1)
     assert (at_loop.facts["how"], at_loop.facts["sync"]) == ("block events", False)
-    assert 0 < max(depth(quick, batch_size, "disk").metrics["writeback.inflight_max"].values) <= batch_size
+    # The file system writes to the disk too, now and then.
+    assert 0 < max(depth(quick, batch_size, "disk").metrics["writeback.inflight_max"].values) <= batch_size + 8
     assert len(at_loop.metrics["trace.cost"].values) == 3
 
 

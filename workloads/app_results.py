@@ -127,6 +127,8 @@ def _caveats(stage: Stage, run: AppRun) -> list[Caveat]:
         Caveat.no_batch_size: run.condition.trigger is not Trigger.off and not stage.has_batch_size,
         Caveat.buffered_io: stage.backing.direct_io is False,
         Caveat.apps_crashed: bool(run.problems) or any(not death.killed for death in run.deaths),
+        # All that was written back since the sampler began was ours.
+        Caveat.other_writer: written_back_4k(run) != int(run.watch.writebacks["pages_4k"].sum()),
         Caveat.too_hot: any(health.hotter_than(stage.profile.limits.temperature) for health in run.health),
         Caveat.throttled: any(throttled(run.health[0], health) for health in run.health[1:]),
     }
