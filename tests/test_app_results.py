@@ -38,7 +38,7 @@ class TwoApps:
     names: Sequence[str] = ("a", "b")
 
     def play(self, apps: Sequence[int], dwell_s: float) -> Played:
-        raise NotImplementedError
+        raise AssertionError("these results were played already")
 
     def alive(self) -> int:
         return 1
