@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@
 #include "slots.h"
 #include "touch.h"
 
-enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4 };
+enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4, SETTLE_TRIES = 20 };
 
 struct race {
 	struct slot_work victims;
@@ -78,6 +79,22 @@ static int read_counts(const struct race *race, struct counts *counts)
 	text[n] = '\0';
 	return sscanf(text, "%llu %*u %*u %*u %llu %*u %*u %*u %llu", &counts->reads, &counts->writes,
 		      &counts->in_flight) == 3 ? 0 : -1;
+}
+
+/* The kernel counts a request just after it woke who waited for it: the counts once they stand still. */
+static int read_settled(const struct race *race, struct counts *counts)
+{
+	unsigned long long before = ULLONG_MAX;
+
+	for (int i = 0; i < SETTLE_TRIES; i++) {
+		if (read_counts(race, counts))
+			return -1;
+		if (counts->reads + counts->writes == before)
+			break;
+		before = counts->reads + counts->writes;
+		sleep_ms(2);
+	}
+	return 0;
 }
 
 /* zram takes the slots of one call from the last to the first; of calls with one slot each, in their order. */
@@ -189,7 +206,7 @@ static int run(struct race *race, struct reply *rep)
 	struct counts start;
 	int error;
 
-	if (read_counts(race, &start))
+	if (read_settled(race, &start))
 		return reply_fail(rep, errno, "the counters of the backing device");
 	race->writes_at_start = start.writes;
 	error = pthread_create(&race->writer, NULL, write_back, race);
@@ -208,7 +225,7 @@ static int report(struct race *race, const struct cost *cost, struct reply *rep)
 {
 	struct counts end;
 
-	if (read_counts(race, &end))
+	if (read_settled(race, &end))
 		return reply_fail(rep, errno, "the counters of the backing device");
 	reply_u64(rep, "samples", race->taken);
 	reply_u64(rep, "ram", race->seen[LABEL_RAM]);

@@ -18,6 +18,8 @@ enum {
 	STAT_WRITE_SECTORS = 6,
 	STAT_TIME_IN_QUEUE = 10,
 	STAT_COLUMNS = 11,
+	/* The kernel counts a request just after it woke who waited for it. */
+	SETTLE_TRIES = 20,
 	/* Often enough to meet a depth that lasts a request's time, without taking a CPU for itself. */
 	PAUSE_NS = 50000,
 };
@@ -30,6 +32,22 @@ static int read_stat(const struct watched *disk, uint64_t stat[STAT_COLUMNS], st
 	if (read_numbers(path, stat, STAT_COLUMNS) == STAT_COLUMNS)
 		return 0;
 	return reply_fail(rep, errno, "%s: not the counters of a disk", path);
+}
+
+/* The counters once they stand still; of a disk that others use, as they are after a while. */
+static int read_settled(const struct watched *disk, uint64_t stat[STAT_COLUMNS], struct reply *rep)
+{
+	uint64_t before = UINT64_MAX;
+
+	for (int i = 0; i < SETTLE_TRIES; i++) {
+		if (read_stat(disk, stat, rep))
+			return -1;
+		if (stat[STAT_READS] + stat[STAT_WRITES] == before)
+			break;
+		before = stat[STAT_READS] + stat[STAT_WRITES];
+		sleep_ms(2);
+	}
+	return 0;
 }
 
 /* "reads writes" in flight now, without a path look-up each time. */
@@ -78,7 +96,7 @@ static int add_disk(struct watch *watch, const char *name, struct reply *rep)
 	if (disk->fd < 0)
 		return reply_fail(rep, errno, "open %s", path);
 	watch->count++;
-	return read_stat(disk, disk->before, rep);
+	return read_settled(disk, disk->before, rep);
 }
 
 int watch_start(struct watch *watch, const struct request *req, struct reply *rep)
@@ -120,7 +138,7 @@ int watch_stop(struct watch *watch, struct reply *rep)
 		struct watched *disk = &watch->disk[i];
 		uint64_t now[STAT_COLUMNS];
 
-		if (read_stat(disk, now, rep))
+		if (read_settled(disk, now, rep))
 			return -1;
 		reply_open(rep, disk->name, '{');
 		reply_u64(rep, "reads", now[STAT_READS] - disk->before[STAT_READS]);
