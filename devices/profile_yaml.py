@@ -7,7 +7,7 @@ has a ``/`` or ends in ``.yaml``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -64,7 +64,7 @@ def resolved(name_or_path: str | Path) -> Resolved:
         raise _error(problems)
     tree = layers[-1]
     for child in reversed(layers[:-1]):
-        tree = _merged(_inheritable(tree), child)
+        tree = _merged(_inheritable(tree, child), child)
     profile = _validated(tree, files, problems, conflicts_count=complete)
     problems += _misnamed(tree, files[0])
     if profile is None or problems:
@@ -193,8 +193,21 @@ def _parent(extends: Node, files: Sequence[Path], problems: list[Problem]) -> Pa
     return None
 
 
-def _inheritable(tree: Node) -> Node:
-    return replace(tree, value={key: node for key, node in tree.entries.items() if key not in _NOT_INHERITED})
+def _inheritable(tree: Node, child: Node) -> Node:
+    """What ``child`` takes over. Where it changes a section's kind, no plan of the parent changes that section."""
+    inherited = _without(tree, _NOT_INHERITED)
+    plans = inherited.entries.get("plans")
+    if plans is None or not plans.entries:
+        return inherited
+    others = [key for key, node in child.entries.items() if _changes_kind(tree.entries.get(key), node)]
+    kept = {name: _without(plan, others) for name, plan in plans.entries.items()}
+    return replace(inherited, value={**inherited.entries, "plans": replace(plans, value=kept)})
+
+
+def _without(node: Node, keys: Collection[str]) -> Node:
+    if not node.entries:
+        return node
+    return replace(node, value={key: entry for key, entry in node.entries.items() if key not in keys})
 
 
 def _merged(base: Node, child: Node) -> Node:
@@ -207,13 +220,13 @@ def _merged(base: Node, child: Node) -> Node:
     return replace(child, value=entries)
 
 
-def _changes_kind(base: Node, child: Node) -> bool:
+def _changes_kind(base: Node | None, child: Node) -> bool:
     """Another ``kind``, or a connection of the other sort: the parent's keys are not about the same thing."""
+    known = base.entries if base else {}
     if "kind" in child.entries:
-        said = base.entries.get("kind")
-        old = said.value if said else _DEFAULT_KINDS.get(child.key)
+        old = known["kind"].value if "kind" in known else _DEFAULT_KINDS.get(child.key)
         return old is not None and old != child.entries["kind"].value
-    return child.key == "connection" and not base.entries.keys() & child.entries.keys()
+    return child.key == "connection" and not known.keys() & child.entries.keys()
 
 
 def _plain(node: Node) -> Any:

@@ -17,6 +17,8 @@ enum {
 	APP_ERROR_BYTES = 160,
 	/* Pages of the working set that are compared as a whole at each switch; of the others one word. */
 	APP_WHOLE_PAGES = 16,
+	/* Pages of the control. */
+	APP_CONTROL_PAGES = 512,
 };
 
 struct app_setup {
@@ -47,6 +49,7 @@ struct app_answer {
 	uint64_t latency_ns, slowest_ns, majflt;
 	uint64_t swapped; /* pages that were in swap before */
 	uint64_t corrupt;
+	uint64_t control_ns;
 };
 
 /* What main() becomes in a synthetic app; ends with the probe that started it. */

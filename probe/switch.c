@@ -125,6 +125,7 @@ static void reply_switches(struct reply *rep, const int *sequence, const struct 
 		const uint64_t fields[] = {
 			(uint64_t)sequence[i], switched[i].t_ns, seen->latency_ns, switched[i].kind,	 seen->majflt,
 			switched[i].flash_4k,  seen->swapped,	 seen->slowest_ns, seen->corrupt,
+			seen->control_ns,
 		};
 
 		reply_open(rep, NULL, '[');

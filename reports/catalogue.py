@@ -29,7 +29,7 @@ WRITEBACK_CPU = frozenset({WALL, USER, SYS, CPU_BUSY, SWITCHES})
 IN_FLIGHT_MEAN, IN_FLIGHT_MAX = "writeback.inflight_mean", "writeback.inflight_max"
 UNTRACED, TRACE_COST = "writeback.throughput_untraced", "trace.cost"
 RATIO = "zram.ratio"
-SWITCH = "switch.latency"
+SWITCH, CONTROL = "switch.latency", "switch.control"
 CORRUPT, CHECKED = "integrity.corrupt", "integrity.pages"
 
 
@@ -63,8 +63,8 @@ SHOWN: Mapping[str, Shown] = {
     APP_SWITCH: Shown(
         SWITCH,
         frozenset(
-            {SWITCH, "switch.killed", "apps.alive", "app_switch.written", "app_switch.write_amplification",
-             "zram.mem_used", "memory.available", "refault"}
+            {SWITCH, CONTROL, "switch.killed", "apps.alive", "app_switch.written",
+             "app_switch.write_amplification", "zram.mem_used", "memory.available", "refault"}
         ),
         frozenset({"victims", "psi_total_us", "pswpin", "pswpout", "temperature_c"}),
         one_run=True,

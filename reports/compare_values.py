@@ -21,7 +21,7 @@ QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 # Samples of one distribution, so compared at quantiles; every other raw array is a course over time.
 SAMPLES = ("fault.latency", "fault.disk", "fault.worker")
 # One value per event in ``metrics``, so samples too.
-SAMPLED_METRICS = frozenset({"switch.latency"})
+SAMPLED_METRICS = frozenset({"switch.latency", "switch.control"})
 # From so many runs on each side a run is what is counted, as enough_for() of a hundred points says.
 MANY_RUNS = 8
 BLOCKS = 20

@@ -29,7 +29,7 @@ COUNTED = frozenset({"pages", "count", "bytes", "B", "requests", "%"})
 FOR_INFORMATION = frozenset(
     {"writeback.wall", "writeback.user_cpu", "writeback.cpu_busy", "writeback.throughput_untraced", "load.cpu_busy",
      "zram.ratio", "zram.mem_used", "memory.available", "app_switch.written", "app_switch.write_amplification",
-     "fault.disk", "fault.worker"}
+     "fault.disk", "fault.worker", "switch.control"}
 )  # fmt: skip
 TESTS_FOR_INFORMATION = frozenset({"inflight_depth"})  # traced meanwhile, which costs time
 CORRUPT = "integrity.corrupt"

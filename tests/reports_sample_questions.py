@@ -284,6 +284,7 @@ def _switches(random: np.random.Generator, base_ms: float, *, writes_back: bool)
         "switch.majflt": random.integers(200, 4_000, n),
         "switch.flash_pages": flash,
         "switch.slowest_page_ns": ms * 1e4,
+        "switch.control_ns": 240_000 * np.exp(0.1 * random.standard_normal(n)),
     }
 
 
@@ -307,6 +308,7 @@ def _switch_metrics(series: Series, kills: int, alive: int) -> dict[str, model.M
     mib = float(series["sample.written_back_4k"][-1]) * 4096 / MIB
     metrics = {
         "switch.latency": metric("ms", "lower", *(series["switch.latency_ns"] / 1e6).tolist()),
+        "switch.control": metric("ms", "lower", *(series["switch.control_ns"] / 1e6).tolist()),
         "switch.killed": metric("count", "lower", kills),
         "apps.alive": metric("count", "higher", alive),
         "app_switch.written": metric("MiB", "lower", mib * 1.06),

@@ -94,8 +94,13 @@ def played() -> AppRun:
         warmup=Played([at(0, 200, 9, WARM), at(1, 250, 8, WARM)], []),
         problems=[],
         rounds=[
-            Played([at(0, 300, 4, HOT), at(1, 400, 6, WARM, majflt=5, flash_4k=30, slowest_ns=77)], []),
-            Played([at(1, 500, 0, MISSED), at(1, 600, 40, COLD), at(0, 690, 2, HOT)], [death]),
+            Played([
+                at(0, 300, 4, HOT, control_ns=2 * MS),
+                at(1, 400, 6, WARM, majflt=5, flash_4k=30, slowest_ns=77, control_ns=MS),
+            ], []),
+            Played([
+                at(1, 500, 0, MISSED), at(1, 600, 40, COLD, control_ns=MS), at(0, 690, 2, HOT, control_ns=MS)
+            ], [death]),
         ],
         alive=2, health=[Health(), Health()], reasons={4711: "lmkd: low memory"},
     )  # fmt: skip
@@ -118,11 +123,19 @@ def test_only_the_rounds_that_count_are_in_the_figures(result: RunResult) -> Non
 
 
 def test_one_value_of_each_kind(result: RunResult) -> None:
-    values = {name: metric.values for name, metric in result.metrics.items() if name != "switch.latency"}
+    of_switches = ("switch.latency", "switch.control")
+    values = {name: metric.values for name, metric in result.metrics.items() if name not in of_switches}
     assert values == {
         "switch.killed": [1], "apps.alive": [2], "app_switch.written": [2.0], "zram.mem_used": [3.0],
         "memory.available": [2.0], "refault": [7], "app_switch.write_amplification": [2.0],
     }  # fmt: skip
+
+
+def test_the_phones_own_speed_is_told_where_apps_time_themselves(stage: Stage, result: RunResult, saved: Saved) -> None:
+    assert result.metrics["switch.control"].values == [2, 1, 1, 1]
+    without = played()
+    without.rounds = [Played([at(0, 300, 4, HOT)], [])]
+    assert "switch.control" not in app_switch_result(stage, without, "Switching", saved).metrics
 
 
 def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Saved) -> None:

@@ -73,6 +73,16 @@ def test_an_app_is_started_when_it_is_first_switched_to(apps: Served) -> None:
     assert reply["switches"][0][2] > reply["switches"][3][2]
 
 
+def test_the_control_is_timed_with_each_switch_and_is_not_part_of_it(apps: Served) -> None:
+    cold, hot = switch(apps, "0,0")["switches"]
+    assert min(cold[9], hot[9]) > 0
+    # It needs no memory of its own: nothing stays resident.
+    (pid,) = children(apps)
+    before = Path(f"/proc/{pid}/statm").read_text().split()[:2]
+    switch(apps, "0")
+    assert Path(f"/proc/{pid}/statm").read_text().split()[:2] == before
+
+
 def test_an_app_is_a_process_of_its_own_with_its_memory(apps: Served) -> None:
     switch(apps, "1,0")
     pids = children(apps)

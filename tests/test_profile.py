@@ -204,6 +204,20 @@ def test_another_kind_does_not_inherit_what_was_said_about_the_first(folder: Pat
     assert load("file").connection.virtual is None
 
 
+def test_nor_do_the_parents_plans_change_a_section_of_another_kind(folder: Path) -> None:
+    plans = (
+        "plans: {quick: {apps: {rounds: 1, anonymous: 3MiB}, faults: {samples: 1000}}, nightly: {apps: {rounds: 9}}}"
+    )
+    write(folder, "base", f"name: base\n{plans}\n")
+    write(folder, "real", "name: real\nextends: base\napps: {kind: packages, packages: [com.example.mail]}\n")
+    quick = load("real").for_plan(Plan.quick)
+    assert (quick.apps, quick.faults.samples) == (load("real").apps, 1000)
+    assert load("real").for_plan(Plan.nightly).apps.rounds == Profile(name="x").apps.rounds
+    # The virtual phone's plans are about synthetic apps.
+    write(folder, "mine", "name: mine\nextends: virtual\napps: {kind: packages, packages: auto}\n")
+    assert load("mine").for_plan(Plan.quick).apps.packages == "auto"
+
+
 def test_a_plan_changes_what_it_names_and_nothing_else() -> None:
     generic = load("generic")
     quick = generic.for_plan(Plan.quick)

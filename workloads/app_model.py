@@ -23,7 +23,8 @@ class SwitchKind(IntEnum):
 class Switch:
     """One switch. ``t_ns`` by the phone's monotonic clock; ``flash_4k``: pages of 4 KiB read from the backing device.
 
-    ``slowest_ns``: the slowest page of the working set, 0 where pages are not timed one by one.
+    ``slowest_ns``: the slowest page of the working set. ``control_ns``: page faults beside the switch that need neither
+    zram nor storage. Both are 0 where pages are not timed one by one.
     """
 
     app: int
@@ -35,6 +36,7 @@ class Switch:
     swapped: int = 0
     slowest_ns: int = 0
     corrupt: int = 0
+    control_ns: int = 0
 
 
 def made(switches: Sequence[Switch]) -> list[Switch]:

@@ -68,6 +68,8 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
         "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
     }
+    if all(one.control_ns for one in made(run.switches)):
+        metrics["switch.control"] = Metric("ms", "lower", [one.control_ns / _NS_PER_MS for one in made(run.switches)])
     if pages := written_back_4k(run):
         metrics["app_switch.write_amplification"] = Metric("x", "lower", [written / (pages * 4096)])
     return metrics
@@ -78,7 +80,7 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
     switches, kills = made(run.switches), [death for death in run.deaths if death.killed]
     of_switches = {
         "latency_ns": "latency_ns", "app": "app", "kind": "kind", "majflt": "majflt", "flash_pages": "flash_4k",
-        "slowest_page_ns": "slowest_ns",
+        "slowest_page_ns": "slowest_ns", "control_ns": "control_ns",
     }  # fmt: skip
     of_samples = {
         "mem_available_kib": "available_kib", "zram_mem_used_kib": "zram_used_kib", "swap_used_kib": "swap_used_kib",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, group
-from reports.catalogue import APP_SWITCH, SWITCH
+from reports.catalogue import APP_SWITCH, CONTROL, SWITCH
 from reports.cells import (
     batch_label,
     count_of,
@@ -42,7 +42,8 @@ HOW = (
 SWITCH_INTRO = (
     "From the first touch of an app to the last page of what it works with (for packages: TotalTime of am). "
     "Writeback says what triggers it. ms: median; x off: against no writeback. Hot, warm, cold: median / p90 and "
-    "below the number of switches. ~: no sure difference, the intervals overlap."
+    "below the number of switches. ~: no sure difference, the intervals overlap. Control: what 512 page faults took "
+    "beside each switch that need neither zram nor storage; where it differs, the phone itself was not equally fast."
 )
 EFFECT_INTRO = (
     "One run per row, so no intervals. Read: pages read back from flash by switches. Amplification: bytes that the "
@@ -153,6 +154,7 @@ def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point
         Field(Column("interval"), interval_of(SWITCH)),
         Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
         Field(Column("x off"), lambda point: _against_off_cell(points, point)),
+        Field(Column("control, ms", wrap=8), median_of(CONTROL)),
         *map(of_kind, range(len(KINDS))),
     ]
     return build(f"switches-{number}", _title("What a switch costs, in ms", params), SWITCH_INTRO, fields, points)
