@@ -64,7 +64,8 @@ SHOWN: Mapping[str, Shown] = {
         SWITCH,
         frozenset(
             {SWITCH, CONTROL, "switch.killed", "apps.alive", "app_switch.written",
-             "app_switch.write_amplification", "zram.mem_used", "memory.available", "refault"}
+             "app_switch.write_amplification", "zram.mem_used", "zram.mem_used_mean",
+             "memory.available", "refault"}
         ),
         frozenset({"victims", "psi_total_us", "pswpin", "pswpout", "temperature_c"}),
         one_run=True,

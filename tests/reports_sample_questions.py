@@ -313,6 +313,7 @@ def _switch_metrics(series: Series, kills: int, alive: int) -> dict[str, model.M
         "apps.alive": metric("count", "higher", alive),
         "app_switch.written": metric("MiB", "lower", mib * 1.06),
         "zram.mem_used": metric("MiB", "lower", float(series["sample.zram_mem_used_kib"].max()) / 1024),
+        "zram.mem_used_mean": metric("MiB", "lower", float(series["sample.zram_mem_used_kib"].mean()) / 1024),
         "memory.available": metric("MiB", "higher", float(series["sample.mem_available_kib"].min()) / 1024),
         "refault": metric("count", "lower", 18_000),
     }

@@ -65,6 +65,7 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         "apps.alive": Metric("count", "higher", [run.alive]),
         "app_switch.written": Metric("MiB", "lower", [written / _MIB]),
         "zram.mem_used": Metric("MiB", "lower", [int(watch.samples["zram_used_kib"].max()) / 1024]),
+        "zram.mem_used_mean": Metric("MiB", "lower", [_mean_while_switching(run, "zram_used_kib") / 1024]),
         "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
         "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
     }
@@ -73,6 +74,14 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
     if pages := written_back_4k(run):
         metrics["app_switch.write_amplification"] = Metric("x", "lower", [written / (pages * 4096)])
     return metrics
+
+
+def _mean_while_switching(run: AppRun, name: str) -> float:
+    """Over the looks at memory since the first switch that counts; the last one if the rounds were over before any."""
+    samples = run.watch.samples
+    begin = min((switch.t_ns for switch in run.switches), default=0)
+    chosen = samples[name][samples["t_ns"] >= begin]
+    return float(chosen.mean() if chosen.size else samples[name][-1])
 
 
 def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:

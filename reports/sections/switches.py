@@ -32,12 +32,13 @@ OFF = "off"
 TRIGGERS = (OFF, "idle", "background", "periodic")
 KINDS = ("hot", "warm", "cold")
 NS_PER_MS = 1e6
+ZRAM_MEAN = "zram.mem_used_mean"
 US_PER_S = 1e6
 
 HOW = (
-    "A phone with too little memory, and somebody who switches between apps. Hot: the app was still whole in memory. "
-    "Warm: parts of it had to be read back. Cold: it had been killed and started anew. Faint dots: every single "
-    "switch. All plots of one kind share their scales."
+    "Somebody switches between apps; how short memory was meanwhile stands below. Hot: the app was still whole in "
+    "memory. Warm: parts of it had to be read back. Cold: it had been killed and started anew. Faint dots: every "
+    "single switch. All plots of one kind share their scales."
 )
 SWITCH_INTRO = (
     "From the first touch of an app to the last page of what it works with (for packages: TotalTime of am). "
@@ -50,8 +51,8 @@ EFFECT_INTRO = (
     "disk wrote over bytes of zram pages written back."
 )
 MEMORY_INTRO = (
-    "zram: most memory that it took. Available: least MemAvailable. Some, full: seconds in which at least one task, "
-    "or all of them, waited for memory (PSI). In, out: pages swapped."
+    "zram: memory that it took, mean while apps were switched and most of all. Available: least MemAvailable. Some, "
+    "full: seconds in which at least one task, or all of them, waited for memory (PSI). In, out: pages swapped."
 )
 
 
@@ -191,7 +192,8 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("zram, MiB", wrap=5), median_of("zram.mem_used")),
+        Field(Column("zram, MiB: mean", wrap=9), median_of(ZRAM_MEAN)),
+        Field(Column("most", wrap=5), median_of("zram.mem_used")),
         Field(Column("available, MiB", wrap=10), median_of("memory.available")),
         psi("some"),
         psi("full"),
@@ -251,10 +253,10 @@ def _mail_tables(params: Mapping[str, Any], points: Sequence[Point], doubts: Dou
         Field(Column("written"), median_of("app_switch.written")),
         Field(Column("amplif."), median_of("app_switch.write_amplification")),
         Field(Column("read"), lambda point: w.count(_sum(point, "switch.flash_pages"))),
-        Field(Column("zram"), median_of("zram.mem_used")),
+        Field(Column("zram"), median_of(ZRAM_MEAN)),
         Field(Column("avail."), median_of("memory.available")),
     ]
-    what = "App switches (written, peak zram and least available in MiB, read in pages)"
+    what = "App switches (written, mean zram and least available in MiB, read in pages)"
     return [
         build_for_mail(_title("Latency of app switches", params), latency, points, doubts),
         build_for_mail(_title(what, params), effect, points, doubts),
@@ -323,9 +325,9 @@ def _sentence(points: Sequence[Point], point: Point, off: Point | None) -> str:
     sure = "" if medians_differ(point, off, SWITCH) else ", no sure difference"
     against = f" ({w.number(factor, 2)} times{sure})" if factor is not None else ""
     parts = [f"With {which} it took {with_interval(point, SWITCH)}{against}, {_kills(point)}"]
-    mine, other = point.median("zram.mem_used"), off.median("zram.mem_used") if off else None
+    mine, other = point.median(ZRAM_MEAN), off.median(ZRAM_MEAN) if off else None
     if mine is not None and other is not None:
-        parts.append(f"zram took {w.number(abs(other - mine))} MiB {'less' if mine <= other else 'more'} at its peak")
+        parts.append(f"zram took {w.number(abs(other - mine))} MiB {'less' if mine <= other else 'more'} on average")
     written, read = point.median("app_switch.written"), _sum(point, "switch.flash_pages")
     if written is not None:
         back = f" and {w.count(read)} pages read back" if read is not None else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from reports import wording as w
@@ -25,13 +25,14 @@ KIB_PER_MIB = 1024.0
 PAGES_PER_MIB = 256.0
 # More points than this cannot be told apart in a small figure.
 MOST_POINTS = 400
-# Timelines that are drawn side by side: without writeback, and the run that wrote back most.
-COURSES = (
-    ("available", "sample.mem_available_kib", KIB_PER_MIB),
+AVAILABLE = (("available", "sample.mem_available_kib", KIB_PER_MIB),)
+SWAPPED = (
     ("zram takes", "sample.zram_mem_used_kib", KIB_PER_MIB),
     ("swap used", "sample.swap_used_kib", KIB_PER_MIB),
     ("written back", "sample.written_back_4k", PAGES_PER_MIB),
 )
+# One above the other, each on its own scale: what is in swap is often little beside all memory.
+PANELS = (AVAILABLE, SWAPPED)
 
 
 def plots(number: int, points: Sequence[Point], chosen: Sequence[Point]) -> list[Plot]:
@@ -134,46 +135,43 @@ def _course(point: Point, name: str) -> tuple[Course, Course] | None:
 
 def _timelines(number: int, chosen: Sequence[Point]) -> list[Plot]:
     """The run without writeback and the one that wrote back most, on the same scales."""
-    known = [point for point in chosen if _course(point, COURSES[0][1]) is not None]
+    known = [point for point in chosen if _course(point, AVAILABLE[0][1]) is not None]
     writers = [point for point in known if not _is_off(point)]
     shown = [point for point in known if _is_off(point)]
     shown += [max(writers, key=lambda point: point.median("app_switch.written") or 0.0)] if writers else []
-    courses = [c for point in shown for _, name, _ in COURSES if (c := _course(point, name))]
-    if not courses:
+    if not shown:
         return []
-    last = max(float(seconds.max()) for seconds, _ in courses)
-    top = max(
-        float(course[1].max()) / scale
-        for point in shown
-        for _, name, scale in COURSES
-        if (course := _course(point, name))
-    )
+    last = max(float(seconds.max()) for point in shown for seconds, _, _, _ in _lines(point, AVAILABLE))
+    tops = [
+        1.15 * max((float(mib.max()) for point in shown for _, mib, _, _ in _lines(point, panel)), default=1.0) or 1.0
+        for panel in PANELS
+    ]
     return [
-        _timeline(f"switches-time-plot-{number}-{index}", point, last, 1.15 * top)
+        _timeline(f"switches-time-plot-{number}-{index}", point, last, tops)
         for index, point in enumerate(shown, start=1)
     ]
 
 
-def _timeline(key: str, point: Point, last: float, top: float) -> Plot:
+def _lines(point: Point, panel: Sequence[tuple[str, str, float]]) -> Iterator[tuple[Course, Course, str, int]]:
+    """Seconds, MiB, name and style of each course of a panel that is known."""
+    for name, source, scale in panel:
+        if course := _course(point, source):
+            yield course[0], course[1] / scale, name, (*AVAILABLE, *SWAPPED).index((name, source, scale))
+
+
+def _timeline(key: str, point: Point, last: float, tops: Sequence[float]) -> Plot:
     def draw(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        for (name, source, scale), (colour, dash, _) in zip(COURSES, STYLES, strict=True):
-            course = _course(point, source)
-            if course is not None:
-                axes.plot(course[0], course[1] / scale, color=colour, linestyle=dash, linewidth=1.5, label=name)
-        kills, writebacks = _times(point, "kill.t_ms"), _times(point, "writeback.t_ms")
-        if writebacks:
-            axes.plot(
-                writebacks, [0.025 * top] * len(writebacks), "^", color="#444444", markersize=4.5, label="writeback"
-            )
-        if kills:
-            axes.plot(kills, [0.97 * top] * len(kills), "X", color="#a00000", markersize=6.5, mew=0, label="kill")
-            axes.vlines(kills, 0, 0.97 * top, color="#a00000", linewidth=0.8, alpha=0.45)
-        axes.set_xlim(0, 1.01 * last)
-        axes.set_ylim(0, top)
-        axes.set_xlabel("s since the start")
-        axes.set_ylabel("MiB")
-        axes.set_title(f"Memory: {_label(point)}")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+        for axes, panel, top in zip((upper, lower), PANELS, tops, strict=True):
+            for seconds, mib, name, style in _lines(point, panel):
+                colour, dash, _ = STYLES[style]
+                axes.plot(seconds, mib, color=colour, linestyle=dash, linewidth=1.5, label=name)
+            axes.set_ylim(0, top)
+            axes.set_ylabel("MiB")
+        _events(upper, lower, point, tops)
+        lower.set_xlim(0, 1.01 * last)
+        lower.set_xlabel("s since the start")
+        upper.set_title(f"Memory: {_label(point)}")
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
 
     least = point.median("memory.available")
@@ -181,7 +179,19 @@ def _timeline(key: str, point: Point, last: float, top: float) -> Plot:
         f"Course of memory, {_label(point)}: available, taken by zram, swap used, written back; "
         f"{w.count(point.median('switch.killed'))} kills, least available {w.number(least)} MiB"
     )
-    return plot(key, caption, draw, (INCHES[0], 3.6))
+    return plot(key, caption, draw, (INCHES[0], 4.2))
+
+
+def _events(upper: Axes, lower: Axes, point: Point, tops: Sequence[float]) -> None:
+    kills, writebacks = _times(point, "kill.t_ms"), _times(point, "writeback.t_ms")
+    if writebacks:
+        at = [0.04 * tops[1]] * len(writebacks)
+        lower.plot(writebacks, at, "^", color="#444444", markersize=4.5, label="writeback")
+    if kills:
+        at = [0.93 * tops[0]] * len(kills)
+        upper.plot(kills, at, "X", color="#a00000", markersize=6.5, mew=0, label="kill")
+        for axes, top in zip((upper, lower), tops, strict=True):
+            axes.vlines(kills, 0, top, color="#a00000", linewidth=0.8, alpha=0.45)
 
 
 def _times(point: Point, name: str) -> list[float]:
