@@ -65,7 +65,7 @@ SHOWN: Mapping[str, Shown] = {
         frozenset(
             {SWITCH, CONTROL, "switch.killed", "apps.alive", "app_switch.written",
              "app_switch.write_amplification", "zram.mem_used", "zram.mem_used_mean",
-             "memory.available", "refault"}
+             "memory.available", "memory.available_mean", "refault"}
         ),
         frozenset({"victims", "psi_total_us", "pswpin", "pswpout", "temperature_c"}),
         one_run=True,

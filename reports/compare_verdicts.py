@@ -28,7 +28,7 @@ MOST_REPEATS = 1000
 COUNTED = frozenset({"pages", "count", "bytes", "B", "requests", "%"})
 FOR_INFORMATION = frozenset(
     {"writeback.wall", "writeback.user_cpu", "writeback.cpu_busy", "writeback.throughput_untraced", "load.cpu_busy",
-     "zram.ratio", "zram.mem_used", "zram.mem_used_mean", "memory.available",
+     "zram.ratio", "zram.mem_used", "zram.mem_used_mean", "memory.available", "memory.available_mean",
      "app_switch.written", "app_switch.write_amplification", "fault.disk", "fault.worker", "switch.control"}
 )  # fmt: skip
 TESTS_FOR_INFORMATION = frozenset({"inflight_depth"})  # traced meanwhile, which costs time

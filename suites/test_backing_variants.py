@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.model import RunResult
 from suites.bench import Bench
-from suites.turns import chosen, skip_or_raise
+from suites.turns import chosen, recorded_even_if_broken_off, skip_or_raise
 from workloads.variants import VARIANTS, MeasuredVariant, Variant, measure_variants, variant_results
 
 
@@ -28,12 +29,16 @@ def test_backing_variant(
     tmp_path: Path,
 ) -> None:
     """Writeback and page faults by what zram writes back to"""
+
+    def results(point: Variant) -> list[RunResult]:
+        return variant_results(bench.stage, point, measured[point], bench.title, bench.save_raw)
+
     if not measured:
-        variants = chosen(request, "variant")
-        with bench.probe() as probe:
-            measured.update(measure_variants(bench.stage, probe, variants, bench.seed, tmp_path, bench.progress))
+        measured.update({point: MeasuredVariant() for point in chosen(request, "variant")})
+        with bench.probe() as probe, recorded_even_if_broken_off(bench, measured, results):
+            measure_variants(bench.stage, probe, measured, bench.seed, tmp_path, bench.progress)
     found = measured[variant]
     skip_or_raise(found.error)
-    for result in variant_results(bench.stage, variant, found, bench.title, bench.save_raw):
+    for result in results(variant):
         bench.record(result)
     assert all(len(share.written_back_ns) for share in found.faults)

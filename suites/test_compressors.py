@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.model import RunResult
 from suites.bench import Bench
-from suites.turns import chosen, skip_or_raise
+from suites.turns import chosen, recorded_even_if_broken_off, skip_or_raise
 from workloads.compressors import Compressor, MeasuredCompressor, compressor_results, measure_compressors
 
 
@@ -27,12 +28,16 @@ def test_compressor(
     tmp_path: Path,
 ) -> None:
     """Compression ratio, writeback and page faults by compressor"""
+
+    def results(point: Compressor) -> list[RunResult]:
+        return compressor_results(bench.stage, point, measured[point], bench.title, bench.save_raw)
+
     if not measured:
-        points = chosen(request, "compressor")
-        with bench.probe() as probe:
-            measured.update(measure_compressors(bench.stage, probe, points, bench.seed, tmp_path, bench.progress))
+        measured.update({point: MeasuredCompressor() for point in chosen(request, "compressor")})
+        with bench.probe() as probe, recorded_even_if_broken_off(bench, measured, results):
+            measure_compressors(bench.stage, probe, measured, bench.seed, tmp_path, bench.progress)
     found = measured[compressor]
     skip_or_raise(found.error)
-    for result in compressor_results(bench.stage, compressor, found, bench.title, bench.save_raw):
+    for result in results(compressor):
         bench.record(result)
     assert all(len(share.ram_ns) and len(share.written_back_ns) for share in found.faults)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from devices.errors import LabError
+from devices.errors import DeviceLost
+from reports.model import RunResult
+from suites.bench import Bench
 from workloads.turns import NotAvailable
+
+
+class Measured(Protocol):
+    """What was measured of one point, and why it is not whole."""
+
+    error: BaseException | None
+
+
+P = TypeVar("P")
+M = TypeVar("M", bound=Measured)
 
 
 def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
@@ -16,7 +30,27 @@ def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
     return [item.callspec.params[argument] for item in siblings if item.function is request.function]
 
 
-def skip_or_raise(error: LabError | None) -> None:
+@contextmanager
+def recorded_even_if_broken_off(
+    bench: Bench, measured: Mapping[P, M], results: Callable[[P], Sequence[RunResult]]
+) -> Iterator[None]:
+    """When the phone is lost or somebody stops the run, what each point has by then is recorded.
+
+    The points then have that error, so that no other test takes them for measured.
+    """
+    try:
+        yield
+    except BaseException as error:
+        for point, found in measured.items():
+            if found.error is None:
+                for result in results(point):
+                    with suppress(DeviceLost):
+                        bench.record(result)
+                found.error = error
+        raise
+
+
+def skip_or_raise(error: BaseException | None) -> None:
     """What one point's error is for its test."""
     if isinstance(error, NotAvailable):
         pytest.skip(str(error))

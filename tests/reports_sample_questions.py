@@ -283,6 +283,7 @@ def _switches(random: np.random.Generator, base_ms: float, *, writes_back: bool)
         "switch.kind": kind,
         "switch.majflt": random.integers(200, 4_000, n),
         "switch.flash_pages": flash,
+        "switch.kills": (kind == 2).astype(int),
         "switch.slowest_page_ns": ms * 1e4,
         "switch.control_ns": 240_000 * np.exp(0.1 * random.standard_normal(n)),
     }
@@ -315,6 +316,7 @@ def _switch_metrics(series: Series, kills: int, alive: int) -> dict[str, model.M
         "zram.mem_used": metric("MiB", "lower", float(series["sample.zram_mem_used_kib"].max()) / 1024),
         "zram.mem_used_mean": metric("MiB", "lower", float(series["sample.zram_mem_used_kib"].mean()) / 1024),
         "memory.available": metric("MiB", "higher", float(series["sample.mem_available_kib"].min()) / 1024),
+        "memory.available_mean": metric("MiB", "higher", float(series["sample.mem_available_kib"].mean()) / 1024),
         "refault": metric("count", "lower", 18_000),
     }
     return metrics | ({"app_switch.write_amplification": metric("x", "lower", 1.06)} if mib else {})

@@ -127,7 +127,7 @@ def test_one_value_of_each_kind(result: RunResult) -> None:
     values = {name: metric.values for name, metric in result.metrics.items() if name not in of_switches}
     assert values == {
         "switch.killed": [1], "apps.alive": [2], "app_switch.written": [2.0], "zram.mem_used": [3.0],
-        "zram.mem_used_mean": [5 / 3], "memory.available": [2.0], "refault": [7],
+        "zram.mem_used_mean": [5 / 3], "memory.available": [2.0], "memory.available_mean": [3.0], "refault": [7],
         "app_switch.write_amplification": [2.0],
     }  # fmt: skip
 
@@ -156,6 +156,7 @@ def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Saved) ->
         ("switch.kind", [0, 1, 2, 0]),
         ("switch.flash_pages", [0, 30, 0, 0]),
         ("switch.majflt", [0, 5, 0, 0]),
+        ("switch.kills", [0, 0, 1, 0]),
         ("sample.t_ms", [0, 150, 350, 500, 700]),
         ("sample.alive", [0, 1, 2, 1, 2]),
         ("kill.t_ms", [450]),

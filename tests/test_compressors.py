@@ -132,6 +132,9 @@ def test_records_have_ratio_writeback_and_faults_of_both_slots() -> None:
         written, ram, back = compressor_results(
             stage, Compressor("zstd", True), MeasuredCompressor([run] * 5, [share, share]), "title", save
         )  # fmt: skip
+        for partial, tests in (([run], ["compressor"]), ([], [])):
+            found = MeasuredCompressor(partial)
+            assert [r.test for r in compressor_results(stage, Compressor("lz4", None), found, "title", save)] == tests
     assert written.test == "compressor"
     point = {"comp_algorithm": "zstd", "compressed_writeback": True}
     assert written.params == {**point, "batch_size": 8, "data_bytes": MIB}
@@ -158,7 +161,8 @@ def on_phone(transport: AdbTransport) -> Iterator[Stage]:
 def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport: AdbTransport, tmp_path: Path) -> None:
     points = [Compressor("zstd", True), Compressor("nosuch", False)]
     with on_phone(transport) as stage, stage.device.probe.session(alarm_s=120) as probe:
-        measured = measure_compressors(stage, probe, points, 4711, tmp_path)
+        measured = {point: MeasuredCompressor() for point in points}
+        measure_compressors(stage, probe, measured, 4711, tmp_path)
     good, missing = (measured[point] for point in points)
     assert isinstance(missing.error, NotAvailable)
     assert "nosuch: this kernel offers lz4" in str(missing.error)

@@ -22,6 +22,8 @@ from devices.profile_tests import Faults
 from devices.profile_tests import Variants as Wanted
 from devices.zram import take_over
 from reports.model import Caveat
+from suites.bench import Bench
+from suites.turns import recorded_even_if_broken_off
 from workloads.faults import FaultSamples
 from workloads.stage import Stage, set_stage
 from workloads.turns import FaultShares, NotAvailable, in_turns
@@ -265,7 +267,9 @@ def measured_as(count: int) -> MeasuredVariant:
     )  # fmt: skip
 
 
-def results_of(probe_file: Path, variant: Variant, count: int) -> tuple[list[Any], dict[str, Any]]:
+def results_of(
+    probe_file: Path, variant: Variant, count: int = 0, measured: MeasuredVariant | None = None
+) -> tuple[list[Any], dict[str, Any]]:
     saved: dict[str, Any] = {}
 
     def save(name: str, samples: Any) -> str:
@@ -273,7 +277,7 @@ def results_of(probe_file: Path, variant: Variant, count: int) -> tuple[list[Any
         return f"raw/{name}.npy"
 
     with staged(used_phone(), probe_file, profile_of(data=MIB)) as stage:
-        return variant_results(stage, variant, measured_as(count), "title", save), saved
+        return variant_results(stage, variant, measured or measured_as(count), "title", save), saved
 
 
 def test_a_file_has_a_record_for_fresh_and_one_for_overwritten_blocks(probe_file: Path) -> None:
@@ -299,6 +303,39 @@ def test_a_partition_has_no_fresh_blocks_but_a_warm_up(probe_file: Path) -> None
     assert Caveat.few_repeats in result.caveats
 
 
+def test_of_a_variant_that_was_broken_off_there_is_what_was_measured(probe_file: Path) -> None:
+    file, partition = BY_NAME["f2fs file"], BY_NAME["partition"]
+    assert results_of(probe_file, file, measured=MeasuredVariant())[0] == []
+    once = MeasuredVariant(fresh=[reply(256, 100)])
+    assert [r.params["blocks"] for r in results_of(probe_file, file, measured=once)[0]] == ["fresh"]
+    assert results_of(probe_file, partition, measured=once)[0] == []
+    once.overwritten = [reply(256, 50)]
+    for variant, count in ((file, 2), (partition, 1)):
+        results, saved = results_of(probe_file, variant, measured=once)
+        assert (len(results), saved, results[-1].raw) == (count, {}, {})
+        assert results[-1].metrics["writeback.throughput"].values == pytest.approx([20.0])
+        assert Caveat.few_repeats in results[-1].caveats
+
+
+@pytest.mark.parametrize("error", [DeviceLost("gone"), KeyboardInterrupt()])
+def test_what_points_have_is_recorded_when_their_measurement_is_broken_off(error: BaseException) -> None:
+    recorded: list[Any] = []
+
+    def results(point: str) -> list[Any]:
+        return [point, point]
+
+    def record(result: Any) -> None:
+        recorded.append(result)
+        raise DeviceLost("what was measured is recorded first, then the phone is asked how it is")
+
+    bench = Bench(stage=None, title="", seed=0, record=record, save_raw=None, progress=print)  # type: ignore[arg-type]
+    measured = {"a": MeasuredVariant(), "b": MeasuredVariant(error=NotAvailable("no")), "c": MeasuredVariant()}
+    with pytest.raises(type(error)), recorded_even_if_broken_off(bench, measured, results):
+        raise error
+    assert recorded == ["a", "a", "c", "c"]
+    assert [found.error for found in measured.values()] == [error, measured["b"].error, error]
+
+
 @pytest.mark.phone
 def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_path: Path) -> None:
     wanted = Wanted(data=MIB, repeats=1, ext4="/mnt/scratch/v", partition="/dev/block/by-name/zram_backing", erase=True)
@@ -308,7 +345,8 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
     with open_device(transport) as device, device.changes() as changes:
         stage = set_stage(changes, profile)
         with device.probe.session(alarm_s=120) as probe:
-            measured = measure_variants(stage, probe, VARIANTS, 4711, tmp_path)
+            measured = {variant: MeasuredVariant() for variant in VARIANTS}
+            measure_variants(stage, probe, measured, 4711, tmp_path)
         assert {variant.name: found.error for variant, found in measured.items()} == dict.fromkeys(BY_NAME)
         verified = {variant.name: found.verified for variant, found in measured.items()}
         loops = device.run("ls", "/data/per_boot", "/mnt/scratch").split()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from devices.health import Health, throttled
 from devices.profile import Trigger
 from reports.model import Caveat, Metric, RunResult
-from workloads.app_model import Switch, SwitchKind, made
+from workloads.app_model import Death, Switch, SwitchKind, made
 from workloads.apps import AppRun
 from workloads.stage import Stage
 from workloads.switching import sequence_sha256
@@ -67,6 +67,7 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         "zram.mem_used": Metric("MiB", "lower", [int(watch.samples["zram_used_kib"].max()) / 1024]),
         "zram.mem_used_mean": Metric("MiB", "lower", [_mean_while_switching(run, "zram_used_kib") / 1024]),
         "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
+        "memory.available_mean": Metric("MiB", "higher", [_mean_while_switching(run, "available_kib") / 1024]),
         "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
     }
     if all(one.control_ns for one in made(run.switches)):
@@ -99,6 +100,7 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
     return {
         **{f"switch.{name}": _array([getattr(one, key) for one in switches]) for name, key in of_switches.items()},
         "switch.t_ms": watch.ms([one.t_ns for one in switches]),
+        "switch.kills": _array(_kills_before(switches, kills)),
         "sample.t_ms": watch.ms(samples["t_ns"]),
         **{f"sample.{name}": _array(samples[key]) for name, key in of_samples.items()},
         "sample.alive": _alive_at(run, samples["t_ns"]),
@@ -107,6 +109,11 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
         "writeback.t_ms": watch.ms(watch.writebacks["t_ns"]),
         "writeback.pages_4k": _array(watch.writebacks["pages_4k"]),
     }
+
+
+def _kills_before(switches: Sequence[Switch], kills: Sequence[Death]) -> npt.NDArray[np.int64]:
+    """How many apps were killed since the switch before, for the first one since the first start."""
+    return np.diff(np.searchsorted(sorted(one.t_ns for one in kills), [one.t_ns for one in switches]), prepend=0)
 
 
 def _alive_at(run: AppRun, t_ns: npt.ArrayLike) -> npt.NDArray[np.uint64]:

@@ -5,7 +5,7 @@ Each turn of a point configures zram with it, fills and writes back once, and ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.errors import LabError
 from devices.probe import ProbeSession
 from devices.profile_sections import PageKind
 from reports.model import Metric, RunResult
@@ -46,7 +45,7 @@ class MeasuredCompressor:
 
     runs: list[dict[str, Any]] = field(default_factory=list)
     faults: list[FaultSamples] = field(default_factory=list)
-    error: LabError | None = None
+    error: BaseException | None = None
 
 
 def compressors(algorithms: Sequence[str], *, has_compressed_writeback: bool) -> list[Compressor]:
@@ -56,17 +55,19 @@ def compressors(algorithms: Sequence[str], *, has_compressed_writeback: bool) ->
 
 
 def measure_compressors(
-    stage: Stage, probe: ProbeSession, points: Sequence[Compressor], seed: int, folder: Path,
+    stage: Stage, probe: ProbeSession, measured: Mapping[Compressor, MeasuredCompressor], seed: int, folder: Path,
     progress: Progress = silent,
-) -> dict[Compressor, MeasuredCompressor]:  # fmt: skip
-    """All of them in turns. One that fails has its ``error``, and the others are measured still."""
+) -> None:  # fmt: skip
+    """All of them in turns. ``measured`` is filled on the way, so what it has stays if the phone is lost.
+
+    One that fails has its ``error``, and the others are measured still.
+    """
     profile, wanted = stage.profile, stage.profile.compressors
     faults = FaultShares(profile.faults.samples, wanted.repeats, seed, folder)
     pages, batch_size = stage.pages(wanted.data), batch_size_of(stage)
     progress("compressors: allocating the backing file's blocks")
     _allocate_blocks(stage, probe, max(pages, faults.share), seed)
     offered = stage.zram.read("comp_algorithm").replace("[", "").replace("]", "").split()
-    measured = {point: MeasuredCompressor() for point in points}
 
     def turn(point: Compressor, repeat: int) -> None:
         if point.algorithm not in offered:
@@ -79,9 +80,8 @@ def measure_compressors(
         measured[point].runs.append(run)
         measured[point].faults += faults.measure(mine, probe, repeat)
 
-    for point, error in in_turns(points, wanted.repeats, seed, turn).items():
+    for point, error in in_turns(list(measured), wanted.repeats, seed, turn).items():
         measured[point].error = error
-    return measured
 
 
 def batch_size_of(stage: Stage) -> int | None:
@@ -100,11 +100,9 @@ def compressor_results(
     stage: Stage, point: Compressor, measured: MeasuredCompressor, title: str,
     save_raw: Callable[[str, npt.NDArray[np.uint64]], str],
 ) -> list[RunResult]:  # fmt: skip
-    """One record for the writebacks, one for the faults on each kind of slot."""
-    return [
-        _writeback_result(stage, point, measured.runs, title),
-        *_fault_results(point, joined(measured.faults), title, save_raw),
-    ]
+    """One record for the writebacks, one for the faults on each kind of slot; those for which there is something."""
+    records = [_writeback_result(stage, point, measured.runs, title)] if measured.runs else []
+    return records + (_fault_results(point, joined(measured.faults), title, save_raw) if measured.faults else [])
 
 
 def _params(point: Compressor) -> dict[str, Any]:

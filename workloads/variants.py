@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from devices.backing import BackingDevice, PinRefused, loop_backing, partition_backing
 from devices.device import Changes
-from devices.errors import DeviceError, EnvironmentRefused, LabError
+from devices.errors import DeviceError, EnvironmentRefused
 from devices.probe import ProbeSession
 from devices.profile import Profile
 from devices.profile_sections import BackingKind
@@ -71,7 +71,7 @@ class MeasuredVariant:
     overwritten: list[dict[str, Any]] = field(default_factory=list)
     faults: list[FaultSamples] = field(default_factory=list)
     verified: dict[str, Any] = field(default_factory=dict)
-    error: LabError | None = None
+    error: BaseException | None = None
 
 
 def path_of(profile: Profile, variant: Variant) -> str:
@@ -207,19 +207,20 @@ def batch_size_of(stage: Stage) -> int | None:
 
 
 def measure_variants(
-    stage: Stage, probe: ProbeSession, variants: Sequence[Variant], seed: int, folder: Path,
+    stage: Stage, probe: ProbeSession, measured: Mapping[Variant, MeasuredVariant], seed: int, folder: Path,
     progress: Progress = silent,
-) -> dict[Variant, MeasuredVariant]:  # fmt: skip
-    """All of them in turns. One that cannot be had or fails has its ``error``, and the others are measured still."""
+) -> None:  # fmt: skip
+    """All of them in turns. ``measured`` is filled on the way, so what it has stays if the phone is lost.
+
+    One that cannot be had or fails has its ``error``, and the others are measured still.
+    """
     profile = stage.profile
     repeats = profile.variants.repeats
     faults = FaultShares(profile.faults.samples, repeats, seed, folder)
     bench = _Bench(stage, probe, seed, faults, progress)
-    measured = {variant: MeasuredVariant() for variant in variants}
-    errors = in_turns(variants, repeats, seed, lambda variant, n: bench.turn(variant, measured[variant], n))
+    errors = in_turns(list(measured), repeats, seed, lambda variant, n: bench.turn(variant, measured[variant], n))
     for variant, error in errors.items():
         measured[variant].error = error
-    return measured
 
 
 SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
@@ -228,20 +229,37 @@ SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
 def variant_results(
     stage: Stage, variant: Variant, measured: MeasuredVariant, title: str, save_raw: SaveRaw
 ) -> list[RunResult]:
-    """One record for fresh blocks, where there are such, and one for overwritten ones, which has the faults."""
-    fresh = _result(stage, variant, "fresh", measured.fresh, measured, title)
-    faults = joined(measured.faults)
-    overwritten = replace(
-        _result(stage, variant, "overwritten", measured.overwritten, measured, title),
-        raw={"fault.latency": save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
-        warmups=fresh.metrics if variant.file_system is None else {},
-    )
+    """One record for fresh blocks, where there are such, and one for overwritten ones, which has the faults.
+
+    Of one that was broken off, those for which there is something.
+    """
+    records = []
+    if measured.fresh and variant.file_system is not None:
+        records.append(_result(stage, variant, "fresh", measured.fresh, measured, title))
+    if measured.overwritten:
+        overwritten = _result(stage, variant, "overwritten", measured.overwritten, measured, title)
+        if variant.file_system is None:
+            overwritten = replace(overwritten, warmups=metrics(stage, measured.fresh))
+        records.append(_with_faults(overwritten, variant, measured.faults, save_raw))
+    return records
+
+
+def _with_faults(
+    overwritten: RunResult, variant: Variant, shares: Sequence[FaultSamples], save_raw: SaveRaw
+) -> RunResult:
+    if not shares:
+        return overwritten
+    faults = joined(shares)
     checks = {
         **overwritten.checks,
         "reads from the backing device (bd_stat)": {"expected": len(faults.written_back_ns), "seen": faults.bd_reads},
     }
-    overwritten = replace(overwritten, checks=checks, facts={**overwritten.facts, "probe_overhead_ns": faults.overhead})
-    return [overwritten] if variant.file_system is None else [fresh, overwritten]
+    return replace(
+        overwritten,
+        raw={"fault.latency": save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
+        checks=checks,
+        facts={**overwritten.facts, "probe_overhead_ns": faults.overhead},
+    )
 
 
 def _result(

@@ -51,8 +51,9 @@ EFFECT_INTRO = (
     "disk wrote over bytes of zram pages written back."
 )
 MEMORY_INTRO = (
-    "zram: memory that it took, mean while apps were switched and most of all. Available: least MemAvailable. Some, "
-    "full: seconds in which at least one task, or all of them, waited for memory (PSI). In, out: pages swapped."
+    "zram: memory that it took, mean while apps were switched and most of all. Available: MemAvailable, mean and "
+    "least. Some, full: seconds in which at least one task, or all of them, waited for memory (PSI). In, out: pages "
+    "swapped."
 )
 
 
@@ -194,7 +195,8 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
         *ROW_FIELDS,
         Field(Column("zram, MiB: mean", wrap=9), median_of(ZRAM_MEAN)),
         Field(Column("most", wrap=5), median_of("zram.mem_used")),
-        Field(Column("available, MiB", wrap=10), median_of("memory.available")),
+        Field(Column("available, MiB: mean", wrap=10), median_of("memory.available_mean")),
+        Field(Column("least", wrap=5), median_of("memory.available")),
         psi("some"),
         psi("full"),
         swapped("in", "pswpin"),
