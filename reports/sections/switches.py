@@ -51,9 +51,8 @@ EFFECT_INTRO = (
     "disk wrote over bytes of zram pages written back."
 )
 MEMORY_INTRO = (
-    "zram: memory that it took, mean while apps were switched and most of all. Available: MemAvailable, mean and "
-    "least. Some, full: seconds in which at least one task, or all of them, waited for memory (PSI). In, out: pages "
-    "swapped."
+    "zram: memory that it took, mean while apps were switched / most of all. Available: MemAvailable, mean / least. "
+    "Some, full: seconds in which at least one task, or all of them, waited for memory (PSI). In, out: pages swapped."
 )
 
 
@@ -191,12 +190,16 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
         return Field(Column(head), cell)
 
+    def both(head: str, mean: str, extreme: str) -> Field[Point]:
+        def cell(point: Point) -> str:
+            return f"{w.number(point.median(mean))} / {w.number(point.median(extreme))}"
+
+        return Field(Column(head, wrap=10), cell)
+
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("zram, MiB: mean", wrap=9), median_of(ZRAM_MEAN)),
-        Field(Column("most", wrap=5), median_of("zram.mem_used")),
-        Field(Column("available, MiB: mean", wrap=10), median_of("memory.available_mean")),
-        Field(Column("least", wrap=5), median_of("memory.available")),
+        both("zram, MiB", ZRAM_MEAN, "zram.mem_used"),
+        both("available, MiB", "memory.available_mean", "memory.available"),
         psi("some"),
         psi("full"),
         swapped("in", "pswpin"),
