@@ -108,3 +108,17 @@ def test_several_phones_each_get_their_verdict(server: AdbServer, tmp_path: Path
     assert "0A1B: no root" in said
     assert "no phone NOSUCH on adb" in said
     assert "0A1B: exit status 11\nNOSUCH: exit status 11\n" in said
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("doctor", "--nope"), ("restore", "--nope"), ("validate", "--nope"), ("report",), ("compare", "one"),
+        ("phone", "start", "--nope"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_wrong_option_is_a_usage_error_everywhere(argv: tuple[str, ...]) -> None:
+    done = lab(*argv)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert f"lab {argv[0]}" in done.stderr

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from devices.deadline import Deadline, wait_until
-from tests.conftest import lab
 
 REPO = Path(__file__).resolve().parent.parent
 TOOLS = ["bash", "cat", "dirname", "env", "flock", "grep", "id", "mkdir", "mv", "readlink", "sh", "sha256sum", "tail"]
@@ -114,9 +113,11 @@ def make_lab(folder: Path) -> Lab:
     write(root / "requirements.lock", make_wheel(host, "needed"))
     for module in ("devices/__main__.py", "devices/virtual/commands.py", "reports/__main__.py"):
         write(root / module, ECHO)
-    for test in ("suites/test_one.py", "suites/test_two.py", "tests/test_inner.py"):
+    for test in ("suites/test_one.py", "suites/test_two.py", "tests/test_inner.py", "tests/test_outer.py"):
         name = Path(test).stem
-        write(root / test, f"from pathlib import Path\n\ndef {name}():\n    Path('{name}.ran').touch()\n")
+        mark = "@pytest.mark.phone\n" if name == "test_outer" else ""
+        head = f"import os, pytest\nfrom pathlib import Path\n\n{mark}def {name}():\n    Path('{name}.ran').touch()\n"
+        write(root / test, f"{head}    assert '{name}' not in os.environ.get('FAIL', '')\n")
     return lab
 
 
@@ -227,7 +228,9 @@ def ran(folder: Path) -> list[str]:
         (["run", "--basetemp", "suites"], ["test_one", "test_two"]),
         (["run", "{root}/suites/test_two.py"], ["test_two"]),
         (["run", "{root}/suites/test_one.py::test_one"], ["test_one"]),
-        (["test"], ["test_inner"]),
+        (["test"], ["test_inner", "test_outer"]),
+        (["test", "-m", "not phone"], ["test_inner"]),
+        (["test", "-m", "phone"], ["test_outer"]),
     ],
 )
 def test_pytest_runs_the_projects_tests_in_the_users_folder(
@@ -237,6 +240,12 @@ def test_pytest_runs_the_projects_tests_in_the_users_folder(
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"rootdir: {ready.root}\n" in done.stdout
     assert ran(elsewhere) == tests
+
+
+@pytest.mark.parametrize("failing", ["test_inner", "test_outer"])
+def test_one_failure_fails_the_whole_and_hides_no_other_test(ready: Lab, elsewhere: Path, failing: str) -> None:
+    done = ready.run("test", cwd=elsewhere, env={**ready.env, "FAIL": failing})
+    assert (done.returncode, ran(elsewhere)) == (1, ["test_inner", "test_outer"]), done.stdout + done.stderr
 
 
 def test_ci_runs_the_tests_and_hands_on_its_arguments(ready: Lab, elsewhere: Path) -> None:
@@ -380,17 +389,3 @@ def test_an_apt_get_that_fails_is_quoted(ready: Lab, bare: Lab) -> None:
     done = ready.run("phone", "start", env=on_host_of(bare, ready))
     assert (done.returncode, done.stdout) == (11, "")
     assert "E: Unable to locate package\nlab: apt-get could not install mmdebstrap" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        ("doctor", "--nope"), ("restore", "--nope"), ("validate", "--nope"), ("report",), ("compare", "one"),
-        ("phone", "start", "--nope"),
-    ],
-    ids=" ".join,
-)  # fmt: skip
-def test_a_wrong_option_is_a_usage_error_everywhere(argv: tuple[str, ...]) -> None:
-    done = lab(*argv)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"lab {argv[0]}" in done.stderr
