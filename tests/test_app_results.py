@@ -135,8 +135,9 @@ def test_one_value_of_each_kind(result: RunResult) -> None:
 def test_the_phones_own_speed_is_told_where_apps_time_themselves(stage: Stage, result: RunResult, saved: Saved) -> None:
     assert result.metrics["switch.control"].values == [2, 1, 1, 1]
     without = played()
-    without.rounds = [Played([at(0, 300, 4, HOT)], [])]
-    assert "switch.control" not in app_switch_result(stage, without, "Switching", saved).metrics
+    for switches in ([at(0, 300, 4, HOT)], [at(0, 300, 0, MISSED)]):
+        without.rounds = [Played(switches, [])]
+        assert "switch.control" not in app_switch_result(stage, without, "Switching", saved).metrics
 
 
 def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Saved) -> None:

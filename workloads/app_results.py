@@ -70,8 +70,9 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         "memory.available_mean": Metric("MiB", "higher", [_mean_while_switching(run, "available_kib") / 1024]),
         "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
     }
-    if all(one.control_ns for one in made(run.switches)):
-        metrics["switch.control"] = Metric("ms", "lower", [one.control_ns / _NS_PER_MS for one in made(run.switches)])
+    controls = [one.control_ns / _NS_PER_MS for one in made(run.switches)]
+    if controls and all(controls):
+        metrics["switch.control"] = Metric("ms", "lower", controls)
     if pages := written_back_4k(run):
         metrics["app_switch.write_amplification"] = Metric("x", "lower", [written / (pages * 4096)])
     return metrics
