@@ -119,20 +119,20 @@ def open_device(
     with ExitStack() as stack:
         stack.enter_context(lease(key, run_id or f"pid {os.getpid()}"))
         journal = Journal.open(journal_path(key))
-        if not journal.entries:
+        if not journal.pending:
             _refuse_foreign_marker(transport, marker, boot_id)
         probe = Probe(transport, probe_builder)
         identity = identify(transport, deadline=Deadline.after(command_s))
         device = Device(
             transport, identity, frozenset(), journal, boot_id, probe, run_id or f"pid {os.getpid()}", command_s
         )
-        if journal.entries:
+        if journal.pending:
             probe.install(identity.arch)
             for what in device.put_back():
                 say(f"{transport.serial}: an earlier run was cut off; put back: {what}")
         device.capabilities = detect(transport, deadline=Deadline.after(command_s))
         yield device
-        if journal.entries and not device.broken_by:
+        if journal.pending and not device.broken_by:
             device.put_back()
 
 

@@ -60,7 +60,7 @@ def _host_checks() -> Iterator[dict[str, str]]:
     yield _row("mmdebstrap", bool(mmdebstrap), mmdebstrap or "apt install mmdebstrap (only the virtual phone needs it)")
     free = shutil.disk_usage(cache_dir()).free
     yield _row("disk for the cache", free > _MIN_FREE_BYTES, f"{free >> 30} GiB free at {cache_dir()}")
-    pending = [path.stem for path in (state_dir() / "journals").glob("*.jsonl") if Journal.open(path).entries]
+    pending = [path.stem for path in (state_dir() / "journals").glob("*.jsonl") if Journal.open(path).pending]
     yield _row("nothing left to restore", not pending, f"./lab restore: {', '.join(pending)}" if pending else "")
 
 

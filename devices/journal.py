@@ -8,7 +8,6 @@ by the statuses of its steps: what was never done, or is undone already, may fai
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,8 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from base.files import append_line, read_lines
 from devices.deadline import Deadline
-from devices.errors import RestoreFailed
+from devices.errors import DeviceLost, DeviceTimeout, LabError, RestoreFailed
 from devices.transport import Op, OpResult, Read, Run, Transport, op_from_json, op_to_json
 
 
@@ -105,31 +105,53 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The undos of one phone that are still to be done, oldest first."""
+    """The undos of one phone that are still to be done, oldest first.
+
+    ``damage`` names the lines that cannot be read although later ones can: what they would undo is unknown, so the
+    file is kept whatever else is undone.
+    """
 
     path: Path
     entries: list[Entry] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
     _next: int = 0
 
     @classmethod
     def open(cls, path: Path) -> Journal:
         """Read what an earlier run left; a torn last line is a change that was never begun."""
         journal = cls(path)
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                journal._take(record)
+        try:
+            lines = read_lines(path)
+        except FileNotFoundError:
+            return journal
+        except OSError as error:
+            raise RestoreFailed(
+                f"{path}: the journal cannot be read: {error.strerror or error}", hint=_DAMAGE_HINT.format(path)
+            ) from error
+        for line in lines:
+            if not journal._take(line.record) and not line.last:
+                journal.damage.append(f"{path}:{line.number}")
         return journal
 
-    def _take(self, record: Mapping[str, Any]) -> None:
-        if "done" in record:
-            self.entries = [entry for entry in self.entries if entry.number != record["done"]]
-        else:
-            self.entries.append(Entry(record["number"], record["boot_id"], Undo.from_json(record["undo"])))
-        self._next = max(self._next, record.get("number", 0) + 1)
+    @property
+    def pending(self) -> bool:
+        """Whether anything is left to be undone, as far as is known."""
+        return bool(self.entries or self.damage)
+
+    def _take(self, record: Mapping[str, Any] | None) -> bool:
+        """Whether the record is one that this project writes."""
+        match record:
+            case {"done": int(number), **rest} if not rest:
+                self.entries = [entry for entry in self.entries if entry.number != number]
+            case {"number": int(number), "boot_id": str(boot_id), "undo": dict(data)}:
+                try:
+                    self.entries.append(Entry(number, boot_id, Undo.from_json(data)))
+                except (KeyError, TypeError, ValueError):
+                    return False
+                self._next = max(self._next, number + 1)
+            case _:
+                return False
+        return True
 
     def record(self, undo: Undo, *, boot_id: str) -> Entry:
         """Write the way back; when this returns it is on disk."""
@@ -140,36 +162,30 @@ class Journal:
         return entry
 
     def done(self, entry: Entry) -> None:
+        """Cross an entry out; the file goes with the last one."""
         self._append({"done": entry.number})
         self.entries.remove(entry)
-        if not self.entries:
+        if not self.pending:
             self.path.unlink(missing_ok=True)
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        append_line(self.path, json.dumps(record).encode(), mode=0o600)
 
     def rollback(
         self, transport: Transport, *, boot_id: str, keep: int = 0, last: Sequence[Op] = (), step_s: float = 120
     ) -> list[str]:
         """Undo everything but the ``keep`` oldest entries, newest first; returns what was undone.
 
-        One undo that fails does not keep the others from being tried. Raises RestoreFailed that names each mismatch,
-        with those entries kept in the journal. ``last`` is done before the only entry that is left is crossed out: a
-        cable that is pulled then leaves a journal that is replayed.
+        One undo that fails, or whose shell dies, does not keep the others from being tried. Raises RestoreFailed that
+        names each mismatch and each damaged line, with those entries kept in the journal; DeviceLost when the phone is
+        gone. ``last`` is done before the only entry that is left is crossed out: a cable that is pulled then leaves a
+        journal that is replayed.
         """
-        undone, failures = [], []
+        undone, failures = [], [f"{where} cannot be read, and what it would undo is unknown" for where in self.damage]
         for entry in reversed(self.entries[keep:]):
             if entry.boot_id == boot_id or entry.undo.survives_reboot:
-                mismatches = _undo(entry.undo, transport, Deadline.after(step_s))
+                mismatches = _tried(entry.undo, transport, Deadline.after(step_s))
                 if mismatches:
                     failures.append(f"{entry.undo.what}: {'; '.join(mismatches)}")
                     continue
@@ -178,11 +194,27 @@ class Journal:
                 transport.execute(last, deadline=Deadline.after(step_s))
             self.done(entry)
         if failures:
+            hint = "`./lab restore` tries again; a reboot clears zram and loop. The journal is {}"
             raise RestoreFailed(
                 f"{transport.serial} is not as it was: {' | '.join(failures)}",
-                hint=f"`./lab restore` tries again; a reboot clears zram and loop. The journal is {self.path}",
+                hint=(_DAMAGE_HINT if self.damage else hint).format(self.path),
             )
         return undone
+
+
+_DAMAGE_HINT = "reboot the phone, which clears zram and loop, look through {} for files to remove, then delete it"
+
+
+def _tried(undo: Undo, transport: Transport, deadline: Deadline) -> Sequence[str]:
+    """Why the undo did not work, or nothing. Raises DeviceLost when the phone is gone, but not when it is slow."""
+    try:
+        return _undo(undo, transport, deadline)
+    except DeviceTimeout as error:
+        return [str(error)]
+    except DeviceLost:
+        raise
+    except LabError as error:
+        return [str(error)]
 
 
 def _undo(undo: Undo, transport: Transport, deadline: Deadline) -> Sequence[str]:

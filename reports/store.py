@@ -12,13 +12,15 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path, PurePath
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from base import files
+from base.files import append_line, replacing, sync_folder
 from reports.errors import ReportError, StorageFailed
 from reports.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
 from reports.reading import RAW_FOLDER, RECORDS, Run, load
@@ -50,8 +52,8 @@ class RunFolder:
             results_dir.mkdir(parents=True, exist_ok=True)
             path = _make_unused(results_dir, stem)
             (path / RAW_FOLDER).mkdir()
-            _sync_folder(results_dir)
-            _sync_folder(path)
+            sync_folder(results_dir)
+            sync_folder(path)
         return cls(path)
 
     @property
@@ -68,14 +70,7 @@ class RunFolder:
         """Write one record as one line and sync it. :raises StorageFailed: with the file as it was before."""
         line = _encode(record)
         with _told_as_storage_failed(self.records):
-            is_new = not self.records.exists()
-            fd = os.open(self.records, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                _write_all_or_nothing(fd, line)
-            finally:
-                os.close(fd)
-            if is_new:
-                _sync_folder(self.path)
+            append_line(self.records, line)
 
     def save_raw(self, name: str, samples: npt.NDArray[np.uint64]) -> str:
         """Keep every sample in ``raw/<name>.npy`` (uint64, ns); returns that path relative to the run's folder."""
@@ -87,17 +82,8 @@ class RunFolder:
         with _told_as_storage_failed(folder):
             folder.mkdir(exist_ok=True)
             target = _unused_file(folder, _file_name(name))
-            temporary = target.with_suffix(".tmp")
-            try:
-                with temporary.open("wb") as file:
-                    np.save(file, samples, allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(folder)
+            with replacing(target) as temporary, temporary.open("xb") as file:
+                np.save(file, samples, allow_pickle=False)
         return f"{RAW_FOLDER}/{target.name}"
 
 
@@ -116,15 +102,8 @@ def check_writable(results_dir: Path) -> None:
 
 def replace_file(path: Path, content: str) -> None:
     """Write a rendered file so that a reader sees the old or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
     with _told_as_storage_failed(path):
-        try:
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        files.replace_file(path, content)
 
 
 def _encode(record: Record) -> bytes:
@@ -138,7 +117,7 @@ def _encode(record: Record) -> bytes:
             hint="leave the value out or record the reason as a fact",
         ) from error
     # A lone surrogate (a byte that was not UTF-8, from a phone) must not cost the record.
-    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:
@@ -157,19 +136,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in (sorted(value) if isinstance(value, Set) else value)]
     to_python = getattr(value, "tolist", None)  # numpy's scalars and arrays, without importing numpy
     return to_python() if callable(to_python) else value
-
-
-def _write_all_or_nothing(fd: int, line: bytes) -> None:
-    size_before = os.fstat(fd).st_size
-    try:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-        os.fsync(fd)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(fd, size_before)
-        raise
 
 
 @contextmanager
@@ -207,11 +173,3 @@ def _unused_file(folder: Path, stem: str) -> Path:
 def _file_name(name: str) -> str:
     """``127.0.0.1:5555`` and the like as a name that every file system and shell takes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:80] or "unnamed"
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

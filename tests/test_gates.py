@@ -23,10 +23,11 @@ BINARY = {".png", ".jpg", ".npy", ".ico", ".gz"}
 
 # Who may import whom; a package may always import itself. Wiring (conftest.py) and tests may import everything.
 MAY_IMPORT = {
-    "devices": (),
-    "reports": (),
-    "workloads": ("devices", "reports.model"),
-    "suites": ("workloads", "devices", "reports.model"),
+    "base": (),
+    "devices": ("base",),
+    "reports": ("base",),
+    "workloads": ("base", "devices", "reports.model"),
+    "suites": ("base", "workloads", "devices", "reports.model"),
 }
 OURS = {*MAY_IMPORT, "conftest", "tests"}
 

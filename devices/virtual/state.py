@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from base.files import replace_file
 from devices.errors import EnvironmentRefused, ProfileError
 from devices.paths import state_dir
 
@@ -97,7 +98,7 @@ class PhoneState:
             return None
 
     def record(self, run: Run) -> None:
-        _write_whole(self.folder / "meta.json", json.dumps(asdict(run), indent=1) + "\n")
+        replace_file(self.folder / "meta.json", json.dumps(asdict(run), indent=1) + "\n")
 
     def record_boot_time(self, run: Run, boot_s: float) -> Run:
         booted = replace(run, boot_s=boot_s)
@@ -148,7 +149,7 @@ class PhoneState:
             kept = 0
         for wanted in (kept, 0):
             if port := _free_port(wanted):
-                _write_whole(file, f"{port}\n")
+                replace_file(file, f"{port}\n")
                 return port
         raise EnvironmentRefused("no free TCP port on 127.0.0.1", hint="See what holds them all: ss -tln.")
 
@@ -188,9 +189,3 @@ def _free_port(wanted: int) -> int | None:
             return None
         port: int = probe.getsockname()[1]
         return port
-
-
-def _write_whole(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.replace(path)

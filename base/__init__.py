@@ -1,0 +1,1 @@
+"""What every room stands on: errors, durable files, units, arguments, folders. It imports nothing of ours."""

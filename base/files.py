@@ -1,0 +1,135 @@
+"""Files that must survive a power cut: appended line by line, or replaced as a whole.
+
+A power cut in the middle of an append leaves a torn last line: a part of it, or NULs in place of bytes that never
+reached the disk. What such a line announced was never begun, because nothing begins before its line is synced. So it is
+cut off before the next line is added, and no later line is ever glued to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file of JSON objects, counted from 1; ``record`` is None where it cannot be read."""
+
+    number: int
+    record: dict[str, Any] | None
+    last: bool
+
+
+def append_line(path: Path, line: bytes, *, mode: int = 0o644) -> None:
+    """Add one line (a JSON object, without newline) and sync it; cut off a torn last line before.
+
+    Raises OSError with the file as it was before, but for the torn line.
+    """
+    is_new = not path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        size = os.fstat(fd).st_size
+        begin, tail = _last_line(fd, size)
+        if tail and _is_torn(tail):
+            os.ftruncate(fd, begin)
+            size = begin
+        elif tail and not tail.endswith(b"\n"):
+            line = b"\n" + line
+        _write_all_or_nothing(fd, size, line + b"\n")
+    finally:
+        os.close(fd)
+    if is_new:
+        sync_folder(path.parent)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Every line of a file of JSON objects; a blank line is one that cannot be read. Raises OSError."""
+    lines = path.read_bytes().split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    return [Line(number, read_object(line), number == len(lines)) for number, line in enumerate(lines, start=1)]
+
+
+def read_object(line: bytes) -> dict[str, Any] | None:
+    """The JSON object that a line holds, or None for anything else: torn, NULs, no UTF-8, no object."""
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, and whoever comes after a power cut, sees the old or the new one.
+
+    The temporary file has a name that nobody can guess, and a link in its place is never followed. Raises OSError.
+    """
+    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    with replacing(path) as temporary:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to beside ``path``; on leaving it is synced and takes its place, or is gone after an error."""
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names that were added to a folder, or removed from it, survive a power cut. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_torn(tail: bytes) -> bool:
+    """A line that was written whole, but is no record, is kept: that is damage of another kind, for whoever reads it."""
+    return read_object(tail) is None and (b"\0" in tail or not tail.endswith(b"\n"))
+
+
+def _last_line(fd: int, size: int) -> tuple[int, bytes]:
+    """Where the last line begins, and the line with its newline if it has one."""
+    begin, tail = size, b""
+    while begin > 0 and b"\n" not in tail[:-1]:
+        at = max(0, begin - _BLOCK)
+        tail = os.pread(fd, begin - at, at) + tail
+        begin = at
+    cut = tail.rfind(b"\n", 0, max(0, len(tail) - 1)) + 1
+    return begin + cut, tail[cut:]
+
+
+def _write_all_or_nothing(fd: int, size_before: int, data: bytes) -> None:
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(fd, size_before)
+        raise
