@@ -20,19 +20,18 @@ import pytest
 from _pytest.junitxml import xml_key
 from _pytest.outcomes import Exit
 
-from devices.android_writers import stop_writers
+from base.errors import EXIT_DEVICE_LOST, CapabilityMissing, DeviceLost, LabError, ProfileError
+from devices.android.writers import stop_writers
 from devices.device import Device
-from devices.errors import EXIT_DEVICE_LOST, CapabilityMissing, DeviceLost, LabError, ProfileError
-from devices.profile import Profile
-from devices.session import Phone, Target, open_phone, resolve_target
-from reports.errors import ReportError
-from reports.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
+from devices.phone import Phone, Target, open_phone, resolve_target
+from devices.profiles.profile import Profile
+from records.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
+from records.writing import RunFolder, check_writable
 from reports.progress import ProgressBar
-from reports.store import RunFolder, check_writable
 from workloads.compressors import Compressor, compressors
 from workloads.provenance import provenance
 from workloads.stage import Stage, set_stage
-from workloads.writeback import Sweep
+from workloads.writeback import SweepPlan
 
 ROOT = Path(__file__).resolve().parent
 
@@ -58,11 +57,11 @@ class LabRun:
     def device(self) -> Device:
         return self.phone.device
 
-    def sweeps(self) -> list[Sweep]:
+    def sweeps(self) -> list[SweepPlan]:
         wanted = self.profile.sweep
         batches: tuple[int | None, ...] = wanted.batch_sizes if self.stage.has_batch_size else (None,)
         return [
-            Sweep(data, str(pages), str(order), batches, wanted.repeats, wanted.warmups, self.seed)
+            SweepPlan(data, str(pages), str(order), batches, wanted.repeats, wanted.warmups, self.seed)
             for data in wanted.data
             for pages in wanted.pages
             for order in wanted.order
@@ -152,13 +151,13 @@ def _measure_kernels(config: pytest.Config) -> int:
 
 
 def _compare_kernels(folder: Path, base: str, cand: str) -> int:
-    from reports.compare_render import report_comparison
+    from reports.comparison.render import report_comparison
 
     sides = (f"{folder}/{base}/*", f"{folder}/{cand}/*")
     try:
         report_comparison(*sides, form="html", out=folder / "compare.html")
         return report_comparison(*sides, form="table")
-    except ReportError as error:
+    except LabError as error:
         print(error.for_people(), file=sys.stderr)
         return error.exit_status
 
@@ -200,7 +199,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except ProfileError as error:
         raise pytest.UsageError(error.for_people()) from error
-    except (LabError, ReportError) as error:
+    except LabError as error:
         raise LabExit(error.for_people(), error.exit_status) from None
 
 
@@ -246,7 +245,7 @@ def pytest_collection(session: pytest.Session) -> None:
         bar.close()
         _shield()
         stack.close()
-        if isinstance(error, LabError | ReportError):
+        if isinstance(error, LabError):
             raise LabExit(error.for_people(), error.exit_status) from None
         raise
 
@@ -373,7 +372,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     try:
         rendered = render_all(run.folder.path)
-    except ReportError as error:
+    except LabError as error:
         terminalreporter.write_line(error.for_people())
         return
     terminalreporter.write_line("")

@@ -108,7 +108,7 @@ def sync_folder(path: Path) -> None:
 
 
 def _is_torn(tail: bytes) -> bool:
-    """A line that was written whole, but is no record, is kept: that is damage of another kind, for whoever reads it."""
+    """A line that was written whole, but is no record, is kept: whoever reads the file names it."""
     return read_object(tail) is None and (b"\0" in tail or not tail.endswith(b"\n"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from devices.errors import EXIT_USAGE, LabError
+from base.errors import EXIT_USAGE, LabError
 
 
 def main(argv: Sequence[str]) -> int:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from adbutils import AdbClient, AdbConnection, AdbError, AdbTimeout, adb_path
 
-from devices.deadline import Deadline
-from devices.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout
+from base.deadline import Deadline
+from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout
 from devices.shell_script import compile_script, parse_answer
 from devices.transcript import Transcript
-from devices.transport import Op, OpResult, Process, WireTime
+from devices.transport import CommandResult, Op, Process, WireTime
 
 # Packet ids of the shell protocol, version 2 (packages/modules/adb/shell_protocol.h).
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
@@ -180,7 +180,7 @@ class AdbTransport:
         self._client = client or server_client()
         self._transcript = transcript or Transcript(None)
 
-    def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:
+    def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         if not ops:
             return []
         token = f"LAB{secrets.token_hex(8)}"

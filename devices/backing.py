@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from base.errors import DeviceError, EnvironmentRefused
 from devices.device import Changes, Device
-from devices.errors import DeviceError, EnvironmentRefused
-from devices.journal import Expect, Match, Undo
-from devices.probe import ProbeFailed, probe_argv
-from devices.transport import Run
+from devices.journal import Expect, ExpectRule, Undo
+from devices.probe.session import ProbeFailed, probe_argv
+from devices.transport import Exec
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ def loop_backing(
     """
     device = changes.device
     _check_room(changes, path, size_bytes)
-    steps = (Run(probe_argv("loop-detach", file=path, remove=True), accept=(0, 1)),)
+    steps = (Exec(probe_argv("loop-detach", file=path, remove=True), accept=(0, 1)),)
     # The file outlives a reboot, the loop device does not.
-    undo = Undo(f"backing file {path} removed", steps, (Expect(path, match=Match.missing),), survives_reboot=True)
+    undo = Undo(f"backing file {path} removed", steps, (Expect(path, match=ExpectRule.missing),), survives_reboot=True)
     changes.will_undo(undo)
     try:
         reply = device.probe.call(
@@ -101,9 +101,9 @@ def partition_backing(changes: Changes, node: str) -> BackingDevice:
     # What /proc/mounts and sysfs call it, also when the profile has a link in by-name.
     node = device.run("readlink", "-f", node)
     mounts, swaps, kind, size, block, holders = device.execute(
-        Run(("cat", "/proc/mounts")), Run(("cat", "/proc/swaps")), Run(("stat", "-c", "%F", node)),
-        Run(("blockdev", "--getsize64", node)), Run(("blockdev", "--getss", node)),
-        Run(("ls", f"/sys/class/block/{node.rsplit('/', 1)[-1]}/holders")), keep_going=True,
+        Exec(("cat", "/proc/mounts")), Exec(("cat", "/proc/swaps")), Exec(("stat", "-c", "%F", node)),
+        Exec(("blockdev", "--getsize64", node)), Exec(("blockdev", "--getss", node)),
+        Exec(("ls", f"/sys/class/block/{node.rsplit('/', 1)[-1]}/holders")), keep_going=True,
     )  # fmt: skip
     if "block" not in kind.text:
         raise EnvironmentRefused(
@@ -126,8 +126,8 @@ def _check_room(changes: Changes, path: str, size_bytes: int) -> None:
     device = changes.device
     folder = path.rsplit("/", 1)[0]
     exists, writable, free = device.execute(
-        Run(("test", "-e", path), accept=(0, 1)), Run(("test", "-w", folder), accept=(0, 1)),
-        Run(("stat", "-f", "-c", "%a %S", folder)), keep_going=True,
+        Exec(("test", "-e", path), accept=(0, 1)), Exec(("test", "-w", folder), accept=(0, 1)),
+        Exec(("stat", "-f", "-c", "%a %S", folder)), keep_going=True,
     )  # fmt: skip
     if exists.status == 0:
         raise EnvironmentRefused(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from devices.deadline import Deadline
-from devices.transport import Read, Run, Transport
+from base.deadline import Deadline
+from devices.transport import Exec, Read, Transport
 
 ZRAM_ATTRIBUTES = (
     "disksize", "initstate", "reset", "comp_algorithm", "algorithm_params", "recomp_algorithm", "recompress",
@@ -51,8 +51,8 @@ def detect(transport: Transport, *, deadline: Deadline) -> frozenset[Capability]
     page_indexes came with the reworked grammar (documented from 6.16); kernels with the batch size attribute all have
     it, on others the probe finds out by trying. idle_age needs CONFIG_ZRAM_TRACK_ENTRY_ACTIME, read from config.gz.
     """
-    tests = [Run(("test", "-e", path), accept=(0, 1)) for path in _FILES.values()]
-    config = Run(("zcat", "/proc/config.gz"), accept=(0, 1))
+    tests = [Exec(("test", "-e", path), accept=(0, 1)) for path in _FILES.values()]
+    config = Exec(("zcat", "/proc/config.gz"), accept=(0, 1))
     *results, filesystems, kernel_config = transport.execute(
         [*tests, Read("/proc/filesystems"), config], deadline=deadline, keep_going=True
     )

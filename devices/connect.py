@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from adbutils import AdbClient, AdbError
 
+from base.deadline import Deadline
+from base.errors import CommandFailed, DeviceLost, EnvironmentRefused
 from devices.adb import AdbTransport, RootStyle, server_client
-from devices.deadline import Deadline
-from devices.errors import CommandFailed, DeviceLost, EnvironmentRefused
 from devices.transcript import Transcript
-from devices.transport import Run
+from devices.transport import Exec
 
 # What the adb program that adbutils brings along speaks (ADB_SERVER_VERSION); it has been 41 since 2018.
 ADB_SERVER_VERSION = 41
@@ -99,7 +99,7 @@ def become_root(make: Callable[[RootStyle], AdbTransport], wish: str = "auto") -
 
 def _uid(transport: AdbTransport) -> str:
     try:
-        result = transport.execute([Run(("id", "-u"))], deadline=Deadline.after(15))[0]
+        result = transport.execute([Exec(("id", "-u"))], deadline=Deadline.after(15))[0]
     except DeviceLost as error:
         return str(error)
     except CommandFailed as error:

@@ -10,16 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from base.deadline import Deadline
+from base.errors import EnvironmentRefused, LabError
+from base.paths import state_dir
 from devices.capability import Capability, detect
-from devices.deadline import Deadline
-from devices.errors import EnvironmentRefused, LabError
 from devices.identity import Identity, identify
 from devices.journal import Journal, Undo
 from devices.lease import lease
-from devices.paths import state_dir
-from devices.probe import Probe
-from devices.probe_build import build as build_probe
-from devices.transport import Op, OpResult, Read, Run, Transport, Write
+from devices.probe.build import build as build_probe
+from devices.probe.session import Probe
+from devices.transport import CommandResult, Exec, Op, Read, Transport, Write
 
 MARKER = "/data/local/tmp/.zram-writeback-lab.pending"
 _COMMAND_S = 30.0
@@ -43,7 +43,7 @@ class Device:
     def serial(self) -> str:
         return self.transport.serial
 
-    def execute(self, *ops: Op, keep_going: bool = False, seconds: float | None = None) -> list[OpResult]:
+    def execute(self, *ops: Op, keep_going: bool = False, seconds: float | None = None) -> list[CommandResult]:
         """Several operations in one round trip."""
         return self.transport.execute(ops, deadline=Deadline.after(seconds or self.command_s), keep_going=keep_going)
 
@@ -59,7 +59,7 @@ class Device:
         self.execute(Write(path, value))[0].check()
 
     def run(self, *argv: str, seconds: float | None = None) -> str:
-        return self.execute(Run(argv), seconds=seconds)[0].check().text
+        return self.execute(Exec(argv), seconds=seconds)[0].check().text
 
     @contextmanager
     def changes(self) -> Iterator[Changes]:
@@ -73,7 +73,7 @@ class Device:
     def put_back(self, *, keep: int = 0) -> list[str]:
         """Undo all changes but the ``keep`` oldest; on a failure the phone is marked unusable."""
         try:
-            unmark = Run(("rm", "-f", MARKER))
+            unmark = Exec(("rm", "-f", MARKER))
             return self.journal.rollback(self.transport, boot_id=self.boot_id, keep=keep, last=[unmark])
         except LabError as error:
             self.broken_by = str(error)
@@ -110,7 +110,7 @@ def open_device(
     """
     deadline = Deadline.after(command_s)
     boot, serialno, marker = transport.execute(
-        [Read("/proc/sys/kernel/random/boot_id"), Run(("getprop", "ro.serialno")), Read(MARKER)],
+        [Read("/proc/sys/kernel/random/boot_id"), Exec(("getprop", "ro.serialno")), Read(MARKER)],
         deadline=deadline,
         keep_going=True,
     )
@@ -136,12 +136,12 @@ def open_device(
             device.put_back()
 
 
-def _refuse_foreign_marker(transport: Transport, marker: OpResult, boot_id: str) -> None:
+def _refuse_foreign_marker(transport: Transport, marker: CommandResult, boot_id: str) -> None:
     if not marker.ok:
         return
     host, marked_boot, run = (*marker.text.split(), "?", "?", "?")[:3]
     if marked_boot != boot_id:
-        transport.execute([Run(("rm", "-f", MARKER))], deadline=Deadline.after(10))
+        transport.execute([Exec(("rm", "-f", MARKER))], deadline=Deadline.after(10))
         return
     raise EnvironmentRefused(
         f"{transport.serial}: run {run} on host {host} left changes on this phone and its journal is not here",

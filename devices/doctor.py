@@ -10,17 +10,17 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from devices.android_writers import find_writers
-from devices.arguments import CommandParser
+from base.arguments import CommandParser
+from base.deadline import Deadline
+from base.errors import EXIT_REFUSED, EnvironmentRefused, LabError
+from base.paths import cache_dir, state_dir
+from devices.android.writers import find_writers
 from devices.capability import Capability, detect
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
-from devices.deadline import Deadline
 from devices.device import MARKER, Device, open_device
-from devices.errors import EXIT_REFUSED, EnvironmentRefused, LabError
 from devices.health import HEALTH_OPS, parse_health
 from devices.identity import identify
 from devices.journal import Journal
-from devices.paths import cache_dir, state_dir
 from devices.transport import Read
 
 _MIN_FREE_BYTES = 3 << 30

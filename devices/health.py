@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from devices.deadline import Deadline
+from base.deadline import Deadline
+from base.errors import EnvironmentRefused
+from base.kernel import SECTOR
 from devices.device import Device
-from devices.errors import EnvironmentRefused
-from devices.profile_sections import Limits
-from devices.transport import Run
+from devices.profiles.sections import Limits
+from devices.transport import Exec
 
 _SYSFS = (
     "/sys/class/thermal/thermal_zone*/type", "/sys/class/thermal/thermal_zone*/temp",
@@ -26,15 +27,14 @@ _SYSFS = (
 )  # fmt: skip
 # grep: one program reads them all and says which is which. A zone that cannot be read now is left out.
 HEALTH_OPS = (
-    Run(("dumpsys", "battery")),
-    Run(("dumpsys", "thermalservice")),
-    Run(("sh", "-c", f"grep -Hs . {' '.join(_SYSFS)}"), accept=(0, 1, 2)),
+    Exec(("dumpsys", "battery")),
+    Exec(("dumpsys", "thermalservice")),
+    Exec(("sh", "-c", f"grep -Hs . {' '.join(_SYSFS)}"), accept=(0, 1, 2)),
 )
 # Drivers call these thermal zones too: currents, voltages, levels of charge.
 _NO_TEMPERATURE = re.compile(r"(?:.*[-_])?(?:ibat|vbat|vph|bcl)(?:[-_].*)?|soc", re.IGNORECASE)
 _WHOLE_DISKS = re.compile(r"/sys/block/(?:sd[a-z]+|vd[a-z]+|mmcblk\d+|nvme\d+n\d+)/stat")
 _COLDEST_C, _HOTTEST_C = 1, 120
-_SECTOR_BYTES = 512
 _PAUSE_S = 5.0
 Say = Callable[[str], None]
 
@@ -160,7 +160,7 @@ def _policies(values: Mapping[str, str]) -> Iterator[tuple[str, CpuPolicy]]:
 def _disk_written(values: Mapping[str, str]) -> int | None:
     """Of all the phone's disks together: whose partitions or files a run writes to is not looked into."""
     stats = [text.split() for path, text in values.items() if _WHOLE_DISKS.fullmatch(path)]
-    written = [int(words[6]) * _SECTOR_BYTES for words in stats if len(words) > 6]
+    written = [int(words[6]) * SECTOR for words in stats if len(words) > 6]
     return sum(written) if written else None
 
 

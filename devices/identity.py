@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from devices.deadline import Deadline
-from devices.transport import Op, Read, Run, Transport
+from base.deadline import Deadline
+from devices.transport import Exec, Op, Read, Transport
 
 _UFS_FILES = {
     "specification_version": "device_descriptor/specification_version",
@@ -53,9 +53,9 @@ def parse_properties(text: str) -> dict[str, str]:
 def identify(transport: Transport, *, deadline: Deadline) -> Identity:
     """Two round trips: the phone, then its UFS controller, whose path the first one gives."""
     ops: list[Op] = [
-        Run(("getprop",)), Run(("uname", "-r")), Run(("uname", "-v")), Run(("uname", "-m")),
-        Run(("getconf", "PAGE_SIZE")), Read("/proc/meminfo"), Read("/proc/stat"),
-        Run(("readlink", "-f", "/sys/block/sda")), Run(("getenforce",)),
+        Exec(("getprop",)), Exec(("uname", "-r")), Exec(("uname", "-v")), Exec(("uname", "-m")),
+        Exec(("getconf", "PAGE_SIZE")), Read("/proc/meminfo"), Read("/proc/stat"),
+        Exec(("readlink", "-f", "/sys/block/sda")), Exec(("getenforce",)),
     ]  # fmt: skip
     properties, release, build, arch, page, meminfo, stat, disk, selinux = transport.execute(
         ops, deadline=deadline, keep_going=True

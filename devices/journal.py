@@ -15,13 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from base.deadline import Deadline
+from base.errors import DeviceLost, DeviceTimeout, LabError, RestoreFailed
 from base.files import append_line, read_lines
-from devices.deadline import Deadline
-from devices.errors import DeviceLost, DeviceTimeout, LabError, RestoreFailed
-from devices.transport import Op, OpResult, Read, Run, Transport, op_from_json, op_to_json
+from devices.transport import CommandResult, Exec, Op, Read, Transport, op_from_json, op_to_json
 
 
-class Match(StrEnum):
+class ExpectRule(StrEnum):
     """How a value that was read back is compared."""
 
     equal = "equal"
@@ -38,28 +38,28 @@ class Expect:
 
     path: str = ""
     value: str = ""
-    match: Match = Match.equal
+    match: ExpectRule = ExpectRule.equal
     argv: tuple[str, ...] = ()
 
     @property
     def op(self) -> Op:
-        return Run(self.argv) if self.argv else Read(self.path)
+        return Exec(self.argv) if self.argv else Read(self.path)
 
-    def failure(self, result: OpResult) -> str:
+    def failure(self, result: CommandResult) -> str:
         """Empty if fulfilled, else what was seen instead."""
         where = self.path or shlex.join(self.argv)
-        if self.match is Match.missing:
+        if self.match is ExpectRule.missing:
             return "" if result.missing else f"{where} is still there"
         if not result.ok:
-            fulfilled = self.match is Match.lacks and result.missing
+            fulfilled = self.match is ExpectRule.lacks and result.missing
             return "" if fulfilled else f"{where} cannot be read: {result.stderr.strip() or 'no such file'}"
         text = result.text.strip()
         fulfilled = {
-            Match.equal: text == self.value,
-            Match.selected: f"[{self.value}]" in text.split() or text == self.value,
-            Match.contains: self.value in text,
-            Match.lacks: self.value not in text,
-            Match.at_least: text.isdigit() and int(text) >= int(self.value or 0),
+            ExpectRule.equal: text == self.value,
+            ExpectRule.selected: f"[{self.value}]" in text.split() or text == self.value,
+            ExpectRule.contains: self.value in text,
+            ExpectRule.lacks: self.value not in text,
+            ExpectRule.at_least: text.isdigit() and int(text) >= int(self.value or 0),
         }[self.match]
         return "" if fulfilled else f"{where}: {text[:120]!r}, expected {self.match} {self.value!r}"
 
@@ -90,7 +90,7 @@ class Undo:
             what=data["what"],
             steps=tuple(op_from_json(step) for step in data["steps"]),
             expect=tuple(
-                Expect(e["path"], e["value"], Match(e["match"]), tuple(e.get("argv", ()))) for e in data["expect"]
+                Expect(e["path"], e["value"], ExpectRule(e["match"]), tuple(e.get("argv", ()))) for e in data["expect"]
             ),
             survives_reboot=data["survives_reboot"],
         )

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from devices.errors import EnvironmentRefused
-from devices.paths import state_dir
+from base.errors import EnvironmentRefused
+from base.paths import state_dir
 
 
 @contextmanager

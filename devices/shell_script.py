@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from devices.transport import Op, OpResult, Read, Run, Write
+from devices.transport import CommandResult, Exec, Op, Read, Write
 
 # The underscores: mksh has an alias r of its own. _m: the marker on both streams. _r: "missing" is told apart from
 # "unreadable". _w: one write(2) by the shell's own print. EPOCHREALTIME is mksh's (R57 and newer); where it is empty
@@ -36,7 +36,7 @@ def compile_script(ops: Sequence[Op], token: str, *, keep_going: bool) -> str:
                 lines.append(f"_r {shlex.quote(path)} || {otherwise}")
             case Write(path, value):
                 lines.append(f"_w {shlex.quote(path)} {shlex.quote(value)} || {otherwise}")
-            case Run(argv, accept):
+            case Exec(argv, accept):
                 good = "|".join(str(status) for status in accept)
                 lines.append(
                     f"{shlex.join(argv)} </dev/null; s=$?; _m $s; case $s in {good}) ;; *) {otherwise} ;; esac"
@@ -48,7 +48,7 @@ def compile_script(ops: Sequence[Op], token: str, *, keep_going: bool) -> str:
 class Answer:
     """``on_phone_s`` is None where the phone's shell has no clock."""
 
-    results: list[OpResult]
+    results: list[CommandResult]
     on_phone_s: float | None
 
 
@@ -57,16 +57,16 @@ def parse_answer(ops: Sequence[Op], token: str, stdout: str, stderr: str) -> Ans
     end = re.search(rf"^{token} end ([\d.,]+) ([\d.,]+)\n", stderr, re.MULTILINE)
     if end is None:
         return None
-    results: list[OpResult] = []
+    results: list[CommandResult] = []
     for number, op in enumerate(ops):
         out = re.search(rf"\n{token} {number} (\d+)\n", stdout)
         err = re.search(rf"\n{token} {number}\n", stderr)
         if out is None or err is None:
-            results.append(OpResult(op, 0, "", "", skipped=True))
+            results.append(CommandResult(op, 0, "", "", skipped=True))
             continue
         status = int(out[1])
         missing = isinstance(op, Read) and status == _MISSING
-        results.append(OpResult(op, status, stdout[: out.start()], stderr[: err.start()], missing=missing))
+        results.append(CommandResult(op, status, stdout[: out.start()], stderr[: err.start()], missing=missing))
         stdout, stderr = stdout[out.end() :], stderr[err.end() :]
     begin_s, end_s = (float(clock.replace(",", ".")) for clock in end.groups())
     return Answer(results, end_s - begin_s if begin_s else None)

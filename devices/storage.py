@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from base.kernel import SECTOR
 from devices.device import Device
-from devices.transport import Read, Run
+from devices.transport import Exec, Read
 
-SECTOR = 512
 # Partition on device mapper on device mapper is the most that phones have (dm-default-key on dm-linear).
 _DEEPEST = 6
 
@@ -63,7 +63,7 @@ def disk_below(device: Device, path: str) -> Disk | None:
     for _ in range(_DEEPEST):
         folder = f"/sys/class/block/{name}"
         where, slaves, number, offset = device.execute(
-            Run(("readlink", "-f", folder)), Run(("ls", f"{folder}/slaves")), Read(f"{folder}/dev"),
+            Exec(("readlink", "-f", folder)), Exec(("ls", f"{folder}/slaves")), Read(f"{folder}/dev"),
             Read(f"{folder}/start"), keep_going=True,
         )  # fmt: skip
         below = slaves.stdout.split() if slaves.ok else []

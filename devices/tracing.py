@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.deadline import Deadline
+from base.deadline import Deadline
+from base.errors import DeviceError
 from devices.device import Device
-from devices.errors import DeviceError
-from devices.journal import Expect, Match, Undo
-from devices.probe import ProbeSession
-from devices.transport import Op, Read, Run, Write
+from devices.journal import Expect, ExpectRule, Undo
+from devices.probe.session import ProbeSession
+from devices.transport import Exec, Op, Read, Write
 
 TRACEFS = "/sys/kernel/tracing"
 INSTANCE = f"{TRACEFS}/instances/zram-writeback-lab"
@@ -84,8 +84,8 @@ def block_trace(device: Device, disks: Sequence[str], *, events: int, only_reads
     other = _check(device)
     undo = Undo(
         "trace instance removed",
-        (Write(f"{INSTANCE}/tracing_on", "0"), Run(("rmdir", INSTANCE))),
-        (Expect(f"{INSTANCE}/tracing_on", match=Match.missing),),
+        (Write(f"{INSTANCE}/tracing_on", "0"), Exec(("rmdir", INSTANCE))),
+        (Expect(f"{INSTANCE}/tracing_on", match=ExpectRule.missing),),
     )
     with device.changes() as changes:
         changes.will_undo(undo)
@@ -96,11 +96,11 @@ def block_trace(device: Device, disks: Sequence[str], *, events: int, only_reads
 def _check(device: Device) -> str:
     """What other tracers do, as text; TracingRefused when there can be no instance."""
     ours, events, instances, tracer, enabled = device.execute(
-        Run(("test", "-e", INSTANCE), accept=(0, 1)),
-        Run(("test", "-e", f"{TRACEFS}/events/block/block_rq_issue"), accept=(0, 1)),
-        Run(("test", "-w", f"{TRACEFS}/instances"), accept=(0, 1)),
+        Exec(("test", "-e", INSTANCE), accept=(0, 1)),
+        Exec(("test", "-e", f"{TRACEFS}/events/block/block_rq_issue"), accept=(0, 1)),
+        Exec(("test", "-w", f"{TRACEFS}/instances"), accept=(0, 1)),
         Read(f"{TRACEFS}/current_tracer"),
-        Run(("head", "-n", "3", f"{TRACEFS}/set_event")),
+        Exec(("head", "-n", "3", f"{TRACEFS}/set_event")),
         keep_going=True,
     )
     if ours.status == 0:
@@ -123,7 +123,7 @@ def _set_up(device: Device, disks: Sequence[str], events: int, only_reads: bool)
     wanted = " || ".join(f"dev == {number}" for number in numbers)
     wanted = f'({wanted}) && rwbs ~ "R*"' if only_reads else wanted
     ops: list[Op] = [
-        Run(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", _CLOCK),
+        Exec(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", _CLOCK),
         Write(f"{INSTANCE}/buffer_size_kb", str(kib)),
     ]  # fmt: skip
     for event in BLOCK_EVENTS:

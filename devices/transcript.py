@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from devices.transport import OpResult
+from devices.transport import CommandResult
 
 
 class Transcript:
@@ -19,7 +19,7 @@ class Transcript:
         """From now on write to ``path``; what was forgotten until then stays forgotten."""
         self._path = path
 
-    def add(self, serial: str, results: Sequence[OpResult], elapsed_s: float) -> None:
+    def add(self, serial: str, results: Sequence[CommandResult], elapsed_s: float) -> None:
         lines = [f"one trip, {len(results)} operations, {elapsed_s * 1000:.1f} ms"]
         for result in results:
             verdict = "skipped" if result.skipped else "missing" if result.missing else f"status {result.status}"

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from devices.deadline import Deadline
-from devices.errors import CommandFailed
+from base.deadline import Deadline
+from base.errors import CommandFailed
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read a small text file. ``OpResult.missing`` tells "not there" from "could not be read"."""
+    """Read a small text file. ``CommandResult.missing`` tells "not there" from "could not be read"."""
 
     path: str
 
@@ -38,7 +38,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Exec:
     """Run a program. ``accept`` lists the exit statuses that are fine (an undo may find its work done)."""
 
     argv: tuple[str, ...]
@@ -48,11 +48,13 @@ class Run:
         return shlex.join(self.argv)
 
 
-Op = Read | Write | Run
+Op = Read | Write | Exec
+# In journals on disk.
+_TAGS: dict[type[Op], str] = {Read: "read", Write: "write", Exec: "run"}
 
 
 def op_to_json(op: Op) -> dict[str, Any]:
-    return {"op": type(op).__name__.lower(), **asdict(op)}
+    return {"op": _TAGS[type(op)], **asdict(op)}
 
 
 def op_from_json(data: dict[str, Any]) -> Op:
@@ -62,13 +64,13 @@ def op_from_json(data: dict[str, Any]) -> Op:
         case "write":
             return Write(data["path"], data["value"])
         case "run":
-            return Run(tuple(data["argv"]), tuple(data["accept"]))
+            return Exec(tuple(data["argv"]), tuple(data["accept"]))
         case other:
             raise ValueError(f"unknown operation {other!r}")
 
 
 @dataclass(frozen=True, slots=True)
-class OpResult:
+class CommandResult:
     """What the phone answered: exit status, both streams apart, and whether a Read's file exists at all.
 
     ``skipped`` operations stood behind one that failed and were not carried out.
@@ -83,7 +85,7 @@ class OpResult:
 
     @property
     def ok(self) -> bool:
-        accepted = self.op.accept if isinstance(self.op, Run) else (0,)
+        accepted = self.op.accept if isinstance(self.op, Exec) else (0,)
         return not self.skipped and not self.missing and self.status in accepted
 
     @property
@@ -91,7 +93,7 @@ class OpResult:
         """Standard output without the trailing newline."""
         return self.stdout.rstrip("\n")
 
-    def check(self) -> OpResult:
+    def check(self) -> CommandResult:
         """Self, or CommandFailed."""
         if not self.ok:
             stderr = self.stderr or ("no such file" if self.missing else "")
@@ -127,13 +129,13 @@ class Transport(Protocol):
     """A connection to one phone. Every call has a total deadline.
 
     Raises DeviceLost (or its DeviceTimeout) when the answer did not come back whole. A command that the phone ran and
-    refused is not an exception here but an OpResult.
+    refused is not an exception here but an CommandResult.
     """
 
     serial: str
     wire: WireTime
 
-    def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:
+    def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         """Carry out the operations in order, in one round trip; stop at the first failure unless ``keep_going``."""
         ...
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from devices.arguments import CommandParser
-from devices.errors import EXIT_USAGE, ProfileError
-from devices.profile_yaml import known, load
+from base.arguments import CommandParser
+from base.errors import EXIT_USAGE, ProfileError
+from devices.profiles.reading import known, load
 
 
 def validate(argv: list[str]) -> int:

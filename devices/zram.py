@@ -16,14 +16,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from devices.deadline import Deadline, wait_until
+from base.deadline import Deadline, wait_until
+from base.errors import CommandFailed, DeviceError, EnvironmentRefused
+from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE
 from devices.device import Changes, Device
-from devices.errors import CommandFailed, DeviceError, EnvironmentRefused
-from devices.journal import Expect, Match, Undo
-from devices.transport import Op, OpResult, Read, Run, Write
+from devices.journal import Expect, ExpectRule, Undo
+from devices.transport import CommandResult, Exec, Op, Read, Write
 
-MAX_BATCH_SIZE = 4096
-DEFAULT_BATCH_SIZE = 32
 # Above every other swap device, so that the probe's pages come here.
 FIRST_SWAP = 32000
 # T5: these survive a reset, so each is set on every configuration.
@@ -196,8 +195,8 @@ class Zram:
     def reset(self) -> None:
         """swapoff and reset; a race with whoever still has the node open (udev, blkid) is waited for, bounded."""
         if name := self.check_swapoff():
-            self.device.execute(Run(("swapoff", name)), seconds=120)[0].check()
-        last: list[OpResult] = []
+            self.device.execute(Exec(("swapoff", name)), seconds=120)[0].check()
+        last: list[CommandResult] = []
 
         def done() -> bool:
             last[:] = self.device.execute(Write(self.attribute("reset"), "1"))
@@ -223,10 +222,10 @@ class Zram:
         """
         wanted = self._settings(config)
         # One program that reads all of them: each has one line.
-        read_back = Run(("cat", *(self.attribute(name) for name in wanted)))
+        read_back = Exec(("cat", *(self.attribute(name) for name in wanted)))
         ops: list[Op] = [*(Write(self.attribute(name), value) for name, value in wanted.items()), read_back]
         if swap_priority is not None:
-            ops += [Run(("mkswap", self.node)), Run(("swapon", "-p", str(swap_priority), self.node))]
+            ops += [Exec(("mkswap", self.node)), Exec(("swapon", "-p", str(swap_priority), self.node))]
         results = self._after_reset(ops)
         self._is_our_swap = swap_priority is not None
         for result in results:
@@ -239,10 +238,10 @@ class Zram:
                 raise ZramError(f"{self.attribute(name)} reads {seen[name]!r}, {value!r} was written")
         return seen
 
-    def _after_reset(self, ops: Sequence[Op]) -> list[OpResult]:
+    def _after_reset(self, ops: Sequence[Op]) -> list[CommandResult]:
         """Reset and ``ops`` in one trip where nothing is in the way, else in the careful way of ``reset``."""
         # What a run made swap holds pages of the probe only, and these are gone by then.
-        off = [Run(("swapoff", self.node), accept=(0, 1, 255))] if self._is_our_swap else []
+        off = [Exec(("swapoff", self.node), accept=(0, 1, 255))] if self._is_our_swap else []
         results = self.device.execute(*off, Write(self.attribute("reset"), "1"), *ops, seconds=120)
         if results[len(off)].ok:
             return results[len(off) + 1 :]
@@ -281,7 +280,7 @@ class Zram:
         Nothing is expected of it. Whether it worked shows when the backing device is detached, and an undo that is
         tried again later must not reset a zram that was put back meanwhile.
         """
-        steps = (Run(("swapoff", self.node)), Write(self.attribute("reset"), "1"))
+        steps = (Exec(("swapoff", self.node)), Write(self.attribute("reset"), "1"))
         return Undo(f"{self.node} off its backing device", steps)
 
     def check_swapoff(self) -> str | None:
@@ -326,7 +325,7 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
 
 
 def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) -> Undo:
-    steps: list[Op] = [Run(("swapoff", zram.node)), Write(zram.attribute("reset"), "1")]
+    steps: list[Op] = [Exec(("swapoff", zram.node)), Write(zram.attribute("reset"), "1")]
     expect = [Expect(zram.attribute("disksize"), before["disksize"])]
     for name in _SURVIVE_RESET:
         if name in before:
@@ -334,7 +333,7 @@ def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) 
             expect.append(Expect(zram.attribute(name), before[name]))
     algorithm = selected(before["comp_algorithm"])
     steps.append(Write(zram.attribute("comp_algorithm"), algorithm))
-    expect.append(Expect(zram.attribute("comp_algorithm"), algorithm, Match.selected))
+    expect.append(Expect(zram.attribute("comp_algorithm"), algorithm, ExpectRule.selected))
     if "backing_dev" in before:
         expect.append(Expect(zram.attribute("backing_dev"), "none"))
     if before["disksize"] != "0":
@@ -342,12 +341,12 @@ def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) 
         steps += [Write(zram.attribute("mem_limit"), before["mem_limit"])]
     name = f"/zram{zram.number} "
     if priority is None:
-        expect.append(Expect("/proc/swaps", name, Match.lacks))
+        expect.append(Expect("/proc/swaps", name, ExpectRule.lacks))
     else:
         # A negative priority is the kernel's own choice and cannot be asked for.
         wish = ("-p", str(priority)) if priority >= 0 else ()
-        steps += [Run(("mkswap", zram.node)), Run(("swapon", *wish, zram.node))]
-        expect.append(Expect("/proc/swaps", name, Match.contains))
+        steps += [Exec(("mkswap", zram.node)), Exec(("swapon", *wish, zram.node))]
+        expect.append(Expect("/proc/swaps", name, ExpectRule.contains))
     return Undo(f"{zram.node} as it was", tuple(steps), tuple(expect))
 
 
@@ -356,11 +355,13 @@ def hot_add(changes: Changes, known: Sequence[int]) -> Zram:
     number = next(n for n in range(len(known) + 1) if n not in known)
     zram = Zram(changes.device, number)
     steps = (
-        Run(("swapoff", zram.node)),
+        Exec(("swapoff", zram.node)),
         Write(zram.attribute("reset"), "1"),
         Write("/sys/class/zram-control/hot_remove", str(number)),
     )
-    changes.will_undo(Undo(f"{zram.node} removed", steps, (Expect(zram.attribute("disksize"), match=Match.missing),)))
+    changes.will_undo(
+        Undo(f"{zram.node} removed", steps, (Expect(zram.attribute("disksize"), match=ExpectRule.missing),))
+    )
     added = changes.device.read("/sys/class/zram-control/hot_add").strip()
     if added != str(number):
         changes.device.execute(Write("/sys/class/zram-control/hot_remove", added))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from reports.compare import RELEVANT
-from reports.compare_render import FORMATS, report_comparison
-from reports.errors import EXIT_USAGE, ReportError
+from base.errors import EXIT_USAGE, LabError
+from reports.comparison.compare import RELEVANT
+from reports.comparison.render import FORMATS, report_comparison
 from reports.render import render_all
 
 
@@ -81,7 +81,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         return report_comparison(
             arguments.base, arguments.cand, relevant=arguments.relevant, form=arguments.format, out=arguments.out
         )
-    except ReportError as error:
+    except LabError as error:
         print(f"error: {error.for_people()}", file=sys.stderr)
         return error.exit_status
 
@@ -92,7 +92,7 @@ def _report(arguments: argparse.Namespace) -> int:
     for run in arguments.runs:
         try:
             rendered = render_all(run)
-        except ReportError as error:
+        except LabError as error:
             print(f"error: {error.for_people()}", file=sys.stderr)
             status = status or error.exit_status
             continue

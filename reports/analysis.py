@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from base.errors import ReportError
+from records.model import Caveat, RunResult
+from records.reading import StoredRun
 from reports.catalogue import SHOWN
-from reports.errors import ReportError
-from reports.model import Caveat, RunResult
-from reports.reading import Run
 from reports.stats import FEWEST_FOR_INTERVAL, Quantile, Summary, first_is_slow, quantiles, summarise
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Point:
 class Analysis:
     """What the renderers read."""
 
-    run: Run
+    run: StoredRun
     points: tuple[Point, ...]
     session_caveats: tuple[Caveat, ...]
     problems: tuple[str, ...]
@@ -75,7 +75,7 @@ class Analysis:
         return [point for point in self.points if point.result.test == test and point.has_section]
 
 
-def analyse(run: Run) -> Analysis:
+def analyse(run: StoredRun) -> Analysis:
     """Compute everything about a run. Samples that cannot be read become problems, never a failure."""
     session_caveats = _unique((*_provenance_caveats(run), *run.session.caveats))
     problems = list(run.problems)
@@ -114,7 +114,7 @@ def ratio(point: Point, base: Point | None, metric: str) -> float | None:
     return mine / other if mine is not None and other else None
 
 
-def _point(run: Run, result: RunResult, known: set[Caveat], problems: list[str]) -> Point:
+def _point(run: StoredRun, result: RunResult, known: set[Caveat], problems: list[str]) -> Point:
     figures = {name: summarise(m.values, m.better, run.session.seed) for name, m in result.metrics.items()}
     samples = {}
     for metric in result.raw:
@@ -147,7 +147,7 @@ def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]
     return seen
 
 
-def _provenance_caveats(run: Run) -> list[Caveat]:
+def _provenance_caveats(run: StoredRun) -> list[Caveat]:
     provenance = run.session.provenance
     caveats = [Caveat.virtual] if provenance.virtual else []
     if provenance.virtual and (provenance.accelerator or "").lower().startswith("tcg"):

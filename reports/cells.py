@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from base.units import NS_PER_US
 from reports import wording as w
 from reports.analysis import Point, batch_rank, ratio
 from reports.catalogue import CPU_BUSY, LATENCY, MIB_PER_S, SWITCHES, SYS, USER, WALL
 from reports.stats import FEWEST_FOR_INTERVAL, Summary
 from reports.tables import Column, Field
 
-NS_PER_US = 1000.0
 QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 OVERLAP_NOTE = "~: no sure difference: the intervals of the two overlap, or there is none."
 

@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reports.model import Metric, RunResult
-from reports.reading import Run
+from records.model import Metric, RunResult
+from records.reading import StoredRun
 
 FIXED = ("test", "metric", "unit", "better", "repeat", "warmup", "value")
 
 
-def render_csv(run: Run) -> str:
+def render_csv(run: StoredRun) -> str:
     """One line per value: test, its parameters, metric, unit, better, repeat (from 1), warmup (0 or 1), value.
 
     Parameters are the union over all points, in order of appearance; one that a point lacks is empty. A parameter

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from records.model import RunResult, TestOutcome
+from records.reading import RAW_FOLDER
 from reports import wording as w
 from reports.analysis import Analysis, Point
 from reports.catalogue import SHOWN
 from reports.further import place_words
-from reports.model import RunResult, TestOutcome
-from reports.reading import RAW_FOLDER
 from reports.tables import Column, Table
 
 FILES: Mapping[str, str] = {

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from records.reading import load
+from records.writing import replace_file
 from reports.analysis import analyse
 from reports.contents import sections
 from reports.export import render_csv
 from reports.html import render_html
-from reports.reading import load
-from reports.store import replace_file
 from reports.text import mail, render_text
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from reports.model import Better
+from records.model import Better
 
 if TYPE_CHECKING:
     import numpy as np

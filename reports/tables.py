@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from records.model import Caveat
 from reports import wording as w
-from reports.model import Caveat
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from records.model import Caveat
 from reports import further, ledger
 from reports import wording as w
 from reports.analysis import Analysis
 from reports.catalogue import THROUGHPUT
-from reports.model import Caveat
 from reports.sections.section import Section
 from reports.tables import Doubts, Table
 from reports.verdict import verdict

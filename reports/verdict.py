@@ -24,19 +24,19 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunVerdict:
     """``alarms`` must be read before the figures, ``findings`` are the figures in words."""
 
     alarms: tuple[str, ...]
     findings: tuple[Finding, ...]
 
 
-def verdict(analysis: Analysis, sections: Sequence[Section]) -> Verdict:
+def verdict(analysis: Analysis, sections: Sequence[Section]) -> RunVerdict:
     """Alarms and findings of a run, in the order of its sections."""
     alarms = [*_state(analysis), *_bad_tests(analysis), *_corruption(analysis), *_books(analysis)]
     findings = [Finding(each.title, each.key, " ".join(each.findings)) for each in sections if each.findings]
     findings += [Finding("Tests", "outcomes", sentence) for sentence in _passed(analysis)]
-    return Verdict(tuple(alarms), tuple(findings))
+    return RunVerdict(tuple(alarms), tuple(findings))
 
 
 def _state(analysis: Analysis) -> list[str]:

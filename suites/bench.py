@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from devices.probe import ProbeSession
-from reports.model import Caveat, RunResult
+from devices.probe.session import ProbeSession
+from records.model import Caveat, RunResult
 from workloads.stage import Stage
 
 if TYPE_CHECKING:

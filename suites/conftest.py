@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from base.errors import CapabilityMissing, DeviceLost
 from conftest import LAB, LabRun
 from devices.capability import Capability
-from devices.errors import CapabilityMissing, DeviceLost
-from devices.transport import Run, Write
-from reports.model import RunResult
+from devices.transport import Exec, Write
+from records.model import RunResult
 from suites.bench import Bench, with_caveats
 from workloads.apps import conditions
 from workloads.stage import Stage
@@ -55,7 +55,7 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
         return
     # The mark for the next test goes in the same trip.
     mark = Write("/dev/kmsg", f"{_MARKER} end of {request.node.name}\n")
-    lab.kernel_log = lab.device.execute(Run(("dmesg",)), mark)[0].stdout
+    lab.kernel_log = lab.device.execute(Exec(("dmesg",)), mark)[0].stdout
     lab.keep_kernel_log(lab.kernel_log)
     since = lab.kernel_log.rpartition(_MARKER)[2]
     if request.node.get_closest_marker("kills_apps"):

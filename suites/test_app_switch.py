@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from devices.profile import Trigger
+from devices.profiles.profile import Trigger
 from suites.bench import Bench
-from workloads.app_model import Condition, made
+from workloads.app_model import SwitchCondition, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
 from workloads.apps import Shared, run_apps, steps_of
 
@@ -22,7 +22,7 @@ def shared() -> Shared:
 @pytest.mark.capability("writeback")
 @pytest.mark.kills_apps
 @pytest.mark.steps(count=steps_of)
-def test_app_switch(bench: Bench, condition: Condition, shared: Shared, tmp_path: Path) -> None:
+def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared, tmp_path: Path) -> None:
     """Switching between apps under memory pressure"""
     stage = bench.stage
     run = run_apps(stage, condition, seed=bench.seed, folder=tmp_path, shared=shared, progress=bench.progress)

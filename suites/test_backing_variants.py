@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.model import RunResult
+from records.model import RunResult
 from suites.bench import Bench
 from suites.turns import chosen, recorded_even_if_broken_off, skip_or_raise
 from workloads.variants import VARIANTS, MeasuredVariant, Variant, measure_variants, variant_results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.model import RunResult
+from records.model import RunResult
 from suites.bench import Bench
 from workloads.attributes import try_values
 

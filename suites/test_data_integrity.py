@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.model import Metric, RunResult
+from records.model import Metric, RunResult
 from suites.bench import Bench
 from workloads.integrity import check_block, check_swap
 

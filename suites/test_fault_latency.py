@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.model import Metric, RunResult
+from records.model import Metric, RunResult
 from suites.bench import Bench
 from workloads.faults import ROUNDS, measure_faults
 

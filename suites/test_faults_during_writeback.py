@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reports.model import Caveat, RunResult
+from records.model import Caveat, RunResult
 from suites.bench import Bench
 from workloads.faults import algorithm_of
-from workloads.faults_during import Condition, measure_faults_during_writeback, steps_of
+from workloads.faults_during import RaceCondition, measure_faults_during_writeback, steps_of
 
 
 @pytest.mark.steps(count=steps_of)
@@ -30,7 +30,7 @@ def test_faults_during_writeback(bench: Bench, tmp_path: Path) -> None:
         assert condition.count("written_back")
 
 
-def _result(bench: Bench, condition: Condition, slot: str, algorithm: str) -> RunResult:
+def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -> RunResult:
     latencies = condition.latencies(slot)
     when = f"batch-{condition.batch_size or 1}" if condition.running else "quiet"
     proof = {}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.model import Caveat, Metric, RunResult
+from records.model import Caveat, Metric, RunResult
 from suites.bench import Bench
 from workloads.faults import algorithm_of
-from workloads.faults_under_load import Condition, UnderLoad, measure_faults_under_load, steps_of
+from workloads.faults_under_load import LoadCondition, UnderLoad, measure_faults_under_load, steps_of
 
 
 @pytest.mark.steps(count=steps_of)
@@ -26,7 +26,7 @@ def test_faults_under_load(bench: Bench, tmp_path: Path) -> None:
         assert condition.load is None or condition.done.cpu_s > 0, f"{condition.load}: there was no load"
 
 
-def _result(bench: Bench, found: UnderLoad, condition: Condition, slot: str, algorithm: str) -> RunResult:
+def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str, algorithm: str) -> RunResult:
     name = f"{condition.backing}-{condition.load or 'none'}-{condition.setting}"
     latencies = np.concatenate(condition.ram if slot == "ram" else condition.written_back)
     raw = {"fault.latency": bench.save_raw(f"fault-{name}-{slot}", latencies)}
@@ -66,6 +66,6 @@ def _result(bench: Bench, found: UnderLoad, condition: Condition, slot: str, alg
     )
 
 
-def _reads(condition: Condition) -> dict[str, dict[str, float]]:
+def _reads(condition: LoadCondition) -> dict[str, dict[str, float]]:
     touched = sum(part.size for part in condition.written_back)
     return {"reads from the backing device (bd_stat)": {"expected": touched, "seen": condition.bd_reads}}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from suites.bench import Bench
-from workloads.writeback import Sweep, measure_sweep, steps_of
+from workloads.writeback import SweepPlan, measure_sweep, steps_of
 
 
 @pytest.mark.steps(count=lambda stage, sweep: steps_of(sweep))
-def test_writeback_throughput(bench: Bench, sweep: Sweep) -> None:
+def test_writeback_throughput(bench: Bench, sweep: SweepPlan) -> None:
     """Writeback throughput by batch size"""
     with bench.probe() as probe:
         results = measure_sweep(

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from devices.errors import DeviceLost
-from reports.model import RunResult
+from base.errors import DeviceLost
+from records.model import RunResult
 from suites.bench import Bench
 from workloads.turns import NotAvailable
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devices.device import Device, open_device
-from devices.fake import FakePhone
+from devices.fake.phone import FakePhone
 
 _DATA = Path(__file__).parent / "data/android"
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reports import model
-from reports.compare import Comparison, compare
-from reports.compare_verdicts import Compared, Verdict
-from reports.store import RunFolder
+from records import model
+from records.writing import RunFolder
+from reports.comparison.compare import Comparison, compare
+from reports.comparison.verdicts import Compared, Verdict
 from tests import reports_sample as sample
 
 Samples = npt.NDArray[np.float64]

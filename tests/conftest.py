@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
 
 REPO = Path(__file__).resolve().parent.parent
-_MIB = 1 << 20
 _GONE = ("ANDROID_SERIAL", "ZRAM_LAB_PROFILES")
 
 
@@ -36,7 +36,7 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class Shelf:
     """At most one running phone. A test that kills it leaves the next one to boot it again."""
 
-    config = VirtualPhoneConfig(name="shelf", memory_bytes=1024 * _MIB, ufs_bytes=2048 * _MIB)
+    config = VirtualPhoneConfig(name="shelf", memory_bytes=1024 * MIB, ufs_bytes=2048 * MIB)
 
     def __init__(self, state: Path) -> None:
         self._state = state

@@ -22,14 +22,14 @@ from string import Template
 
 from tabulate import tabulate
 
+from base.units import MIB
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
-from reports.compare import RELEVANT, compare
-from reports.compare_verdicts import Verdict
-from reports.store import replace_file
+from records.writing import replace_file
+from reports.comparison.compare import RELEVANT, compare
+from reports.comparison.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "suites" / "test_writeback_throughput.py"
-MIB = 1 << 20
 DATA_MIB = 4
 # One writeback of the base takes so long where the storage is slowed down: far longer than without the limit, so that
 # the limit alone decides.

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from reports import model
-from reports.store import RunFolder
+from base.units import MIB
+from records import model
+from records.writing import RunFolder
 
 NOW = datetime(2026, 11, 23, 10, 15, 0, tzinfo=UTC)
 RATES = {1: 7.0, 2: 12.9, 4: 22.0, 8: 34.0, 16: 44.5, 32: 50.1, 64: 52.2, 128: 54.6}
-MIB = 1 << 20
 
 
 def provenance(**changes: Any) -> model.Provenance:

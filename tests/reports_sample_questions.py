@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reports import model
-from reports.store import RunFolder
+from base.units import MIB
+from records import model
+from records.writing import RunFolder
 from tests import reports_sample as sample
 
-MIB = sample.MIB
 BATCHES = (1, 8, 32, 128)
 QUEUE_DEPTH = 32
 

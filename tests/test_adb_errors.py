@@ -11,11 +11,11 @@ from contextlib import ExitStack
 import pytest
 from adbutils import adb_path
 
+from base.deadline import Deadline
+from base.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
 from devices.adb import AdbTransport
 from devices.connect import ADB_SERVER_VERSION, attached, connect, server_version
-from devices.deadline import Deadline
-from devices.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
-from devices.session import open_phone, resolve_target
+from devices.phone import open_phone, resolve_target
 from devices.transport import Read
 from tests.fake_adb_server import AdbServer, Reply, Shell, packet, uid_shell, whole_answer
 

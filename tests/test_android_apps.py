@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.android_apps import (
+from base.errors import LabError
+from devices.android.apps import (
     AmSilent,
     AmTimedOut,
     App,
@@ -27,9 +28,8 @@ from devices.android_apps import (
     parse_processes,
 )
 from devices.device import Device
-from devices.errors import LabError
-from devices.fake import FakePhone
-from devices.fake_android import FakeApp
+from devices.fake.android import FakeApp
+from devices.fake.phone import FakePhone
 from tests.android_fakes import heal, opened, phone_that_lives, sample
 
 MAPS = App("org.example.maps", "org.example.maps/.Main")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.android_events import Kill, KilledBy, parse_events, parse_kernel_log, phone_time_s, read_kills
-from devices.fake import FakePhone
+from devices.android.events import Kill, KilledBy, parse_events, parse_kernel_log, phone_time_s, read_kills
+from devices.fake.phone import FakePhone
 from tests.android_fakes import opened, sample
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from base.deadline import Deadline
+from base.errors import EXIT_REFUSED
 from devices.adb import AdbTransport
-from devices.android_apps import (
+from devices.android.apps import (
     CrashedAtStart,
     KeyguardInTheWay,
     LaunchState,
@@ -18,14 +20,12 @@ from devices.android_apps import (
     find_apps,
     launchable_apps,
 )
-from devices.android_events import KilledBy, phone_time_s, read_kills
-from devices.android_screen import Keyguard, ready_screen
-from devices.android_writers import Silenced, stop_writers
-from devices.deadline import Deadline
+from devices.android.events import KilledBy, phone_time_s, read_kills
+from devices.android.screen import Keyguard, ready_screen
+from devices.android.writers import Silenced, stop_writers
 from devices.device import Device, open_device
-from devices.errors import EXIT_REFUSED
 from devices.health import read_health
-from devices.transport import Run
+from devices.transport import Exec
 from devices.virtual.phone import RunningPhone
 from tests.conftest import lab
 
@@ -39,7 +39,7 @@ def device(transport: AdbTransport) -> Iterator[Device]:
 
 
 def on_phone(transport: AdbTransport, *argv: str) -> str:
-    return transport.execute([Run(argv)], deadline=Deadline.after(30))[0].check().text
+    return transport.execute([Exec(argv)], deadline=Deadline.after(30))[0].check().text
 
 
 def test_its_health_is_read_as_a_phones(device: Device) -> None:

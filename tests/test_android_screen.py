@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from devices.android_screen import Keyguard, parse_keyguard, ready_screen
-from devices.errors import LabError, RestoreFailed
-from devices.fake import FakePhone
+from base.errors import LabError, RestoreFailed
+from devices.android.screen import Keyguard, parse_keyguard, ready_screen
+from devices.fake.phone import FakePhone
 from tests.android_fakes import heal, opened, phone_that_lives
 
 STAY_ON, ROTATION = ("global", "stay_on_while_plugged_in"), ("system", "accelerometer_rotation")
@@ -18,7 +18,7 @@ STAY_ON, ROTATION = ("global", "stay_on_while_plugged_in"), ("system", "accelero
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr("devices.android_screen._DISMISS_S", 0.05)
+    monkeypatch.setattr("devices.android.screen._DISMISS_S", 0.05)
 
 
 def sleeping_phone() -> FakePhone:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from devices.android_writers import Silenced, find_writers, stop_writers
-from devices.deadline import Deadline
-from devices.errors import LabError
-from devices.fake import FakePhone
+from base.deadline import Deadline
+from base.errors import LabError
+from devices.android.writers import Silenced, find_writers, stop_writers
+from devices.fake.phone import FakePhone
 from tests.android_fakes import heal, opened, phone_that_lives
 
 FIRST, PERIODIC = "mm.zram.maintenance.first_delay_seconds", "mm.zram.maintenance.periodic_delay_seconds"
@@ -50,7 +50,7 @@ def test_mmd_that_did_not_run_is_not_started(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devices.android_writers._STOP_S", 0.05)
+    monkeypatch.setattr("devices.android.writers._STOP_S", 0.05)
     phone = phone_with_writers()
     phone.android.stubborn = {"mmd"}
     with opened(phone, tmp_path) as device, device.changes() as changes:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from base.deadline import Deadline
+from base.errors import EnvironmentRefused
 from devices.backing import BackingDevice
-from devices.deadline import Deadline
-from devices.errors import EnvironmentRefused
-from devices.fake import FakePhone
-from devices.fake_android import FakeApp
-from devices.probe import ProbeSession
-from devices.profile_yaml import load
-from devices.transport import Op, OpResult
+from devices.fake.android import FakeApp
+from devices.fake.phone import FakePhone
+from devices.probe.session import ProbeSession
+from devices.profiles.reading import load
+from devices.transport import CommandResult, Op
 from devices.zram import Zram
 from tests.android_fakes import opened, phone_that_lives
 from workloads.app_model import SwitchKind
@@ -88,7 +88,7 @@ def test_faults_and_reads_of_a_switch_are_what_it_added(phone: FakePhone, tmp_pa
         books = iter([(77, 800), (177, 1600)])
         read = phone.execute
 
-        def counting(ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[OpResult]:
+        def counting(ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
             if f"/proc/{pid}/stat" in map(str, (getattr(op, "path", "") for op in ops)):
                 faults, sectors = next(books)
                 phone.files[f"/proc/{pid}/stat"] = process.format(pid=pid, faults=faults)
@@ -173,7 +173,7 @@ def test_without_any_app_nothing_is_begun(phone: FakePhone, tmp_path: Path, pack
 
 
 def test_behind_a_keyguard_nothing_is_begun(phone: FakePhone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("devices.android_screen._DISMISS_S", 0.0)
+    monkeypatch.setattr("devices.android.screen._DISMISS_S", 0.0)
     phone.android.keyguard = "pin"
     before = phone.state()
     with pytest.raises(EnvironmentRefused, match="keyguard"), packages_of(phone, tmp_path, "auto"):

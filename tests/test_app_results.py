@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from base.errors import EnvironmentRefused
 from devices.backing import BackingDevice
 from devices.capability import Capability
-from devices.errors import EnvironmentRefused
 from devices.health import Health
-from devices.profile import Profile, Trigger
-from devices.profile_yaml import load
+from devices.profiles.profile import Profile, Trigger
+from devices.profiles.reading import load
 from devices.zram import Zram
-from reports.model import Caveat, RunResult
+from records.model import Caveat, RunResult
 from tests.android_fakes import opened, phone_that_lives
-from workloads.app_model import Condition, Death, Played, Switch, SwitchKind
+from workloads.app_model import Death, Played, Switch, SwitchCondition, SwitchKind
 from workloads.app_results import app_switch_result
 from workloads.app_watch import SAMPLE, WRITEBACK, Watch
 from workloads.apps import AppRun, conditions
@@ -88,7 +88,7 @@ def played() -> AppRun:
     writebacks["t_ns"], writebacks["pages_4k"] = T0 + 333 * MS, 256
     death = Death(1, T0 + 450 * MS, 4711, True, "signal 9")
     return AppRun(
-        Condition(Trigger.idle, 32), 7, TwoApps(), [(0, 1), (1, 0)],
+        SwitchCondition(Trigger.idle, 32), 7, TwoApps(), [(0, 1), (1, 0)],
         Watch(T0, samples, writebacks, totals, {"ok": True, "rounds": 1, "marks": "by age"}),
         starts=Played([at(0, 10, 50, COLD), at(1, 100, 60, COLD)], []),
         warmup=Played([at(0, 200, 9, WARM), at(1, 250, 8, WARM)], []),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from devices.virtual.phone import RunningPhone
-from reports.model import Caveat, RunResult
-from reports.reading import load
+from records.model import Caveat, RunResult
+from records.reading import load
 from tests.conftest import lab
 
 pytestmark = pytest.mark.phone

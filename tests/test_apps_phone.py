@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.deadline import Deadline
+from base.units import MIB
 from devices.adb import AdbTransport
-from devices.deadline import Deadline
-from devices.probe import PROBE_FOLDER, Probe, ProbeSession
-from devices.probe_build import build
-from devices.transport import Run
+from devices.probe.build import build
+from devices.probe.session import PROBE_FOLDER, Probe, ProbeSession
+from devices.transport import Exec
 from workloads.app_watch import SAMPLE, WRITEBACK
 
 pytestmark = pytest.mark.phone
 
-MIB = 1 << 20
 BACKING = "/data/local/tmp/apps_test_backing"
 APPS: dict[str, Any] = {
     "count": 8, "anonymous": 2 * MIB, "file_backed": MIB // 4, "working_set": MIB, "mix": "c70@3,i30", "seed": 5,
@@ -37,7 +37,7 @@ class Swap:
     loop: str
 
     def sh(self, script: str) -> str:
-        run = Run(("sh", "-e", "-c", script))
+        run = Exec(("sh", "-e", "-c", script))
         return self.transport.execute([run], deadline=Deadline.after(60))[0].check().text
 
     def zram_reads(self, attribute: str) -> str:

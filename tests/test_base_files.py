@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import CommandFailed, RestoreFailed
 from base.files import append_line, read_lines, replace_file
-from devices.errors import CommandFailed, RestoreFailed
-from devices.fake import FakePhone
+from devices.fake.phone import FakePhone
 from devices.journal import Expect, Journal, Undo
-from devices.transport import Read, Run, Write
+from devices.transport import Exec, Read, Write
 
 BOOT = "11111111-1111-1111-1111-111111111111"
 
 
 def undo_of(name: str) -> Undo:
     return Undo(
-        name, (Write(f"/data/{name}", "1"), Run(("rm", "-f", "/x")), Read("/y")), (Expect(f"/data/{name}", "1"),)
+        name, (Write(f"/data/{name}", "1"), Exec(("rm", "-f", "/x")), Read("/y")), (Expect(f"/data/{name}", "1"),)
     )
 
 

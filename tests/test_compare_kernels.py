@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.reading import load
+from records.reading import load
 from tests.conftest import Shelf, lab
 
 ONE_SWEEP = ("-k", "test_writeback_throughput and 4MiB-incompressible-random", "--batch-sizes", "1,32")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from reports.ranktest import (
+from reports.comparison.ranktest import (
     EXACT_UP_TO,
     enough_for,
     false_discovery_rates,

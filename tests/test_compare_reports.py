@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports import model
+from records import model
 from reports.__main__ import main
 from tests import reports_sample as sample
 from tests.compare_runs import noisy, rates, store

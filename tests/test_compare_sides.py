@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from reports import model
-from reports.compare import Comparison
-from reports.compare_sides import NothingToCompare
-from reports.errors import ReportError
+from base.errors import ReportError
+from records import model
+from reports.comparison.compare import Comparison
+from reports.comparison.sides import NothingToCompare
 from tests import reports_sample as sample
 from tests.compare_runs import compared, noisy, point, rates, store, throughput_of
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import model
-from reports.compare_points import Pair, PooledPoint
-from reports.compare_values import Figure, Observed
-from reports.compare_verdicts import Verdict, judge
+from records import model
+from reports.comparison.points import Pair, PooledPoint
+from reports.comparison.values import Figure, Observed
+from reports.comparison.verdicts import Verdict, judge
 from tests import reports_sample as sample
 from tests.compare_runs import Samples, compared, noisy, point, rates, store, throughput_of, verdicts
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.units import MIB
 from devices.adb import AdbTransport
 from devices.device import open_device
-from devices.fake import FakePhone
-from devices.profile import Profile
-from devices.profile_sections import Backing
-from devices.profile_tests import Compressors as Wanted
-from devices.profile_tests import Faults
+from devices.fake.phone import FakePhone
+from devices.profiles.profile import Profile
+from devices.profiles.sections import Backing
+from devices.profiles.what_is_measured import Compressors as Wanted
+from devices.profiles.what_is_measured import Faults
 from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
 from workloads.compressors import (
     Compressor,
@@ -33,7 +34,6 @@ from workloads.stage import Stage, set_stage
 from workloads.timed_writeback import fill_and_write_back
 from workloads.turns import NotAvailable
 
-MIB = 1 << 20
 SYSFS = "/sys/block/zram0/"
 
 

@@ -103,9 +103,9 @@ def test_a_phone_that_is_fit_is_ready_and_stays_as_it_is(phone: RunningPhone, tm
 
 @pytest.mark.phone
 def test_the_changes_of_another_host_are_told(phone: RunningPhone) -> None:
+    from base.deadline import Deadline
     from devices.adb import AdbTransport, RootStyle
-    from devices.deadline import Deadline
-    from devices.transport import Run, Write
+    from devices.transport import Exec, Write
 
     transport = AdbTransport(phone.serial, root=RootStyle.su_c)
     (boot,) = transport.execute([Read("/proc/sys/kernel/random/boot_id")], deadline=Deadline.after(30))
@@ -114,7 +114,7 @@ def test_the_changes_of_another_host_are_told(phone: RunningPhone) -> None:
         done = lab("doctor", "--device", phone.serial)
         refused = lab("run", "--device", phone.serial)
     finally:
-        transport.execute([Run(("rm", "-f", MARKER))], deadline=Deadline.after(30))
+        transport.execute([Exec(("rm", "-f", MARKER))], deadline=Deadline.after(30))
     assert "an earlier run left changes" in done.stdout
     assert refused.returncode == 11
     assert "run run7 on host elsewhere left changes on this phone" in refused.stdout + refused.stderr

@@ -10,8 +10,8 @@ import pytest
 
 from devices.adb import AdbTransport
 from devices.device import open_device
-from devices.probe import ProbeSession
-from devices.profile_yaml import load
+from devices.probe.session import ProbeSession
+from devices.profiles.reading import load
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
 from workloads.faults_during import measure_faults_during_writeback
 from workloads.mix import MIXES

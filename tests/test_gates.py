@@ -24,10 +24,11 @@ BINARY = {".png", ".jpg", ".npy", ".ico", ".gz"}
 # Who may import whom; a package may always import itself. Wiring (conftest.py) and tests may import everything.
 MAY_IMPORT = {
     "base": (),
+    "records": ("base",),
+    "reports": ("base", "records"),
     "devices": ("base",),
-    "reports": ("base",),
-    "workloads": ("base", "devices", "reports.model"),
-    "suites": ("base", "workloads", "devices", "reports.model"),
+    "workloads": ("base", "devices", "records"),
+    "suites": ("base", "devices", "records", "workloads"),
 }
 OURS = {*MAY_IMPORT, "conftest", "tests"}
 
@@ -219,7 +220,7 @@ def test_no_paths_of_the_machine_it_was_written_on() -> None:
 
 
 def test_tests_do_not_sleep() -> None:
-    """A wait has a deadline (devices.deadline.wait_until). To show that nothing happens, say so: ``# sleep: why``."""
+    """A wait has a deadline (base.deadline.wait_until). To show that nothing happens, say so: ``# sleep: why``."""
     tests = [path for path in PYTHON if path.relative_to(REPO).parts[0] in {"tests", "suites"}]
     expect_none(
         f"{name_of(path)}:{node.lineno}: sleeps without '# sleep: why' on its line"

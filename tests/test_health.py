@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import EXIT_REFUSED, EnvironmentRefused
+from base.units import MIB
 from devices.device import Device
-from devices.errors import EXIT_REFUSED, EnvironmentRefused
-from devices.fake import FakePhone
+from devices.fake.phone import FakePhone
 from devices.health import Guard, Health, parse_health, read_health, throttled, wait_until_fit
-from devices.profile_sections import Limits
-from devices.units import MIB
-from reports.model import Caveat, Metric, RunResult
+from devices.profiles.sections import Limits
+from records.model import Caveat, Metric, RunResult
 from suites.bench import with_caveats
 from tests.android_fakes import opened, phone_that_lives, sample
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from base.deadline import Deadline, wait_until
 from devices.adb import AdbTransport, RootStyle
-from devices.deadline import Deadline, wait_until
 from devices.device import MARKER
-from devices.transport import Op, Read, Run
+from devices.transport import Exec, Op, Read
 from devices.virtual.phone import RunningPhone, find
-from reports.reading import Run as StoredRun
-from reports.reading import load
+from records.reading import StoredRun, load
 from tests.conftest import Shelf, lab, lab_started
 
 pytestmark = pytest.mark.phone
@@ -42,10 +41,12 @@ def state_of(phone: RunningPhone) -> dict[str, str]:
     """All that a run changes on a phone, read over a connection of its own."""
     transport = AdbTransport(phone.serial, root=RootStyle.su_c)
     paths = [f"/sys/block/zram0/{name}" for name in _ATTRIBUTES]
-    swaps = Run(("sh", "-c", "while read -r name type size used priority; do echo $name $priority; done < /proc/swaps"))
+    swaps = Exec(
+        ("sh", "-c", "while read -r name type size used priority; do echo $name $priority; done < /proc/swaps")
+    )
     others: list[Op] = [
-        swaps, Run(("losetup", "-a")), Run(("ls", "-A", "/data/per_boot")), Run(("ls", "/sys/block")), Read(MARKER),
-        Run(("sh", "-c", "pidof probe || true")),
+        swaps, Exec(("losetup", "-a")), Exec(("ls", "-A", "/data/per_boot")), Exec(("ls", "/sys/block")), Read(MARKER),
+        Exec(("sh", "-c", "pidof probe || true")),
     ]  # fmt: skip
     reads: list[Op] = [Read(path) for path in paths]
     results = transport.execute([*reads, *others], deadline=Deadline.after(60), keep_going=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from devices.deadline import Deadline, wait_until
+from base.deadline import Deadline, wait_until
 
 REPO = Path(__file__).resolve().parent.parent
 TOOLS = ["bash", "cat", "dirname", "env", "flock", "grep", "id", "mkdir", "mv", "readlink", "sh", "sha256sum", "tail"]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from devices.deadline import Deadline, wait_until
-from devices.probe_build import build
+from base.deadline import Deadline, wait_until
+from base.units import MIB
+from devices.probe.build import build
 from tests.probe_process import Reply, Served, served
 
-MIB = 1 << 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 HOT, WARM, COLD = 0, 1, 2
 MADE = f"count=3 anonymous={2 * MIB} file_backed={MIB // 4} working_set={MIB} mix=z5,s5,c60@3,i30 seed=7 order=random"

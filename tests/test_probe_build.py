@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import devices.probe_build
-from devices.errors import EnvironmentRefused
-from devices.probe_build import build, sha256
+import devices.probe.build
+from base.errors import EnvironmentRefused
+from devices.probe.build import build, sha256
 from devices.virtual.image import qemu_user
 from tests.probe_process import run, served
 
@@ -142,7 +142,7 @@ def test_mistake_in_the_source_is_shown(tmp_path: Path, monkeypatch: pytest.Monk
     sources = tmp_path / "probe"
     sources.mkdir()
     (sources / "main.c").write_text("int main(void) { return undeclared; }\n")
-    monkeypatch.setattr(devices.probe_build, "SOURCES", sources)
+    monkeypatch.setattr(devices.probe.build, "SOURCES", sources)
     with pytest.raises(EnvironmentRefused, match="undeclared"):
         build("x86_64")
     (sources / "main.c").write_text("int main(void) { int unused = 1; return 0; }\n")
@@ -154,7 +154,7 @@ def test_other_sources_are_another_probe(tmp_path: Path, monkeypatch: pytest.Mon
     sources = tmp_path / "probe"
     sources.mkdir()
     (sources / "main.c").write_text("int main(void) { return 0; }\n")
-    monkeypatch.setattr(devices.probe_build, "SOURCES", sources)
+    monkeypatch.setattr(devices.probe.build, "SOURCES", sources)
     small = build("x86_64")
     assert small != Path(native[0])
     assert small.stat().st_size < Path(native[0]).stat().st_size

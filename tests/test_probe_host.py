@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.probe_build import build
+from devices.probe.build import build
 from tests.probe_process import SECONDS, Served, run, served
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.probe_build import build
+from base.units import MIB
+from devices.probe.build import build
 from tests.probe_process import Served, run, served
-
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")

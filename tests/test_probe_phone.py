@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.deadline import Deadline
+from base.errors import CommandFailed
+from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
-from devices.deadline import Deadline
-from devices.errors import CommandFailed
-from devices.probe import PROBE_FOLDER, Probe, ProbeFailed, ProbeSession
-from devices.probe_build import build
-from devices.transport import Run
+from devices.probe.build import build
+from devices.probe.session import PROBE_FOLDER, Probe, ProbeFailed, ProbeSession
+from devices.transport import Exec
 from devices.virtual.phone import VirtualPhoneConfig, start
 
 pytestmark = pytest.mark.phone
 
-MIB = 1 << 20
 BACKING = "/data/local/tmp/probe_test_backing"
 BACKING_BYTES = 64 * MIB
 MIX = "z5,s5,c60@3,i30"
@@ -41,7 +41,7 @@ class Lab:
     zram: int = -1
 
     def sh(self, script: str) -> str:
-        run = Run(("sh", "-e", "-c", script))
+        run = Exec(("sh", "-e", "-c", script))
         return self.transport.execute([run], deadline=Deadline.after(60))[0].check().text
 
     @property
@@ -277,7 +277,7 @@ def test_what_it_held_is_free_when_the_session_ends(swap: Lab) -> None:
 
 def test_single_command_exits_with_1_and_still_answers(lab: Lab) -> None:
     result = lab.transport.execute(
-        [Run((f"{PROBE_FOLDER}/probe", "drop", "name=nobody"))], deadline=Deadline.after(30)
+        [Exec((f"{PROBE_FOLDER}/probe", "drop", "name=nobody"))], deadline=Deadline.after(30)
     )[0]
     assert (result.status, json.loads(result.text)["ok"]) == (1, False)
     with pytest.raises(CommandFailed):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from devices.errors import EXIT_USAGE, ProfileError
-from devices.profile import (
+from base.errors import EXIT_USAGE, ProfileError
+from base.units import GIB, MIB
+from devices.profiles.profile import (
     AdbConnection,
     BackingKind,
     Connection,
@@ -20,8 +21,7 @@ from devices.profile import (
     Sweep,
     VirtualConnection,
 )
-from devices.profile_yaml import SHIPPED, known, load, match_profile, resolved
-from devices.units import GIB, MIB
+from devices.profiles.reading import SHIPPED, known, load, match_profile, resolved
 from devices.validate import validate
 
 SHIPPED_NAMES = ["android-gki", "galaxy-s23", "generic", "pixel-6", "pixel-8", "redmi-k70", "virtual"]

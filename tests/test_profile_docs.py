@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from devices.profile_schema import DOCS_FILE, SCHEMA_FILE, schema, schema_text, with_key_tables
-from devices.profile_yaml import SHIPPED, load
+from devices.profiles.reading import SHIPPED, load
+from devices.profiles.schema import DOCS_FILE, SCHEMA_FILE, schema, schema_text, with_key_tables
 from devices.validate import validate
 
-STALE = "run: .venv/bin/python -m devices.profile_schema"
+STALE = "run: .venv/bin/python -m devices.profiles.schema"
 
 
 def test_the_schema_is_current() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import EXIT_USAGE, ProfileError
-from devices.profile_yaml import known, load, match_profile
+from base.errors import EXIT_USAGE, ProfileError
+from devices.profiles.reading import known, load, match_profile
 
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (

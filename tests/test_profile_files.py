@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import EXIT_USAGE, ProfileError
-from devices.profile_yaml import SHIPPED, load
+from base.errors import EXIT_USAGE, ProfileError
+from devices.profiles.reading import SHIPPED, load
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.model import Caveat, RunResult
-from reports.reading import Run, load
+from base.units import MIB
+from records.model import Caveat, RunResult
+from records.reading import StoredRun, load
 from reports.stats import Interval, Summary, summarise
 from tests.conftest import Shelf, lab
 
 pytestmark = pytest.mark.phone
 
-MIB = 1 << 20
 # An idle host of two cores takes a half of it; others may be working beside.
 QUICK_S, SHORT_S = 1200.0, 400.0
 
@@ -30,7 +30,7 @@ class Finished:
     status: int
     said: str
     folder: Path
-    run: Run
+    run: StoredRun
 
     def runs(self, test: str, **params: object) -> list[RunResult]:
         return [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.store import load
+from records.writing import load
 from tests import reports_sample as sample
 from tests import reports_sample_questions as questions
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from reports import model
+from base.errors import ReportError
+from records import model
+from records.writing import RunFolder
 from reports.__main__ import main
-from reports.errors import ReportError
 from reports.render import Rendered, render_all
-from reports.store import RunFolder
 from tests import reports_sample as sample
 
 HOSTILE = "<script>alert(1)</script>\"'& $x$ \x1b[31m"

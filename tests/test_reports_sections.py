@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import model
+from records import model
+from records.writing import RunFolder
 from reports.catalogue import SHOWN
 from reports.render import Rendered, render_all
-from reports.store import RunFolder
 from tests import reports_sample as sample
 from tests import reports_sample_questions as questions
 from tests.test_reports_render import Page, page

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import model
-from reports.errors import ReportError, StorageFailed
-from reports.store import RunFolder, load
+from base.errors import ReportError, StorageFailed
+from records import model
+from records.writing import RunFolder, load
 from tests import reports_sample as sample
 
 
@@ -252,6 +252,6 @@ def test_the_first_schema_stays_readable() -> None:
 
 def test_writing_a_run_starts_without_the_heavy_libraries() -> None:
     heavy = {"numpy", "scipy", "matplotlib", "pydantic", "jinja2"}
-    code = f"import sys, reports.store, reports.render; print({heavy} & {{*sys.modules}})"
+    code = f"import sys, records.writing, reports.render; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import EnvironmentRefused, LabError, RestoreFailed
 from devices.backing import loop_backing
 from devices.device import MARKER, Device, journal_path, open_device
-from devices.errors import EnvironmentRefused, LabError, RestoreFailed
-from devices.fake import FakePhone
+from devices.fake.phone import FakePhone
 from devices.journal import Expect, Undo
 from devices.transport import Write
 from devices.zram import ZramConfig, hot_add, take_over, zram_numbers

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from devices.shell_script import Answer, compile_script, parse_answer
-from devices.transport import Op, OpResult, Read, Run, Write
+from devices.transport import CommandResult, Exec, Op, Read, Write
 
 TOKEN = "LABdeadbeef"
 END = f"{TOKEN} end 1700000000.250000 1700000000.750000\n"
@@ -33,12 +33,12 @@ def parsed(ops: list[Op], *parts: tuple[str, str, int], end: str = END) -> Answe
 
 
 def test_each_operation_gets_its_own_output() -> None:
-    ops: list[Op] = [Read("/a"), Write("/b", "1"), Run(("x",))]
+    ops: list[Op] = [Read("/a"), Write("/b", "1"), Exec(("x",))]
     answer = parsed(ops, ("text\n", "", 0), ("", "", 0), ("out", "err\n", 3))
     assert answer.results == [
-        OpResult(ops[0], 0, "text\n", ""),
-        OpResult(ops[1], 0, "", ""),
-        OpResult(ops[2], 3, "out", "err\n"),
+        CommandResult(ops[0], 0, "text\n", ""),
+        CommandResult(ops[1], 0, "", ""),
+        CommandResult(ops[2], 3, "out", "err\n"),
     ]
 
 
@@ -55,7 +55,7 @@ def test_a_shell_without_a_clock_is_told_apart_from_no_time() -> None:
 
 
 def test_only_a_read_can_be_missing() -> None:
-    ops: list[Op] = [Read("/a"), Run(("x",))]
+    ops: list[Op] = [Read("/a"), Exec(("x",))]
     missing = parsed(ops, ("", "", 250), ("", "", 250)).results
     assert [(result.missing, result.status) for result in missing] == [(True, 250), (False, 250)]
 
@@ -70,7 +70,7 @@ def test_operations_without_a_marker_were_skipped() -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_an_answer_cut_anywhere_is_never_taken_for_whole(stream: str) -> None:
     """Cut on stderr: no answer. Cut on stdout, which the end does not stand on: no operation ends well by mistake."""
-    ops: list[Op] = [Read("/a"), Run(("x",))]
+    ops: list[Op] = [Read("/a"), Exec(("x",))]
     out, err = streams(("first\n", "", 0), ("second\n", "warning\n", 0))
     whole = parse_answer(ops, TOKEN, out, err)
     assert whole is not None
@@ -105,7 +105,7 @@ def test_a_program_cannot_end_the_answer_early_with_an_end_of_another_token() ->
 
 
 def test_everything_is_quoted() -> None:
-    script = compile_script([Read("/a b"), Write("/c'd", "$x\n"), Run(("echo", "*"))], TOKEN, keep_going=False)
+    script = compile_script([Read("/a b"), Write("/c'd", "$x\n"), Exec(("echo", "*"))], TOKEN, keep_going=False)
     assert "_r '/a b' || _e" in script
     assert "_w '/c'\"'\"'d' '$x\n' || _e" in script
     assert "echo '*' </dev/null" in script
@@ -120,7 +120,7 @@ def test_a_script_run_by_a_real_shell_comes_back(tmp_path: Path, keep_going: boo
     assert SHELL
     path = str(tmp_path / "it's a $file")
     ops: list[Op] = [
-        Write(path, "one\n\ntwo"), Read(path), Read(f"{path}.missing"), Run(("sh", "-c", "echo o; echo e >&2; exit 4"))
+        Write(path, "one\n\ntwo"), Read(path), Read(f"{path}.missing"), Exec(("sh", "-c", "echo o; echo e >&2; exit 4"))
     ]  # fmt: skip
     done = subprocess.run(
         [SHELL, "-c", compile_script(ops, TOKEN, keep_going=keep_going)], capture_output=True, text=True, check=True

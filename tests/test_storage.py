@@ -8,7 +8,7 @@ import pytest
 
 from devices.device import Device
 from devices.storage import Disk, DiskStat, disk_below
-from devices.transport import Op, OpResult, Read, Run
+from devices.transport import CommandResult, Exec, Op, Read
 
 STAT = "     100       1      800       20      200        3     1600       40        2       50       60        0"
 
@@ -19,20 +19,20 @@ class Sysfs:
     def __init__(self, files: dict[str, str], links: dict[str, str], folders: dict[str, str]) -> None:
         self.files, self.links, self.folders = files, links, folders
 
-    def execute(self, ops: list[Op], **_: Any) -> list[OpResult]:
+    def execute(self, ops: list[Op], **_: Any) -> list[CommandResult]:
         return [self._answer(op) for op in ops]
 
-    def _answer(self, op: Op) -> OpResult:
+    def _answer(self, op: Op) -> CommandResult:
         match op:
             case Read(path):
                 found = self.files.get(path)
-            case Run(("readlink", "-f", path)):
+            case Exec(("readlink", "-f", path)):
                 found = self.links.get(path, path)
-            case Run(("ls", path)):
+            case Exec(("ls", path)):
                 found = self.folders.get(path)
             case _:
                 raise AssertionError(op)
-        return OpResult(op, 0 if found is not None else 1, found or "", "", missing=found is None)
+        return CommandResult(op, 0 if found is not None else 1, found or "", "", missing=found is None)
 
 
 def device(sysfs: Sysfs) -> Device:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import ProfileError
-from devices.profile import SwitchPattern
+from base.errors import ProfileError
+from devices.profiles.profile import SwitchPattern
 from workloads.switching import read_trace, rounds_of, sequence_sha256
 
 DRAWN = [SwitchPattern.round_robin, SwitchPattern.zipf, SwitchPattern.least_recent]

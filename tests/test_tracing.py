@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import DeviceError
 from devices.adb import AdbTransport
 from devices.device import Device, open_device
-from devices.errors import DeviceError
-from devices.probe import ProbeSession
+from devices.probe.session import ProbeSession
 from devices.storage import disk_below
 from devices.tracing import INSTANCE, TRACEFS, TracingRefused, block_trace
-from devices.transport import Run, Write
+from devices.transport import Exec, Write
 from workloads.blockevents import parse_events, requests
 
 pytestmark = pytest.mark.phone
@@ -34,7 +34,7 @@ def probe(device: Device) -> Iterator[ProbeSession]:
 
 
 def instance_is_there(device: Device) -> bool:
-    return device.execute(Run(("test", "-e", INSTANCE), accept=(0, 1)))[0].status == 0
+    return device.execute(Exec(("test", "-e", INSTANCE), accept=(0, 1)))[0].status == 0
 
 
 def write_and_read(device: Device) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from base.deadline import Deadline, wait_until
+from base.errors import CommandFailed, DeviceLost, DeviceTimeout
 from devices.adb import AdbTransport
-from devices.deadline import Deadline, wait_until
-from devices.errors import CommandFailed, DeviceLost, DeviceTimeout
-from devices.fake import FakePhone
-from devices.probe import PROBE_FOLDER, PROBE_PATH, Probe
-from devices.probe_build import build
-from devices.transport import Op, OpResult, Read, Run, Transport, Write
+from devices.fake.phone import FakePhone
+from devices.probe.build import build
+from devices.probe.session import PROBE_FOLDER, PROBE_PATH, Probe
+from devices.transport import CommandResult, Exec, Op, Read, Transport, Write
 from devices.virtual.phone import RunningPhone
 from devices.zram import errno_of
 
@@ -35,7 +35,7 @@ class Subject:
     pull_cable: Callable[[], None]
     plug_cable: Callable[[], None]
 
-    def execute(self, *ops: Op, keep_going: bool = False, seconds: float = 30) -> list[OpResult]:
+    def execute(self, *ops: Op, keep_going: bool = False, seconds: float = 30) -> list[CommandResult]:
         return self.transport.execute(ops, deadline=Deadline.after(seconds), keep_going=keep_going)
 
 
@@ -57,9 +57,9 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
         return
     phone: RunningPhone = request.getfixturevalue("phone")
     transport: AdbTransport = request.getfixturevalue("transport")
-    transport.execute([Run(("mkdir", "-p", FOLDER))], deadline=Deadline.after(30))[0].check()
+    transport.execute([Exec(("mkdir", "-p", FOLDER))], deadline=Deadline.after(30))[0].check()
     yield Subject(transport, phone.unplug_cable, phone.plug_cable)
-    transport.execute([Run(("rm", "-rf", FOLDER))], deadline=Deadline.after(30))[0].check()
+    transport.execute([Exec(("rm", "-rf", FOLDER))], deadline=Deadline.after(30))[0].check()
 
 
 def test_a_file_is_read(subject: Subject) -> None:
@@ -106,14 +106,14 @@ def test_with_keep_going_everything_is_tried(subject: Subject) -> None:
 
 def test_a_program_may_end_with_any_status_that_is_accepted(subject: Subject) -> None:
     absent = ("test", "-e", NOWHERE)
-    accepted, behind = subject.execute(Run(absent, accept=(0, 1)), Read(HERE))
+    accepted, behind = subject.execute(Exec(absent, accept=(0, 1)), Read(HERE))
     assert (accepted.status, accepted.ok, behind.ok) == (1, True, True)
-    refused, behind = subject.execute(Run(absent), Read(HERE))
+    refused, behind = subject.execute(Exec(absent), Read(HERE))
     assert (refused.status, refused.ok, behind.skipped) == (1, False, True)
 
 
 def test_a_failing_program_says_why_on_stderr(subject: Subject) -> None:
-    (result,) = subject.execute(Run(("cat", NOWHERE)))
+    (result,) = subject.execute(Exec(("cat", NOWHERE)))
     assert (result.ok, result.stdout) == (False, "")
     assert "No such file or directory" in result.stderr
 
@@ -140,7 +140,7 @@ def test_no_operations_are_no_trip_for_adb_and_no_results(subject: Subject) -> N
 )  # fmt: skip
 def test_a_value_arrives_as_it_is(subject: Subject, value: str) -> None:
     path = f'{FOLDER}/it\'s a "$name"\n*'
-    results = subject.execute(Write(path, value), Read(path), Run(("cat", path)), Run(("rm", "-f", path)))
+    results = subject.execute(Write(path, value), Read(path), Exec(("cat", path)), Exec(("rm", "-f", path)))
     assert [result.ok for result in results] == [True] * 4
     assert [result.stdout for result in results[1:3]] == [value, value]
 
@@ -158,8 +158,8 @@ def test_a_lost_cable_is_an_error_of_its_own_and_can_be_healed(subject: Subject)
 # What the fake phone has no programs for: the virtual one only.
 
 
-def shell(transport: AdbTransport, script: str, *, seconds: float = 30) -> OpResult:
-    return transport.execute([Run(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
+def shell(transport: AdbTransport, script: str, *, seconds: float = 30) -> CommandResult:
+    return transport.execute([Exec(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
 
 
 @pytest.mark.phone
@@ -218,10 +218,10 @@ def test_binary_files_come_and_go_unchanged(transport: AdbTransport, tmp_path: P
     here.write_bytes(content)
     transport.push(here, remote, mode=0o755, deadline=Deadline.after(60))
     summed, mode = transport.execute(
-        [Run(("sha256sum", remote)), Run(("stat", "-c", "%a", remote))], deadline=Deadline.after(60)
+        [Exec(("sha256sum", remote)), Exec(("stat", "-c", "%a", remote))], deadline=Deadline.after(60)
     )
     transport.pull(remote, back, deadline=Deadline.after(60))
-    transport.execute([Run(("rm", remote))], deadline=Deadline.after(30))
+    transport.execute([Exec(("rm", remote))], deadline=Deadline.after(30))
     assert summed.text.split()[0] == hashlib.sha256(content).hexdigest()
     assert mode.text == "755"
     assert back.read_bytes() == content
@@ -274,4 +274,4 @@ def test_the_probe_never_outlives_its_connection(phone: RunningPhone, transport:
                 session.call("overhead", samples=100, seconds=5)
             phone.plug_cable()
     wait_until("the probe's end", lambda: shell(transport, pids).text == "", Deadline.after(60))
-    transport.execute([Run(("rm", "-rf", PROBE_FOLDER))], deadline=Deadline.after(30))
+    transport.execute([Exec(("rm", "-rf", PROBE_FOLDER))], deadline=Deadline.after(30))

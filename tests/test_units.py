@@ -6,16 +6,8 @@ import re
 
 import pytest
 
-from devices.units import (
-    DURATION_PATTERN,
-    SIZE_PATTERN,
-    DurationRange,
-    SizeRange,
-    format_duration,
-    format_size,
-    parse_duration,
-    parse_size,
-)
+from base.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size, parse_duration, parse_size
+from devices.profiles.quantities import DurationRange, SizeRange
 
 SIZES = {
     "0": 0,

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from base.errors import DeviceError, DeviceLost, EnvironmentRefused, LabError, RestoreFailed
+from base.units import MIB
 from devices.adb import AdbTransport
 from devices.backing import loop_backing
 from devices.device import Changes, Device, journal_path, open_device
-from devices.errors import DeviceError, DeviceLost, EnvironmentRefused, LabError, RestoreFailed
-from devices.fake import FakePhone
-from devices.fake_android import Refused
-from devices.profile import Profile
-from devices.profile_sections import Backing
-from devices.profile_tests import Faults
-from devices.profile_tests import Variants as Wanted
+from devices.fake.android import Refused
+from devices.fake.phone import FakePhone
+from devices.profiles.profile import Profile
+from devices.profiles.sections import Backing
+from devices.profiles.what_is_measured import Faults
+from devices.profiles.what_is_measured import Variants as Wanted
 from devices.zram import take_over
-from reports.model import Caveat
+from records.model import Caveat
 from suites.bench import Bench
 from suites.turns import recorded_even_if_broken_off
 from workloads.faults import FaultSamples
@@ -29,7 +30,6 @@ from workloads.stage import Stage, set_stage
 from workloads.turns import FaultShares, NotAvailable, in_turns
 from workloads.variants import VARIANTS, MeasuredVariant, Variant, attach, measure_variants, variant_results
 
-MIB = 1 << 20
 PATH = "/data/per_boot/zram_writeback"
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import EnvironmentRefused
-from devices.virtual.accelerator import Verdict, choose, kvm_verdict
+from base.errors import EnvironmentRefused
+from devices.virtual.accelerator import AcceleratorTrial, choose, kvm_verdict
 from devices.virtual.image import Image
 
 IMAGE = Image("0123abcd", "7.3", "7.3.4", Path("/c/vmlinuz"), Path("/c/initramfs"), Path("/c/qemu"), "10.0.13")
@@ -22,11 +22,11 @@ class Host:
         self.device, self.kept, self.works, self.trials = folder / "kvm", folder / "kvm.json", works, 0
         self.device.touch()
 
-    def trial(self, _: Image) -> Verdict:
+    def trial(self, _: Image) -> AcceleratorTrial:
         self.trials += 1
-        return Verdict(self.works, "a guest booted" if self.works else "QEMU hangs")
+        return AcceleratorTrial(self.works, "a guest booted" if self.works else "QEMU hangs")
 
-    def verdict(self, image: Image = IMAGE) -> Verdict:
+    def verdict(self, image: Image = IMAGE) -> AcceleratorTrial:
         return kvm_verdict(image, progress=lambda _: None, device=self.device, trial=self.trial, kept=self.kept)
 
 
@@ -63,7 +63,7 @@ def test_a_verdict_that_cannot_be_read_is_no_verdict(tmp_path: Path) -> None:
 def test_without_the_device_nothing_is_tried(tmp_path: Path) -> None:
     host = Host(tmp_path, works=True)
     host.device.unlink()
-    assert host.verdict() == Verdict(False, f"there is no {host.device}")
+    assert host.verdict() == AcceleratorTrial(False, f"there is no {host.device}")
     assert host.trials == 0
 
 

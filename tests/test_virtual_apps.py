@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from base.deadline import Deadline, wait_until
+from base.units import MIB
 from devices.adb import AdbTransport
-from devices.deadline import Deadline, wait_until
-from devices.transport import OpResult, Run
+from devices.transport import CommandResult, Exec
 
 pytestmark = pytest.mark.phone
 
-MIB = 1 << 20
 APPS = (
     *("bank", "browser", "camera", "chat", "game", "mail", "maps"),
     *("music", "news", "notes", "shop", "social", "video", "weather"),
@@ -27,8 +27,8 @@ class Apps:
 
     transport: AdbTransport
 
-    def run(self, script: str, *, seconds: float = 60) -> OpResult:
-        return self.transport.execute([Run(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
+    def run(self, script: str, *, seconds: float = 60) -> CommandResult:
+        return self.transport.execute([Exec(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
 
     def out(self, script: str) -> str:
         return self.run(script).check().text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.parts import Part, ensure, manifest, virtual_cache
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.packages import DEFAULT_MIRROR, Mirror, choose_mirror, extract, extract_kernel, require_tools
 
 DEB822 = """\

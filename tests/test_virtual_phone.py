@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from base.deadline import Deadline, wait_until
+from base.errors import DeviceLost, EnvironmentRefused
+from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
-from devices.deadline import Deadline, wait_until
-from devices.errors import DeviceLost, EnvironmentRefused
-from devices.transport import OpResult, Run
+from devices.transport import CommandResult, Exec
 from devices.virtual.image import Image, ensure_image, packages_of, qemu_user
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, find, running, start
 from devices.virtual.qemu import supports_direct_io
@@ -23,7 +24,6 @@ from devices.virtual.state import process_start
 
 pytestmark = pytest.mark.phone
 
-MIB = 1 << 20
 SMALL = VirtualPhoneConfig(name="small", memory_bytes=768 * MIB, ufs_bytes=1 << 30)
 
 
@@ -31,9 +31,9 @@ def say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def shell(phone: RunningPhone, script: str, *, root: RootStyle = RootStyle.none, seconds: float = 30) -> OpResult:
+def shell(phone: RunningPhone, script: str, *, root: RootStyle = RootStyle.none, seconds: float = 30) -> CommandResult:
     transport = AdbTransport(phone.serial, root=root)
-    return transport.execute([Run(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
+    return transport.execute([Exec(("sh", "-c", script))], deadline=Deadline.after(seconds))[0]
 
 
 def output(phone: RunningPhone, script: str, *, root: RootStyle = RootStyle.none) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.deadline import Deadline, wait_until
-from devices.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
+from base.deadline import Deadline, wait_until
+from base.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
 from devices.virtual.image import Image
 from devices.virtual.qemu import Machine, QemuProcess, kill, phone_argv, supports_direct_io
 from devices.virtual.qmp import Qmp

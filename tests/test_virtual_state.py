@@ -10,12 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from devices.errors import EnvironmentRefused, ProfileError
+from base.errors import EnvironmentRefused, ProfileError
+from base.units import MIB
 from devices.virtual.commands import main
 from devices.virtual.phone import find, running
-from devices.virtual.state import UNITS, PhoneState, Run, phone_state, process_start
-
-MIB = 1 << 20
+from devices.virtual.state import UNITS, PhoneState, QemuRecord, phone_state, process_start
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +79,8 @@ def test_the_port_is_kept_while_it_is_free(state: PhoneState) -> None:
     assert state.choose_port() == other
 
 
-def run_of(pid: int, pid_start: int) -> Run:
-    return Run(pid, pid_start, 40001, "7.3", "7.3.4", "tcg", 2 << 30, 2, True)
+def run_of(pid: int, pid_start: int) -> QemuRecord:
+    return QemuRecord(pid, pid_start, 40001, "7.3", "7.3.4", "tcg", 2 << 30, 2, True)
 
 
 def test_a_phone_runs_while_its_very_process_lives(state: PhoneState) -> None:

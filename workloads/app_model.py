@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from devices.profile import Trigger
+from devices.profiles.profile import Trigger
 
 
 class SwitchKind(IntEnum):
@@ -64,7 +64,7 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SwitchCondition:
     """When pages are written back meanwhile, and how many at a time (None: no writeback, or no such attribute)."""
 
     trigger: Trigger

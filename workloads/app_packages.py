@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from devices.android_apps import (
+from base.errors import EnvironmentRefused
+from base.kernel import SECTORS_PER_4K
+from devices.android.apps import (
     App,
     AppLauncher,
     AppProblem,
@@ -18,16 +20,14 @@ from devices.android_apps import (
     find_apps,
     launchable_apps,
 )
-from devices.android_events import Kill, phone_time_s, read_kills
-from devices.android_screen import Keyguard, ready_screen
-from devices.errors import EnvironmentRefused
-from devices.probe import ProbeSession
+from devices.android.events import Kill, phone_time_s, read_kills
+from devices.android.screen import Keyguard, ready_screen
+from devices.probe.session import ProbeSession
 from devices.transport import Read
 from workloads.app_model import Death, Played, Switch, SwitchKind
 from workloads.stage import Stage
 from workloads.synthetic_apps import backing_name
 
-_SECTORS_PER_4K = 8
 _READ_SECTORS = 2
 # Of /proc/PID/stat, counted from the state on.
 _MAJFLT = 9
@@ -110,7 +110,7 @@ class PackageApps:
         # The name of a process may hold blanks and parentheses; what follows the last one does not.
         after_name = process.text.rpartition(")")[2].split() if process.ok and pid else []
         faults = int(after_name[_MAJFLT]) if after_name else 0
-        return int(disk.check().text.split()[_READ_SECTORS]) // _SECTORS_PER_4K, faults
+        return int(disk.check().text.split()[_READ_SECTORS]) // SECTORS_PER_4K, faults
 
     def _deaths(self) -> list[Death]:
         """Apps whose process is gone, with what the phone's logs say of it."""

@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.kernel import SECTOR, SECTORS_PER_4K
+from base.units import MIB, NS_PER_MS
 from devices.health import Health, throttled
-from devices.profile import Trigger
-from reports.model import Caveat, Metric, RunResult
+from devices.profiles.profile import Trigger
+from records.model import Caveat, Metric, RunResult
 from workloads.app_model import Death, Switch, SwitchKind, made
 from workloads.apps import AppRun
 from workloads.stage import Stage
 from workloads.switching import sequence_sha256
 
-_MIB = 1 << 20
-_SECTOR = 512
-_SECTORS_PER_4K = 8
-_NS_PER_MS = 1e6
 SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
 
 
@@ -43,7 +41,7 @@ def app_switch_result(stage: Stage, run: AppRun, title: str, save_raw: SaveRaw) 
 
 
 def _latencies(switches: Sequence[Switch]) -> Metric:
-    return Metric("ms", "lower", [switch.latency_ns / _NS_PER_MS for switch in made(switches)])
+    return Metric("ms", "lower", [switch.latency_ns / NS_PER_MS for switch in made(switches)])
 
 
 def written_back_4k(run: AppRun) -> int:
@@ -58,19 +56,19 @@ def flash_reads_4k(run: AppRun) -> int:
 
 def _metrics(run: AppRun) -> dict[str, Metric]:
     watch, totals = run.watch, run.watch.totals
-    written = totals["disk_written_sectors"] * _SECTOR
+    written = totals["disk_written_sectors"] * SECTOR
     metrics = {
         "switch.latency": _latencies(run.switches),
         "switch.killed": Metric("count", "lower", [sum(death.killed for death in run.deaths)]),
         "apps.alive": Metric("count", "higher", [run.alive]),
-        "app_switch.written": Metric("MiB", "lower", [written / _MIB]),
+        "app_switch.written": Metric("MiB", "lower", [written / MIB]),
         "zram.mem_used": Metric("MiB", "lower", [int(watch.samples["zram_used_kib"].max()) / 1024]),
         "zram.mem_used_mean": Metric("MiB", "lower", [_mean_while_switching(run, "zram_used_kib") / 1024]),
         "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
         "memory.available_mean": Metric("MiB", "higher", [_mean_while_switching(run, "available_kib") / 1024]),
         "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
     }
-    controls = [one.control_ns / _NS_PER_MS for one in made(run.switches)]
+    controls = [one.control_ns / NS_PER_MS for one in made(run.switches)]
     if controls and all(controls):
         metrics["switch.control"] = Metric("ms", "lower", controls)
     if pages := written_back_4k(run):
@@ -137,7 +135,7 @@ def _array(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 def _checks(run: AppRun) -> dict[str, Mapping[str, float]]:
     """The backing device's own counter against zram's: both count every page that was read."""
-    read = run.watch.totals["backing_read_sectors"] // _SECTORS_PER_4K
+    read = run.watch.totals["backing_read_sectors"] // SECTORS_PER_4K
     return {"pages read from flash (bd_stat)": {"expected": read, "seen": flash_reads_4k(run)}}
 
 
@@ -162,7 +160,7 @@ def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:
         "apps": list(run.workload.names),
         "goal": str(stage.profile.apps.goal),
         "goal_reached": run.goal_reached,
-        "start_ms": [round(switch.latency_ns / _NS_PER_MS, 1) for switch in run.starts.switches],
+        "start_ms": [round(switch.latency_ns / NS_PER_MS, 1) for switch in run.starts.switches],
         "victims": _victims(run),
         "missed": [switch.app for switch in run.switches if switch.kind is SwitchKind.missed],
         "corrupt": corrupt(run),

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.deadline import Deadline
-from devices.probe import PROBE_FOLDER, ProbeSession
-from devices.profile import Trigger
-from devices.transport import Run
-from workloads.app_model import Condition
+from base.deadline import Deadline
+from base.units import NS_PER_MS
+from devices.probe.session import PROBE_FOLDER, ProbeSession
+from devices.profiles.profile import Trigger
+from devices.transport import Exec
+from workloads.app_model import SwitchCondition
 from workloads.stage import Stage
 from workloads.synthetic_apps import backing_name
 
@@ -30,7 +31,6 @@ WRITEBACK = np.dtype([(name, "<u8") for name in ("t_ns", "end_ns", "pages_4k", "
 _INTERVAL_MS = 250
 _SAMPLES = 32_768
 _STOP_S = 60.0
-_NS_PER_MS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -45,11 +45,13 @@ class Watch:
 
     def ms(self, t_ns: npt.ArrayLike) -> npt.NDArray[np.uint64]:
         """Times of the phone's clock in ms since the run began."""
-        return ((np.asarray(t_ns, dtype=np.int64) - self.t0_ns) // _NS_PER_MS).astype(np.uint64)
+        return ((np.asarray(t_ns, dtype=np.int64) - self.t0_ns) // NS_PER_MS).astype(np.uint64)
 
 
 @contextmanager
-def watched(stage: Stage, probe: ProbeSession, condition: Condition, planned_s: float, folder: Path) -> Iterator[Watch]:
+def watched(
+    stage: Stage, probe: ProbeSession, condition: SwitchCondition, planned_s: float, folder: Path
+) -> Iterator[Watch]:
     """Sample for this scope, and write back when ``condition`` says so; filled when the scope is left."""
     # As often as it may, but so that a run of many hours has room.
     interval_ms = max(_INTERVAL_MS, round(2 * planned_s * 1000 / _SAMPLES))
@@ -65,7 +67,7 @@ def watched(stage: Stage, probe: ProbeSession, condition: Condition, planned_s: 
     watch.daemon |= marks
 
 
-def _start_daemon(stage: Stage, probe: ProbeSession, condition: Condition) -> dict[str, Any]:
+def _start_daemon(stage: Stage, probe: ProbeSession, condition: SwitchCondition) -> dict[str, Any]:
     if condition.trigger is Trigger.off:
         return {}
     apps = stage.profile.apps
@@ -76,7 +78,7 @@ def _start_daemon(stage: Stage, probe: ProbeSession, condition: Condition) -> di
     )  # fmt: skip
 
 
-def _stop(stage: Stage, probe: ProbeSession, condition: Condition, watch: Watch, folder: Path) -> None:
+def _stop(stage: Stage, probe: ProbeSession, condition: SwitchCondition, watch: Watch, folder: Path) -> None:
     if condition.trigger is not Trigger.off:
         remote = f"{PROBE_FOLDER}/app-writebacks.bin"
         # It waits for a writeback that runs: nothing can end it.
@@ -91,7 +93,7 @@ def _take(stage: Stage, remote: str, folder: Path, dtype: np.dtype[np.void]) -> 
     """Pull a file of records and remove it from the phone."""
     local = folder / remote.rpartition("/")[2]
     stage.device.transport.pull(remote, local, deadline=Deadline.after(_STOP_S))
-    stage.device.execute(Run(("rm", "-f", remote)))
+    stage.device.execute(Exec(("rm", "-f", remote)))
     records: npt.NDArray[np.void] = np.fromfile(local, dtype=dtype)
     local.unlink()
     return records

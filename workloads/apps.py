@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devices.android_events import phone_time_s, read_kills
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
+from devices.android.events import phone_time_s, read_kills
 from devices.health import Health, cool_down, read_health
-from devices.probe import ProbeSession
-from devices.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
-from devices.transport import Read, Run
-from workloads.app_model import Condition, Death, Played, Switch, Workload, made
+from devices.probe.session import ProbeSession
+from devices.profiles.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
+from devices.transport import Exec, Read
+from workloads.app_model import Death, Played, Switch, SwitchCondition, Workload, made
 from workloads.app_packages import package_apps
 from workloads.app_watch import Watch, watched
 from workloads.progress import Progress, silent
@@ -45,7 +45,7 @@ class Shared:
 class AppRun:
     """One condition, as it was played; ``rounds`` are those that count."""
 
-    condition: Condition
+    condition: SwitchCondition
     seed: int
     workload: Workload
     sequence: Sequence[Sequence[int]]
@@ -71,24 +71,24 @@ class AppRun:
         return [death for played in (self.starts, self.warmup, *self.rounds) for death in played.deaths]
 
 
-def conditions(stage: Stage) -> list[Condition]:
+def conditions(stage: Stage) -> list[SwitchCondition]:
     """The points of the profile: each trigger with each batch size, and once without writeback."""
     wanted = stage.profile.apps
     batches: Sequence[int | None] = wanted.batch_sizes if stage.has_batch_size else (None,)
     return [
-        Condition(trigger, batch_size)
+        SwitchCondition(trigger, batch_size)
         for trigger in wanted.writeback
         for batch_size in ((None,) if trigger is Trigger.off else batches)
     ]
 
 
-def steps_of(stage: Stage, condition: Condition) -> int:
+def steps_of(stage: Stage, condition: SwitchCondition) -> int:
     """How many times ``progress`` is called for a condition."""
     return 1 + stage.profile.apps.rounds
 
 
 def run_apps(
-    stage: Stage, condition: Condition, *, seed: int, folder: Path, shared: Shared, progress: Progress = silent
+    stage: Stage, condition: SwitchCondition, *, seed: int, folder: Path, shared: Shared, progress: Progress = silent
 ) -> AppRun:
     """Play one condition from an empty zram to an empty zram.
 
@@ -130,7 +130,7 @@ def _workload(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[Workload
             yield synthetic
 
 
-def _play(stage: Stage, probe: ProbeSession, workload: Workload, condition: Condition, plan: _Plan) -> AppRun:
+def _play(stage: Stage, probe: ProbeSession, workload: Workload, condition: SwitchCondition, plan: _Plan) -> AppRun:
     wanted = stage.profile.apps
     trace: Sequence[int] = ()
     if wanted.pattern is SwitchPattern.trace and wanted.trace is not None:
@@ -218,5 +218,5 @@ def _look_after(stage: Stage, progress: Progress) -> Health:
 
 
 def _left_running(stage: Stage) -> list[str]:
-    (listing,) = stage.device.execute(Run(("ps", "-A", "-o", "NAME")))
+    (listing,) = stage.device.execute(Exec(("ps", "-A", "-o", "NAME")))
     return [name for name in listing.check().stdout.split() if name.startswith(PROCESS_NAME)]

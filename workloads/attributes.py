@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from devices.probe import ProbeSession
+from base.kernel import DEFAULT_BATCH_SIZE
+from devices.probe.session import ProbeSession
 from devices.transport import Read, Write
-from devices.zram import DEFAULT_BATCH_SIZE, ZramError, errno_of
+from devices.zram import ZramError, errno_of
 from workloads.stage import Stage
 
 

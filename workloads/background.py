@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from base.units import MIB
 from devices.device import Changes
-from devices.journal import Expect, Match, Undo
-from devices.probe import ProbeSession, probe_argv
-from devices.profile import Load
-from devices.transport import Run
-from devices.units import MIB
+from devices.journal import Expect, ExpectRule, Undo
+from devices.probe.session import ProbeSession, probe_argv
+from devices.profiles.profile import Load
+from devices.transport import Exec
 from workloads.stage import Stage
 
 FILE_BYTES = 64 * MIB
@@ -64,7 +64,9 @@ class Background:
 
 def load_file(changes: Changes, path: str) -> str:
     """A place for the file that I/O loads work on; it is removed with the scope."""
-    undo = Undo("file of the load removed", (Run(("rm", "-f", path)),), (Expect(path, match=Match.missing),), True)
+    undo = Undo(
+        "file of the load removed", (Exec(("rm", "-f", path)),), (Expect(path, match=ExpectRule.missing),), True
+    )
     changes.will_undo(undo)
     return path
 
@@ -81,9 +83,9 @@ def workers_first(stage: Stage, probe: ProbeSession) -> Iterator[int]:
         return
     named = ",".join(map(str, pids))
     # Fields 18 and 19 of its stat, priority and nice value; a worker that has ended has no file.
-    expect = tuple(Expect(f"/proc/{pid}/stat", " 0 -20 ", Match.lacks) for pid in pids)
+    expect = tuple(Expect(f"/proc/{pid}/stat", " 0 -20 ", ExpectRule.lacks) for pid in pids)
     with stage.device.changes() as changes:
         changes.will_undo(
-            Undo("kernel workers' nice values", (Run(probe_argv("renice", pids=named, minus=0)),), expect)
+            Undo("kernel workers' nice values", (Exec(probe_argv("renice", pids=named, minus=0)),), expect)
         )
         yield int(probe.call("renice", pids=named, minus=20)["changed"])

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.probe import ProbeSession
-from devices.profile_sections import PageKind
-from reports.model import Metric, RunResult
+from devices.probe.session import ProbeSession
+from devices.profiles.sections import PageKind
+from records.model import Metric, RunResult
 from workloads.faults import FaultSamples
 from workloads.progress import Progress, silent
 from workloads.stage import Stage

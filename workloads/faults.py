@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.deadline import Deadline
-from devices.probe import PROBE_FOLDER, ProbeSession
+from base.deadline import Deadline
+from devices.probe.session import PROBE_FOLDER, ProbeSession
 from workloads.mix import MIXES
 from workloads.progress import Progress, silent
 from workloads.stage import Stage

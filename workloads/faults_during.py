@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from devices.probe import ProbeSession
-from devices.units import MIB
+from base.units import MIB
+from devices.probe.session import ProbeSession
 from workloads.faults import (
     RAM,
     SAMPLES_FILE,
@@ -43,7 +43,7 @@ _FIRST_VICTIM_BYTES = 16 * MIB
 
 
 @dataclass(slots=True)
-class Condition:
+class RaceCondition:
     """One condition: ``batch_size`` of the writeback that runs meanwhile; ``running`` False is quiet.
 
     ``samples`` maps a slot to its latencies (ns, uint64). Victims that were touched too late (``late``, written back
@@ -93,11 +93,11 @@ def steps_of(stage: Stage) -> int:
 
 def measure_faults_during_writeback(
     stage: Stage, probe: ProbeSession, *, seed: int, folder: Path, progress: Progress = silent
-) -> list[Condition]:
+) -> list[RaceCondition]:
     """Quiet first, then each batch size. Raises NothingMeasured when the kernel's books disagree."""
     wanted = stage.profile.faults
     batches: tuple[int | None, ...] = wanted.batch_sizes if stage.has_batch_size else (None,)
-    conditions = [Condition(False), *(Condition(True, batch) for batch in batches)]
+    conditions = [RaceCondition(False), *(RaceCondition(True, batch) for batch in batches)]
     per_turn = -(-wanted.samples // TURNS)
     most_victim = _most_victim_pages(stage, 2 * per_turn)
     stage.as_swap(4 * per_turn + 2 * most_victim)
@@ -115,13 +115,13 @@ def measure_faults_during_writeback(
     return conditions
 
 
-def _words(condition: Condition) -> str:
+def _words(condition: RaceCondition) -> str:
     return (
         f"during writeback at batch {condition.batch_size or 1}" if condition.running else "with nothing else going on"
     )
 
 
-def _enough(condition: Condition, samples: int) -> bool:
+def _enough(condition: RaceCondition, samples: int) -> bool:
     slots = SLOTS.values() if condition.running else ("ram", "written_back")
     return all(condition.count(slot) >= samples for slot in slots)
 
@@ -133,7 +133,7 @@ def _most_victim_pages(stage: Stage, area_pages: int) -> int:
     return max(stage.pages(MIB), min(stage.backing_pages - area_pages, available) // 3)
 
 
-def _turn(stage: Stage, probe: ProbeSession, condition: Condition, half: int, seed: int, folder: Path) -> None:
+def _turn(stage: Stage, probe: ProbeSession, condition: RaceCondition, half: int, seed: int, folder: Path) -> None:
     pages = 2 * half
     probe.call("fill", name=_AREA, bytes=pages * stage.page_bytes, mix=MIXES["compressible"], seed=seed)
     try:
@@ -149,7 +149,7 @@ def _turn(stage: Stage, probe: ProbeSession, condition: Condition, half: int, se
     condition.turns += 1
 
 
-def _race(stage: Stage, probe: ProbeSession, condition: Condition, seed: int, folder: Path) -> None:
+def _race(stage: Stage, probe: ProbeSession, condition: RaceCondition, seed: int, folder: Path) -> None:
     size = condition.victim_pages * stage.page_bytes
     # All of one size class: zram writes each class in an order of its own.
     probe.call("fill", name=_VICTIM, bytes=size, mix=MIXES["incompressible"], seed=seed + 1)
@@ -204,7 +204,7 @@ def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
     return wrong
 
 
-def _keep(stage: Stage, condition: Condition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
+def _keep(stage: Stage, condition: RaceCondition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
     condition.take(records)
     condition.majflt += reply["majflt"]
     from_storage = int(np.isin(records["label"], (WRITTEN_BACK, LATE)).sum())
@@ -217,7 +217,7 @@ def _keep(stage: Stage, condition: Condition, records: npt.NDArray[np.void], rep
         )
 
 
-def _adapt_victim(condition: Condition, per_turn: int, most: int) -> None:
+def _adapt_victim(condition: RaceCondition, per_turn: int, most: int) -> None:
     """So large that its writeback lasts as long as a turn's touches take; learned from the turn before."""
     if not condition.running:
         return

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.deadline import Deadline
+from base.kernel import SECTOR
 from devices.backing import BackingDevice, loop_backing, partition_backing
-from devices.deadline import Deadline
 from devices.device import Changes
-from devices.probe import PROBE_FOLDER, ProbeFailed, ProbeSession
-from devices.profile import BackingKind, Load
-from devices.storage import SECTOR, Disk, disk_below
+from devices.probe.session import PROBE_FOLDER, ProbeFailed, ProbeSession
+from devices.profiles.profile import BackingKind, Load
+from devices.storage import Disk, disk_below
 from devices.tracing import BlockTrace, TracingRefused, block_trace
 from workloads.background import Background, LoadDone, load_file, workers_first
 from workloads.blockevents import parse_events, requests, served_by
@@ -43,7 +44,7 @@ Latencies = npt.NDArray[np.uint64]
 
 
 @dataclass(slots=True)
-class Condition:
+class LoadCondition:
     """One load with one setting on one backing device. Latencies in ns, one array a turn.
 
     ``disk`` and ``worker`` are of the reads whose request at the disk was found: its time there, and the rest of the
@@ -76,7 +77,7 @@ class Condition:
 class UnderLoad:
     """All conditions, and why there is no split of the reads where there is none."""
 
-    conditions: list[Condition]
+    conditions: list[LoadCondition]
     no_events_because: str = ""
     other_tracer: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -135,12 +136,14 @@ def _places(stage: Stage) -> list[_Place]:
     return places
 
 
-def _conditions(stage: Stage, place: str) -> list[Condition]:
+def _conditions(stage: Stage, place: str) -> list[LoadCondition]:
     loads = [None, *stage.profile.faults.loads]
-    conditions = [Condition(place, load) for load in loads]
+    conditions = [LoadCondition(place, load) for load in loads]
     if place == "loop_direct":
         against = [load for load in loads if load in (Load.cpu, Load.random_read)]
-        conditions += [Condition(place, load, setting) for load in against for setting in (IO_REALTIME, WORKER_NICE)]
+        conditions += [
+            LoadCondition(place, load, setting) for load in against for setting in (IO_REALTIME, WORKER_NICE)
+        ]
     return conditions
 
 
@@ -162,7 +165,7 @@ class _Split:
     disk: str
     where: Mapping[int, int]
 
-    def add(self, condition: Condition, folder: Path) -> None:
+    def add(self, condition: LoadCondition, folder: Path) -> None:
         """What was recorded last, as far as a read is found at both."""
         events = parse_events(self.trace.fetch(folder / "trace.txt"))
         at_loop, at_disk = requests(events, self.loop, reads=True), requests(events, self.disk, reads=True)
@@ -184,7 +187,7 @@ class _Turn:
     result: UnderLoad
     progress: Progress
 
-    def measure(self, conditions: list[Condition], seed: int) -> None:
+    def measure(self, conditions: list[LoadCondition], seed: int) -> None:
         stage, half = self.stage, -(-self.stage.profile.faults.samples // TURNS)
         pages = 2 * half
         stage.as_swap(2 * pages)
@@ -201,7 +204,7 @@ class _Turn:
                 write_back_half(stage, self.probe, _AREA, half, seed)
                 self._touch(condition, background, split, seed)
 
-    def _touch(self, condition: Condition, background: Background, split: _Split | None, seed: int) -> None:
+    def _touch(self, condition: LoadCondition, background: Background, split: _Split | None, seed: int) -> None:
         io = "realtime" if condition.setting == IO_REALTIME else "default"
         with ExitStack() as stack:
             if condition.setting == WORKER_NICE:
@@ -214,7 +217,7 @@ class _Turn:
         if split:
             split.add(condition, self.folder)
 
-    def _keep(self, condition: Condition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
+    def _keep(self, condition: LoadCondition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
         ns, label = records["ns"].astype(np.uint64), records["label"]
         condition.ram.append(ns[label == RAM])
         condition.written_back.append(ns[label == WRITTEN_BACK])

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from devices.probe import ProbeSession
+from devices.probe.session import ProbeSession
 from devices.storage import Disk
 from devices.tracing import BlockTrace, TracingRefused, block_trace
-from reports.model import Caveat, Metric, RunResult
+from records.model import Caveat, Metric, RunResult
 from workloads.blockevents import Depth, Event, parse_events, write_depth
 from workloads.progress import Progress, silent
 from workloads.stage import Stage

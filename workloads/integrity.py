@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from devices.probe import ProbeSession
+from devices.probe.session import ProbeSession
 from workloads.mix import MIXES, stored_pages
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured

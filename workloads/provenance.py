@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from devices.capability import ZRAM_ATTRIBUTES
-from devices.session import Phone
+from devices.phone import Phone
 from devices.zram import selected
-from reports.model import Provenance
+from records.model import Provenance
 from workloads.stage import Stage
 
 _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")

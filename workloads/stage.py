@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
 from devices.device import Changes, Device
-from devices.profile import Profile
-from devices.profile_sections import BackingKind, ZramDevice
+from devices.profiles.profile import Profile
+from devices.profiles.sections import BackingKind, ZramDevice
 from devices.storage import Disk, disk_below
-from devices.zram import DEFAULT_BATCH_SIZE, FIRST_SWAP, Zram, ZramConfig, hot_add, take_over, zram_numbers
-
-_4K = 4096
+from devices.zram import FIRST_SWAP, Zram, ZramConfig, hot_add, take_over, zram_numbers
 
 
 @dataclass(slots=True)
@@ -48,7 +47,7 @@ class Stage:
 
     def bytes_4k(self, count_4k: int) -> int:
         """bd_stat's unit is 4 KiB on every page size."""
-        return count_4k * _4K
+        return count_4k * PAGE_4K
 
     def as_block_device(self, pages: int) -> None:
         """An empty zram of so many pages, not used as swap, on the backing device."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from devices.errors import ProfileError
-from devices.profile import SwitchPattern
+from base.errors import ProfileError
+from devices.profiles.profile import SwitchPattern
 
 
 def rounds_of(

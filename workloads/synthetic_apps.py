@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from devices.errors import DeviceError, EnvironmentRefused
-from devices.probe import PROBE_FOLDER, ProbeSession
-from devices.profile import Apps
-from devices.units import format_size
+from base.errors import DeviceError, EnvironmentRefused
+from base.units import format_size
+from devices.probe.session import PROBE_FOLDER, ProbeSession
+from devices.profiles.profile import Apps
 from workloads.app_model import Death, Played, Switch, SwitchKind
 from workloads.mix import MIXES
 from workloads.stage import Stage

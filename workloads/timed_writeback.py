@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devices.errors import DeviceError
-from devices.probe import ProbeSession
+from base.errors import DeviceError
+from base.units import MIB
+from devices.probe.session import ProbeSession
 from devices.zram import zram_error
-from reports.model import Metric
+from records.model import Metric
 from workloads.mix import MIXES, stored_pages
 from workloads.stage import Stage
-
-MIB = 1 << 20
 
 
 class NothingMeasured(DeviceError):

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from devices.errors import DeviceLost, LabError, RestoreFailed
-from devices.probe import ProbeSession
-from reports.model import Caveat
+from base.errors import DeviceLost, LabError, RestoreFailed
+from devices.probe.session import ProbeSession
+from records.model import Caveat
 from workloads.faults import FaultSamples, measure_faults
 from workloads.progress import Progress, silent
 from workloads.stage import Stage

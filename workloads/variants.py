@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.errors import DeviceError, EnvironmentRefused
+from base.units import MIB
 from devices.backing import BackingDevice, PinRefused, loop_backing, partition_backing
 from devices.device import Changes
-from devices.errors import DeviceError, EnvironmentRefused
-from devices.probe import ProbeSession
-from devices.profile import Profile
-from devices.profile_sections import BackingKind
+from devices.probe.session import ProbeSession
+from devices.profiles.profile import Profile
+from devices.profiles.sections import BackingKind
 from devices.storage import Disk, disk_below
-from devices.transport import Run
-from reports.model import RunResult
+from devices.transport import Exec
+from records.model import RunResult
 from workloads.faults import FaultSamples
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import MIB, fill_and_write_back, metrics, mib_written, written_check
+from workloads.timed_writeback import fill_and_write_back, metrics, mib_written, written_check
 from workloads.turns import FaultShares, NotAvailable, in_turns, joined, point_caveats
 
 PAGES = "incompressible"
@@ -196,7 +197,7 @@ class _Bench:
 
 
 def _allocated_bytes(stage: Stage, file: str) -> int:
-    (result,) = stage.device.execute(Run(("stat", "-c", "%b %B", file)))
+    (result,) = stage.device.execute(Exec(("stat", "-c", "%b %B", file)))
     blocks, block_bytes = result.check().text.split()
     return int(blocks) * int(block_bytes)
 

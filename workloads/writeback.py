@@ -13,24 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from devices.probe import ProbeSession
+from base.units import MIB
+from devices.probe.session import ProbeSession
 from devices.storage import read_stats
-from reports.model import Caveat, RunResult
+from records.model import Caveat, RunResult
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import (
-    MIB,
-    fill_and_write_back,
-    metrics,
-    mib_written,
-    prepare_half,
-    rate,
-    written_check,
-)
+from workloads.timed_writeback import fill_and_write_back, metrics, mib_written, prepare_half, rate, written_check
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepPlan:
     """One test's share of the sweep. ``batch_sizes`` (None,) stands for a kernel without the attribute."""
 
     data_bytes: int
@@ -43,7 +36,7 @@ class Sweep:
 
 
 @dataclass(slots=True)
-class Point:
+class SweepPoint:
     """All measurements at one batch size."""
 
     batch_size: int | None
@@ -51,13 +44,13 @@ class Point:
     warmups: list[dict[str, Any]] = field(default_factory=list)
 
 
-def steps_of(sweep: Sweep) -> int:
+def steps_of(sweep: SweepPlan) -> int:
     """How many times ``progress`` is called."""
     return 1 + (sweep.repeats + sweep.warmups) * len(sweep.batch_sizes)
 
 
 def measure_sweep(
-    stage: Stage, probe: ProbeSession, sweep: Sweep, *, test: str, title: str, progress: Progress = silent
+    stage: Stage, probe: ProbeSession, sweep: SweepPlan, *, test: str, title: str, progress: Progress = silent
 ) -> list[RunResult]:
     """One RunResult per batch size; the order of the points is shuffled within each repeat.
 
@@ -66,7 +59,7 @@ def measure_sweep(
     progress(f"allocating the backing file's blocks ({2 * sweep.data_bytes // MIB} MiB)")
     content: dict[str, Any] = {"pages": sweep.pages, "seed": sweep.seed}
     half, preparation = prepare_half(stage, probe, sweep.data_bytes, order=sweep.order, **content)
-    points = [Point(batch_size) for batch_size in sweep.batch_sizes]
+    points = [SweepPoint(batch_size) for batch_size in sweep.batch_sizes]
     shuffler = random.Random(sweep.seed)
     disks = [stage.backing.name, *([stage.disk.name] if stage.disk else [])]
     before = read_stats(stage.device, *disks)
@@ -88,7 +81,9 @@ def measure_sweep(
     return [_result(stage, sweep, point, test, title, facts) for point in points]
 
 
-def _result(stage: Stage, sweep: Sweep, point: Point, test: str, title: str, facts: dict[str, Any]) -> RunResult:
+def _result(
+    stage: Stage, sweep: SweepPlan, point: SweepPoint, test: str, title: str, facts: dict[str, Any]
+) -> RunResult:
     caveats = []
     if point.batch_size is None:
         caveats.append(Caveat.no_batch_size)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.image import Image
 from devices.virtual.parts import Progress, virtual_cache
 from devices.virtual.qemu import base_argv, environment, kernel_command_line
@@ -31,14 +31,14 @@ _HOPELESS = ("KVM internal error", "kvm run failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AcceleratorTrial:
     """Whether KVM runs a guest here, and how we know."""
 
     works: bool
     reason: str
 
 
-Trial = Callable[[Image], Verdict]
+Trial = Callable[[Image], AcceleratorTrial]
 
 
 def choose(wish: str, image: Image, *, progress: Progress, device: Path = _DEVICE) -> str:
@@ -56,18 +56,18 @@ def choose(wish: str, image: Image, *, progress: Progress, device: Path = _DEVIC
 
 def kvm_verdict(
     image: Image, *, progress: Progress, device: Path = _DEVICE, trial: Trial | None = None, kept: Path | None = None
-) -> Verdict:
+) -> AcceleratorTrial:
     """The verdict for this boot of the host and this QEMU; tried now if it is not known yet."""
     if not device.exists():
-        return Verdict(False, f"there is no {device}")
+        return AcceleratorTrial(False, f"there is no {device}")
     if not os.access(device, os.R_OK | os.W_OK):
-        return Verdict(False, f"{device} may not be used by this user (group kvm)")
+        return AcceleratorTrial(False, f"{device} may not be used by this user (group kvm)")
     kept = kept or virtual_cache() / "kvm.json"
     asked = {"boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "qemu": image.qemu_version}
     try:
         known = json.loads(kept.read_text())
         if known["asked"] == asked:
-            return Verdict(bool(known["works"]), str(known["reason"]))
+            return AcceleratorTrial(bool(known["works"]), str(known["reason"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no verdict yet, or not one that can be read: try
     progress(f"trying whether a guest boots with KVM (at most {_TRIAL_S:g} s, once)")
@@ -76,7 +76,7 @@ def kvm_verdict(
     return verdict
 
 
-def boot_with_kvm(image: Image) -> Verdict:
+def boot_with_kvm(image: Image) -> AcceleratorTrial:
     """Boots the phone's kernel with KVM until its init speaks."""
     argv = base_argv(image, accelerator="kvm", cpus=1, memory_bytes=_TRIAL_MEMORY_BYTES)
     argv += ["-append", kernel_command_line({"lab.trial": "1"}, accelerator="kvm"), "-serial", "stdio"]
@@ -91,19 +91,19 @@ def boot_with_kvm(image: Image) -> Verdict:
             process.wait()
 
 
-def _watch(process: subprocess.Popen[bytes], output: int) -> Verdict:
+def _watch(process: subprocess.Popen[bytes], output: int) -> AcceleratorTrial:
     end = time.monotonic() + _TRIAL_S
     while True:
         ended, expired = process.poll() is not None, time.monotonic() > end
         said = os.pread(output, 1 << 20, 0).decode(errors="replace")
         if _SUCCESS in said:
-            return Verdict(True, "a guest booted")
+            return AcceleratorTrial(True, "a guest booted")
         for sign in _HOPELESS:
             if sign in said:
-                return Verdict(False, f"QEMU says: {sign}")
+                return AcceleratorTrial(False, f"QEMU says: {sign}")
         if ended:
             last = (said.strip().splitlines() or ["no message"])[-1]
-            return Verdict(False, f"QEMU ended with status {process.returncode}: {last}")
+            return AcceleratorTrial(False, f"QEMU ended with status {process.returncode}: {last}")
         if expired:
-            return Verdict(False, f"the guest did not come up within {_TRIAL_S:g} s")
+            return AcceleratorTrial(False, f"the guest did not come up within {_TRIAL_S:g} s")
         time.sleep(0.05)

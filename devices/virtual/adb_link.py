@@ -9,11 +9,11 @@ import ipaddress
 
 from adbutils import AdbError
 
+from base.deadline import Deadline
+from base.errors import DeviceError, EnvironmentRefused
 from devices.adb import AdbTransport, RootStyle, server_client
 from devices.connect import check_server
-from devices.deadline import Deadline
-from devices.errors import DeviceError, EnvironmentRefused
-from devices.transport import Run
+from devices.transport import Exec
 
 _CONNECT_S = 5.0
 _ASK_S = 10.0
@@ -54,7 +54,7 @@ def disconnect(serial: str) -> None:
 def ask(serial: str, *argv: str, deadline: Deadline | None = None) -> str:
     """A command's output from the phone's shell, without becoming root. Raises DeviceError."""
     transport = AdbTransport(serial, root=RootStyle.none)
-    return transport.execute([Run(argv)], deadline=deadline or Deadline.after(_ASK_S))[0].check().text
+    return transport.execute([Exec(argv)], deadline=deadline or Deadline.after(_ASK_S))[0].check().text
 
 
 def not_ready(serial: str, deadline: Deadline) -> str:

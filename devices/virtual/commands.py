@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from adbutils import adb_path
 from tabulate import tabulate
 
+from base.arguments import CommandParser
+from base.errors import EnvironmentRefused, LabError, ProfileError
+from base.units import format_size, parse_size
 from devices.adb import server_client
-from devices.arguments import CommandParser
-from devices.errors import EnvironmentRefused, LabError, ProfileError
-from devices.units import format_size, parse_size
 from devices.virtual import adb_link
 from devices.virtual.accelerator import CHOICES
 from devices.virtual.image import ensure_image

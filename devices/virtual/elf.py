@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 
 LOADER = "ld-linux-x86-64.so.2"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"

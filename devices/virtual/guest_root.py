@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.cpio import Archive
 from devices.virtual.elf import LOADER, argv_in_root, libraries
 

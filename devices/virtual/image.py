@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
+from base.units import MIB
 from devices.virtual import packages
 from devices.virtual.guest_root import GUEST, PACKAGES, assemble
 from devices.virtual.kernels import KERNELS, image_of, module_archive
@@ -18,7 +19,6 @@ from devices.virtual.parts import Part, Progress, ensure, manifest, virtual_cach
 _VERSION = "1"
 """Raise it when this package's code changes what is built from the same inputs."""
 
-_MIB = 1 << 20
 _QEMU = "root/usr/bin/qemu-system-x86_64"
 _USER_ARCHITECTURES = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "x86_64": "qemu-x86_64"}
 
@@ -109,7 +109,7 @@ def _extract(include: tuple[str, ...], home: Path, how: _Build) -> dict[str, Any
 def _qemu_part(how: _Build) -> Part:
     include = ("qemu-system-x86",)
     return Part(
-        "qemu", (_VERSION, *include), lambda home: _extract(include, home, how), vital=(_QEMU,), needs_bytes=500 * _MIB
+        "qemu", (_VERSION, *include), lambda home: _extract(include, home, how), vital=(_QEMU,), needs_bytes=500 * MIB
     )
 
 
@@ -117,7 +117,7 @@ def _debian_part(how: _Build) -> Part:
     def make(home: Path) -> dict[str, Any]:
         return _extract(PACKAGES, home, how)
 
-    return Part("debian", (_VERSION, *PACKAGES), make, vital=(), needs_bytes=200 * _MIB)
+    return Part("debian", (_VERSION, *PACKAGES), make, vital=(), needs_bytes=200 * MIB)
 
 
 def _qemu_user_part(how: _Build) -> Part:
@@ -133,7 +133,7 @@ def _qemu_user_part(how: _Build) -> Part:
         return record
 
     vital = tuple(_USER_ARCHITECTURES.values())
-    return Part("qemu-user", (_VERSION, *include), make, vital=vital, needs_bytes=1000 * _MIB)
+    return Part("qemu-user", (_VERSION, *include), make, vital=vital, needs_bytes=1000 * MIB)
 
 
 def _kernel_part(kernel: str, debian: Path, how: _Build) -> Part:
@@ -150,7 +150,7 @@ def _kernel_part(kernel: str, debian: Path, how: _Build) -> Part:
         return {"mirror": how.mirror.url, "built": _now(), "release": release, "packages": versions}
 
     lists = (GUEST / "etc/modules", GUEST / "etc/modules-available", packages.HOOKS / "fetch-kernel")
-    return Part(f"kernel-{kernel}", (_VERSION, kernel, *lists), make, vital=("vmlinuz",), needs_bytes=900 * _MIB)
+    return Part(f"kernel-{kernel}", (_VERSION, kernel, *lists), make, vital=("vmlinuz",), needs_bytes=900 * MIB)
 
 
 def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
@@ -169,7 +169,7 @@ def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
     code = (Path(__file__).with_name("guest_root.py"), Path(__file__).with_name("cpio.py"))
     names = tuple(str(path.relative_to(GUEST)) for path in guest)
     inputs: tuple[str | Path, ...] = (_VERSION, kernel, *names, *guest, *made_from, *code)
-    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * _MIB)
+    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * MIB)
 
 
 def _now() -> str:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.cpio import Archive
 from devices.virtual.elf import argv_in_root
 from devices.virtual.guest_root import GUEST, words

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 
 SUITE = "trixie"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"

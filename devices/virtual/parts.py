@@ -14,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from devices.errors import EnvironmentRefused
-from devices.paths import cache_dir
+from base.errors import EnvironmentRefused
+from base.paths import cache_dir
 
 Progress = Callable[[str], None]
 

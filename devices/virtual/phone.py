@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devices.deadline import Deadline, wait_until
-from devices.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, EnvironmentRefused
+from base.deadline import Deadline, wait_until
+from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, EnvironmentRefused
+from base.units import GIB
 from devices.virtual import adb_link
 from devices.virtual.accelerator import choose
 from devices.virtual.image import Image, ensure_image
@@ -25,9 +26,8 @@ from devices.virtual.qemu import (
     supports_direct_io,
 )
 from devices.virtual.qmp import Qmp
-from devices.virtual.state import UNITS, PhoneState, Run, all_states, phone_state
+from devices.virtual.state import UNITS, PhoneState, QemuRecord, all_states, phone_state
 
-GIB = 1 << 30
 BOOT_S = 120.0
 STOP_S = 30.0
 
@@ -70,7 +70,7 @@ class RunningPhone:
     boot_s: float
     qmp: Qmp
     _state: PhoneState = field(repr=False)
-    _run: Run = field(repr=False)
+    _run: QemuRecord = field(repr=False)
 
     def died(self) -> str | None:
         """Why the phone does not run (any more), with its last words; None while it does."""
@@ -167,7 +167,7 @@ def find(name: str) -> RunningPhone | None:
     return next((phone for phone in running() if phone.name == name), None)
 
 
-def _phone(state: PhoneState, run: Run) -> RunningPhone:
+def _phone(state: PhoneState, run: QemuRecord) -> RunningPhone:
     return RunningPhone(
         name=state.name,
         serial=run.serial,
@@ -210,7 +210,7 @@ def _boot(
 
 def _spawn(
     config: VirtualPhoneConfig, state: PhoneState, image: Image, accelerator: str, *, to_format: bool, detached: bool
-) -> Run:
+) -> QemuRecord:
     for left_over in (state.console_log, state.qmp_socket):
         left_over.unlink(missing_ok=True)
     port = state.choose_port()
@@ -227,7 +227,7 @@ def _spawn(
     process = QemuProcess(
         phone_argv(image, machine), folder=state.folder, log=state.qemu_log, env=environment(image), detached=detached
     )
-    run = Run(
+    run = QemuRecord(
         pid=process.pid,
         pid_start=process.pid_start,
         port=port,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from devices.errors import EnvironmentRefused
+from base.errors import EnvironmentRefused
 from devices.virtual.elf import argv_in_root
 from devices.virtual.image import Image
 from devices.virtual.state import UNITS, process_start

@@ -11,8 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any, Protocol
 
-from devices.deadline import Deadline
-from devices.errors import CommandFailed, DeviceLost, DeviceTimeout
+from base.deadline import Deadline
+from base.errors import CommandFailed, DeviceLost, DeviceTimeout
 
 _COMMAND_S = 10.0
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from base.errors import EnvironmentRefused, ProfileError
 from base.files import replace_file
-from devices.errors import EnvironmentRefused, ProfileError
-from devices.paths import state_dir
+from base.paths import state_dir
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 _LOCK_S = 20.0
@@ -28,7 +28,7 @@ UNITS = ("ufs.img", "ufs-lun1.img", "ufs-lun2.img")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class QemuRecord:
     """A QEMU that was started. ``pid_start`` tells it from a later process with the same pid."""
 
     pid: int
@@ -86,21 +86,21 @@ class PhoneState:
         finally:
             lock.release()
 
-    def run(self) -> Run | None:
+    def run(self) -> QemuRecord | None:
         """The QEMU that runs this phone now, if any."""
         recorded = self.last_run()
         return recorded if recorded and recorded.alive else None
 
-    def last_run(self) -> Run | None:
+    def last_run(self) -> QemuRecord | None:
         try:
-            return Run(**json.loads((self.folder / "meta.json").read_text()))
+            return QemuRecord(**json.loads((self.folder / "meta.json").read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def record(self, run: Run) -> None:
+    def record(self, run: QemuRecord) -> None:
         replace_file(self.folder / "meta.json", json.dumps(asdict(run), indent=1) + "\n")
 
-    def record_boot_time(self, run: Run, boot_s: float) -> Run:
+    def record_boot_time(self, run: QemuRecord, boot_s: float) -> QemuRecord:
         booted = replace(run, boot_s=boot_s)
         self.record(booted)
         return booted

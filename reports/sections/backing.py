@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from records.model import Caveat
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group, ratio
 from reports.catalogue import BACKING, LATENCY, MIB_PER_S, SYS
@@ -22,7 +23,6 @@ from reports.cells import (
     rate_fields,
     with_interval,
 )
-from reports.model import Caveat
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.section import Section
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from records.model import Caveat
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
 from reports.catalogue import COMPRESSOR, COMPRESSOR_FAULTS, LATENCY, MIB_PER_S, RATIO, SYS
@@ -25,7 +26,6 @@ from reports.cells import (
     with_interval,
     word_of,
 )
-from reports.model import Caveat
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.section import Section
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail

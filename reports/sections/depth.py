@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from base.kernel import DEFAULT_BATCH_SIZE
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, find, group
 from reports.catalogue import DEPTH, IN_FLIGHT_MAX, IN_FLIGHT_MEAN, MIB_PER_S, TRACE_COST, UNTRACED
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KERNEL_DEFAULT_BATCH = 32
 LAYERS = ("loop", "disk")
 LAYER_WORDS: Mapping[str, str] = {"loop": "loop device", "disk": "disk"}
 # Depths that are told together: every doubling takes the same room.
@@ -201,7 +201,7 @@ def _cost_table(number: int, what: str, points: Sequence[Point]) -> Table | None
 
 def _findings(points: Sequence[Point]) -> list[str]:
     batches = [point for point in points if point.param("layer") == "loop"] or list(points)
-    chosen = next((p for p in batches if p.param("batch_size") == KERNEL_DEFAULT_BATCH), batches[-1])
+    chosen = next((p for p in batches if p.param("batch_size") == DEFAULT_BATCH_SIZE), batches[-1])
     batch = chosen.param("batch_size")
     disk = find(points, batch_size=batch, layer="disk")
     seen = _deepest(chosen)

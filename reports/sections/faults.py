@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from base.units import NS_PER_US
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
 from reports.catalogue import FAULTS, LATENCY
-from reports.cells import NS_PER_US, QUANTILES, latency_fields, microseconds, overhead_notes, slot_label, times
+from reports.cells import QUANTILES, latency_fields, microseconds, overhead_notes, slot_label, times
 from reports.plots import STYLES, Plot, legend_below, plain_log_scale, plot
 from reports.sections.section import Section
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from base.kernel import DEFAULT_BATCH_SIZE
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, find, group
 from reports.catalogue import FAULTS_WRITEBACK, LATENCY
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KERNEL_DEFAULT_BATCH = 32
 DRAWN = ("p50", "p99")
 # A slow-down below this is told as none, one below the next as small.
 NO_DELAY, SMALL_DELAY = 1.10, 1.50
@@ -161,7 +161,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
         running = [p for p in points if p.param("slot") == slot and _base(points, p)]
         if not running:
             continue
-        chosen = next((p for p in running if p.param("batch_size") == KERNEL_DEFAULT_BATCH), running[-1])
+        chosen = next((p for p in running if p.param("batch_size") == DEFAULT_BATCH_SIZE), running[-1])
         sentence = _sentence(chosen, _base(points, chosen), words, first=not sentences)
         sentences += [sentence] if sentence else []
     return sentences

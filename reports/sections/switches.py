@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from base.kernel import DEFAULT_BATCH_SIZE
+from base.units import NS_PER_MS
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, group
 from reports.catalogue import APP_SWITCH, CONTROL, SWITCH
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-KERNEL_DEFAULT_BATCH = 32
 OFF = "off"
 TRIGGERS = (OFF, "idle", "background", "periodic")
 KINDS = ("hot", "warm", "cold")
-NS_PER_MS = 1e6
 ZRAM_MEAN = "zram.mem_used_mean"
 US_PER_S = 1e6
 
@@ -109,7 +109,7 @@ def _chosen(points: Sequence[Point]) -> list[Point]:
     chosen: dict[str, Point] = {}
     for point in points:
         known = chosen.get(str(point.param("writeback")))
-        if not _is_off(point) and (known is None or known.param("batch_size") != KERNEL_DEFAULT_BATCH):
+        if not _is_off(point) and (known is None or known.param("batch_size") != DEFAULT_BATCH_SIZE):
             chosen[str(point.param("writeback"))] = point
     return list(chosen.values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from base.units import NS_PER_MS
 from reports import wording as w
 from reports.analysis import Point
 from reports.cells import batch_label
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     Course = npt.NDArray[np.float64]
 
 KINDS = ("hot", "warm", "cold")
-NS_PER_MS = 1e6
 MS_PER_S = 1000.0
 KIB_PER_MIB = 1024.0
 PAGES_PER_MIB = 256.0

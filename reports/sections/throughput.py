@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from base.kernel import DEFAULT_BATCH_SIZE
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, group, ratio
 from reports.catalogue import MIB_PER_S, SYS, THROUGHPUT, USER, WALL
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KERNEL_DEFAULT_BATCH = 32
 # A larger batch that gains less than this is not worth a reader's attention.
 WORTHWHILE_GAIN = 1.10
 HOW = (
@@ -152,7 +152,7 @@ def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
     phone = "this virtual phone" if analysis.run.session.provenance.virtual else "this phone"
     order = points[0].param("order")
     where = panel.title + (f", {w.clean(order)} slot order" if order else "")
-    chosen = next((p for p in points if p.param("batch_size") == KERNEL_DEFAULT_BATCH), points[-1])
+    chosen = next((p for p in points if p.param("batch_size") == DEFAULT_BATCH_SIZE), points[-1])
     rate = with_interval(chosen, MIB_PER_S)
     if base.param("batch_size") is None:
         rate = with_interval(base, MIB_PER_S)

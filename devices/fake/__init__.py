@@ -1,0 +1,1 @@
+"""A phone and a probe for self-tests, as harsh as the real ones."""

@@ -1,0 +1,140 @@
+"""From what a user named to an open phone: which one, with which profile, booted if it is virtual."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from base.errors import EnvironmentRefused, ProfileError
+from devices.connect import attached, chosen_serials, connect
+from devices.device import Device, open_device
+from devices.health import Guard
+from devices.profiles.profile import Profile
+from devices.profiles.reading import known, load, match_profile
+from devices.transcript import Transcript
+from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was named. ``profile`` is None when the phone itself decides (a serial, matched after connecting)."""
+
+    name: str
+    serial: str | None
+    profile: Profile | None
+    plan: str | None = None
+    batch_sizes: tuple[int, ...] | None = None
+    repeats: int | None = None
+
+    def planned(self, *, plan: str, batch_sizes: tuple[int, ...] | None, repeats: int | None) -> Target:
+        """With the run's options; ProfileError when they do not fit the profile."""
+        target = dataclasses.replace(self, plan=plan, batch_sizes=batch_sizes, repeats=repeats)
+        return dataclasses.replace(target, profile=target.resolve(self.profile) if self.profile else None)
+
+    def resolve(self, profile: Profile) -> Profile:
+        planned = profile.for_plan(self.plan) if self.plan else profile
+        return planned.with_overrides(batch_sizes=self.batch_sizes, repeats=self.repeats)
+
+
+@dataclass(slots=True)
+class Phone:
+    """An open phone. ``boot_s`` and ``image_build_s`` are 0 for one that was there already."""
+
+    device: Device
+    profile: Profile
+    transcript: Transcript
+    guard: Guard
+    virtual: RunningPhone | None = None
+    boot_s: float = 0.0
+    image_build_s: float = 0.0
+
+    def why_lost(self) -> str:
+        """What is known of a phone's end: for a virtual phone its QEMU's."""
+        return (self.virtual.died() or "") if self.virtual else ""
+
+
+def resolve_target(name: str | None, *, kernel: str | None = None) -> Target:
+    """A profile's name or path, a serial, or None for $ANDROID_SERIAL and else the virtual phone."""
+    if name is None:
+        name = next(iter(chosen_serials()), "virtual")
+    if name not in known() and not name.endswith((".yaml", ".yml")):
+        if kernel:
+            raise ProfileError(f"--kernel: {name} is a serial; only a virtual phone's kernel can be chosen")
+        return Target(name, name, None)
+    profile = load(name)
+    if kernel:
+        profile = profile.with_overrides(kernel=kernel)
+    if profile.connection.virtual is not None:
+        return Target(profile.name, None, profile)
+    adb = profile.connection.adb
+    return Target(profile.name, adb.serial if adb else None, profile)
+
+
+@contextmanager
+def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
+    """Boot or connect, become root, lease, heal, identify, see whether it is fit; all is put back at the end."""
+    transcript = Transcript(None)
+    with ExitStack() as stack:
+        virtual: RunningPhone | None = None
+        image_s = 0.0
+        serial = target.serial
+        if target.profile and target.profile.connection.virtual:
+            virtual, image_s = _boot(target.profile, say)
+            stack.callback(virtual.stop)
+            serial = virtual.serial
+        serial = serial or _only_named(target)
+        root = str(target.profile.root) if target.profile else "auto"
+        transport = connect(serial, root=root, transcript=transcript)
+        command_s = target.profile.deadlines.command if target.profile else 30.0
+        device = stack.enter_context(open_device(transport, run_id=run_id, command_s=command_s, say=say))
+        profile = target.profile or target.resolve(_matching(device))
+        _spare_storage(serial, profile)
+        guard = Guard(device, profile.limits, say)
+        guard.before_run()
+        say(f"phone: {device.identity.prop('ro.product.model')} ({serial}), kernel {device.identity.kernel_release}")
+        boot_s = virtual.boot_s if virtual else 0.0
+        yield Phone(device, profile, transcript, guard, virtual, boot_s, image_s)
+
+
+def _boot(profile: Profile, say: Say) -> tuple[RunningPhone, float]:
+    wanted = profile.connection.virtual
+    assert wanted is not None
+    config = VirtualPhoneConfig(
+        name="run", kernel=wanted.kernel, memory_bytes=wanted.memory, cpus=wanted.cpus, ufs_bytes=wanted.ufs
+    )
+    began = time.monotonic()
+    # Empty disks each time: a measurement starts from a known state, and a disk that an accident broke is no obstacle.
+    phone = start(config, fresh=True, progress=say)
+    return phone, max(0.0, time.monotonic() - began - phone.boot_s)
+
+
+def _spare_storage(serial: str, profile: Profile) -> None:
+    limit = profile.limits.written_per_run
+    if profile.planned_writes > limit:
+        raise EnvironmentRefused(
+            f"{serial}: this plan writes up to {profile.planned_writes >> 20} MiB to the phone's storage, "
+            f"limits.written_per_run is {limit >> 20} MiB",
+            hint="measure less (--plan, --repeats, --batch-sizes) or raise the limit: storage wears",
+        )
+
+
+def _matching(device: Device) -> Profile:
+    prop = device.identity.prop
+    return match_profile(
+        model=prop("ro.product.model"), device=prop("ro.product.device"), manufacturer=prop("ro.product.manufacturer")
+    )
+
+
+def _only_named(target: Target) -> str:
+    """A profile without a serial needs one from ANDROID_SERIAL; a phone is not picked because it is there."""
+    if chosen := chosen_serials():
+        return chosen[0]
+    raise EnvironmentRefused(
+        f"profile {target.name} names no serial; attached: {', '.join(attached()) or 'no phone'}",
+        hint="set connection.adb.serial in the profile or ANDROID_SERIAL",
+    )

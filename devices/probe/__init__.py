@@ -1,0 +1,1 @@
+"""The probe's sessions and replies, and how it is built."""

@@ -1,0 +1,1 @@
+"""One YAML per phone model, and the Python that reads them."""

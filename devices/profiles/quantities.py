@@ -1,0 +1,58 @@
+"""Sizes and durations as fields of a profile: read from text, bounded, written back as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+from base.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size, parse_duration, parse_size
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """Validator: a size within ``low``..``high`` bytes and a multiple of ``multiple`` bytes."""
+
+    low: int
+    high: int
+    multiple: int = 1
+
+    def __call__(self, size: int) -> int:
+        if not self.low <= size <= self.high:
+            asked = f"expected {format_size(self.low)} to {format_size(self.high)}"
+            raise ValueError(f"{format_size(size)} is out of range; {asked}")
+        if size % self.multiple:
+            raise ValueError(f"{format_size(size)} is not a multiple of {format_size(self.multiple)}")
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class DurationRange:
+    """Validator: a duration within ``low``..``high`` seconds."""
+
+    low: float
+    high: float
+
+    def __call__(self, seconds: float) -> float:
+        if not self.low <= seconds <= self.high:
+            asked = f"expected {format_duration(self.low)} to {format_duration(self.high)}"
+            raise ValueError(f"{format_duration(seconds)} is out of range; {asked}")
+        return seconds
+
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": SIZE_PATTERN}, {"type": "integer", "minimum": 0}]}),
+]
+"""A size in bytes, written with a binary unit."""
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+]
+"""A duration in seconds, written with a unit."""

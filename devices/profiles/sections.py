@@ -1,0 +1,279 @@
+"""Sections of a profile that say what a phone is and where to stop, and the types of values. Sizes are bytes, durations
+seconds. What is measured on it is in devices/profiles/what_is_measured.py."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from base.kernel import MAX_BATCH_SIZE
+from base.units import GIB, KIB, MIB, TIB, shown
+from devices.profiles.quantities import Bytes, DurationRange, Seconds, SizeRange
+
+# The largest page size of a phone. A size that is a multiple of it reads back from the kernel as it was written.
+_PAGE = 16 * KIB
+# A writeback allocates a page per request: a huge batch size panics a phone, so nobody can ask for one.
+
+
+class Root(StrEnum):
+    """How root is had on the phone."""
+
+    auto = "auto"
+    adbd = "adbd"
+    su_c = "su-c"
+    su_0 = "su-0"
+
+
+class ZramDevice(StrEnum):
+    """Which zram device is measured: the phone's own, or one added for the run."""
+
+    takeover = "takeover"
+    hot_add = "hot_add"
+
+
+class BackingKind(StrEnum):
+    """What zram writes back to: a file through a loop device, or a raw partition."""
+
+    loop = "loop"
+    raw_partition = "partition"
+
+
+class PageKind(StrEnum):
+    """What the pages hold, which decides how zram stores them."""
+
+    incompressible = "incompressible"
+    mixed = "mixed"
+    compressible = "compressible"
+
+
+class SlotOrder(StrEnum):
+    """The order in which zram slots are filled and so lie in the backing file."""
+
+    random = "random"
+    sequential = "sequential"
+
+
+def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
+    if any(left >= right for left, right in pairwise(values)):
+        raise ValueError("expected rising values without repeats")
+    return values
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise ValueError(f"{repeated[0]} is given twice")
+    return values
+
+
+def _absolute(path: str) -> str:
+    plain = re.fullmatch(r"/[A-Za-z0-9._/+-]{1,254}", path) and str(PurePosixPath(path)) == path
+    if not plain or ".." in path.split("/"):
+        raise ValueError(f"{shown(path)} is not a plain absolute path, for example /data/per_boot/zram_writeback")
+    return path
+
+
+def _server(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError(f"{shown(address)} is not an adb server; expected HOST:PORT, for example 127.0.0.1:5037")
+    return address
+
+
+def _power_of_two(size: int) -> int:
+    if size & (size - 1):
+        raise ValueError(f"{size} is not a power of two; expected 512, 1024, 2048, 4096 ... 65536")
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Validator: text that matches all of ``pattern``."""
+
+    pattern: str
+    expected: str
+
+    def __call__(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(f"{shown(text)} cannot stand here; expected {self.expected}")
+        return text
+
+
+# Written text is taken as it stands: a serial 0123 or a kernel 7.10 is no number here. Editors may see one.
+_text = Spelled(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")
+Text = Annotated[str, AfterValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
+_name = Spelled(r"[a-z0-9][a-z0-9._-]{0,63}", "small letters, digits and . _ -")
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_name.pattern}$"})]
+_algorithm = Spelled(r"[a-z0-9][a-z0-9_-]{0,126}", "a compressor's name, for example lz4 or lzo-rle")
+AlgorithmName = Annotated[str, AfterValidator(_algorithm)]
+DevicePath = Annotated[str, AfterValidator(_absolute)]
+Server = Annotated[str, AfterValidator(_server)]
+Kernel = Annotated[Literal["6.12", "7.3"], WithJsonSchema({"enum": ["6.12", "7.3", 6.12, 7.3]})]
+BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
+BatchSizes = Annotated[tuple[BatchSize, ...], Field(min_length=1), AfterValidator(_ascending)]
+DataSize = Annotated[Bytes, AfterValidator(SizeRange(1 * MIB, 64 * GIB, multiple=_PAGE))]
+DataSizes = Annotated[tuple[DataSize, ...], Field(min_length=1), AfterValidator(_ascending)]
+Distinct = AfterValidator(_distinct)
+
+
+Timeout = Annotated[Seconds, AfterValidator(DurationRange(0.1, 24 * 3600))]
+
+
+class Model(BaseModel):
+    """Frozen, and an unknown key is an error. A field's docstring is its description in schema and docs."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False, allow_inf_nan=False
+    )
+
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Values that are right each by itself and wrong together; ``keys`` are theirs, the likelier culprit first.
+
+    Of several that want more room from one value, ``need`` (bytes) tells which one wants most.
+    """
+
+    keys: tuple[Key, ...]
+    message: str
+    need: int = 0
+
+
+class Match(Model):
+    """Picks the profile for a phone. Every key given must fit; `*` and `?` are wildcards, case is ignored."""
+
+    model: Text | None = None
+    """`ro.product.model`"""
+    device: Text | None = None
+    """`ro.product.device`, the code name"""
+    manufacturer: Text | None = None
+    """`ro.product.manufacturer`"""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.model is self.device is self.manufacturer is None:
+            raise ValueError("expected at least one of model, device, manufacturer")
+        return self
+
+
+class AdbConnection(Model):
+    """A phone at an adb server."""
+
+    serial: Text | None = None
+    """adb serial; without it the phone is named by `--device` or `ANDROID_SERIAL`"""
+    server: Server | None = None
+    """HOST:PORT of the adb server; without it `ANDROID_ADB_SERVER_HOST` and `_PORT`, else 127.0.0.1:5037"""
+
+
+class VirtualConnection(Model):
+    """A virtual phone that the run boots."""
+
+    kernel: Kernel = "7.3"
+    """6.12 writes back one page at a time, 7.3 has `writeback_batch_size`"""
+    memory: Annotated[Bytes, AfterValidator(SizeRange(1 * GIB, 256 * GIB, multiple=1 * MIB))] = 2 * GIB
+    """the phone's RAM"""
+    cpus: Annotated[int, Field(ge=1, le=64)] = 2
+    """the phone's CPUs"""
+    ufs: Annotated[Bytes, AfterValidator(SizeRange(1 * GIB, 1 * TIB, multiple=1 * MIB))] = 4 * GIB
+    """size of its UFS disk; takes room on the host only as it is written"""
+
+
+class Connection(Model):
+    """One of the two ways to a phone."""
+
+    adb: AdbConnection | None = None
+    """a phone on adb"""
+    virtual: VirtualConnection | None = None
+    """a virtual phone"""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.adb is None) == (self.virtual is None):
+            raise ValueError("expected exactly one of adb, virtual")
+        return self
+
+
+class ZramSection(Model):
+    """The zram device under test."""
+
+    device: ZramDevice = ZramDevice.takeover
+    """`takeover`: the phone's own zram0, put back afterwards; `hot_add`: a second one beside it"""
+    disksize: Annotated[Bytes, AfterValidator(SizeRange(16 * MIB, 256 * GIB, multiple=_PAGE))] = 2 * GIB
+    """uncompressed size of the device, at least twice each of `sweep.data`"""
+    comp_algorithm: AlgorithmName | None = None
+    """compressor; without it the one that the phone uses"""
+
+
+class Backing(Model):
+    """What zram writes back to."""
+
+    kind: BackingKind = BackingKind.loop
+    """`loop`: a file on the phone through a loop device; `partition`: a raw block device, which is overwritten"""
+    path: DevicePath = "/data/per_boot/zram_writeback"
+    """the file (made and removed by the run), or the block device, which has no default"""
+    size: Annotated[Bytes, AfterValidator(SizeRange(4 * MIB, 64 * GIB, multiple=_PAGE))] = 1 * GIB
+    """size of the file, at least twice each of `sweep.data`; a partition is used whole"""
+    direct_io: bool = True
+    """loop only: bypass the page cache, as Android does; false measures the buffered variant"""
+    block_size: Annotated[Bytes, AfterValidator(SizeRange(512, 64 * KIB)), AfterValidator(_power_of_two)] = 4096
+    """loop only: logical block size, at least that of the storage (4096 on UFS) for direct I/O"""
+    pinned: bool = False
+    """loop only: pin the file, so that F2FS garbage collection does not move it; Android does not"""
+    erase: bool = False
+    """partition only: must be true, to say that what is on the partition may be lost"""
+
+
+class Sweep(Model):
+    """Writeback throughput: every combination of these lists is one point."""
+
+    batch_sizes: BatchSizes = (1, 2, 4, 8, 16, 32, 64, 128)
+    """values of `writeback_batch_size`, rising, 1 to 4096"""
+    data: DataSizes = (64 * MIB,)
+    """how much is written back per repeat, rising"""
+    pages: Annotated[tuple[PageKind, ...], Field(min_length=1), Distinct] = (PageKind.incompressible, PageKind.mixed)
+    """what the pages hold"""
+    order: Annotated[tuple[SlotOrder, ...], Field(min_length=1), Distinct] = (SlotOrder.random, SlotOrder.sequential)
+    """order of the slots"""
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 7
+    """measured repeats of each point; 5 or more for an interval"""
+    warmups: Annotated[int, Field(ge=0, le=100)] = 1
+    """repeats before those, kept apart; the first one allocates file blocks and is slow"""
+
+
+class Limits(Model):
+    """Where a run stops or waits to spare the phone. Looked at before the run and around every test."""
+
+    temperature: Annotated[float, Field(ge=20, le=60, json_schema_extra={"x-unit": "°C"})] = 42
+    """warmest that battery and skin may be; hotter, the run waits for the phone to cool"""
+    battery: Annotated[int, Field(ge=0, le=100, json_schema_extra={"x-unit": "%"})] = 30
+    """lowest charge at which a run, or its next test, begins"""
+    written_per_run: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 16 * TIB))] = 24 * GIB
+    """most that the phone may write to its storage, which wears, during a run"""
+    cooldown: Annotated[Seconds, AfterValidator(DurationRange(0, 24 * 3600))] = 600
+    """longest wait for the phone to cool; still hot, a run is refused, a test's figures get a caveat"""
+
+
+class Deadlines(Model):
+    """Total time limits; what exceeds one is reported as a lost phone."""
+
+    command: Timeout = 30
+    """one round trip"""
+    boot: Timeout = 120
+    """until a phone that was started or rebooted answers"""
+    writeback: Timeout = 600
+    """one writeback, which nothing can cancel"""

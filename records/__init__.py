@@ -1,0 +1,1 @@
+"""What a run produces: its records, written and read."""

@@ -1,0 +1,245 @@
+"""Reading a run back, whole or not: what can be read is read, what cannot is listed with its line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from base.errors import ReportError
+from records.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+T = TypeVar("T")
+
+RECORDS = "results.jsonl"
+RAW_FOLDER = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A stored run. ``end`` is None when it was killed; ``problems`` is what could not be read, for people."""
+
+    folder: Path
+    session: Session
+    runs: tuple[RunResult, ...]
+    outcomes: tuple[TestOutcome, ...]
+    end: End | None
+    problems: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run reached its end; its tests may still have failed."""
+        return self.end is not None
+
+    def samples(self, result: RunResult, metric: str) -> npt.NDArray[np.uint64]:
+        """Every sample of one point, in the order of measurement, in ns. :raises ReportError: if it is not readable."""
+        import numpy as np
+
+        name = result.raw[metric]
+        path = raw_path(self.folder, name)
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a whole .npy file"
+            raise ReportError(
+                f"{name}: the samples of {result.test} are not readable: {why}", hint=_RAW_HINT
+            ) from error
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint64 or array.ndim != 1:
+            raise ReportError(f"{name}: the samples of {result.test} are no flat array of uint64", hint=_RAW_HINT)
+        return array
+
+
+_RAW_HINT = "copy the whole folder of the run, raw/ included"
+
+
+def raw_path(folder: Path, name: str) -> Path:
+    """Where a raw file lies. A name that leads out of the run's folder is refused: results come from elsewhere too."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ReportError(f"{name}: a raw file outside of the run's folder is not read", hint=_RAW_HINT)
+    return path
+
+
+def load(path: Path) -> StoredRun:
+    """Read a run's folder or its ``results.jsonl``. :raises ReportError: if there is no session to read."""
+    file = _find_records(path)
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ReportError(
+            f"{file}: cannot read: {error.strerror}", hint="check the path and its permissions"
+        ) from error
+    reader = _Reader(file)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        is_cut_off = number == len(lines)  # every whole record ends in a newline
+        reader.read_line(number, line, is_cut_off)
+        if reader.stopped:
+            break
+    return reader.finish()
+
+
+def _find_records(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise ReportError(f"{path}: no such run", hint="give a folder below results/, or its results.jsonl")
+    if (path / RECORDS).is_file():
+        return path / RECORDS
+    within = sorted(each.parent for each in path.glob(f"*/{RECORDS}"))
+    if within:
+        hint = f"it holds {len(within)} runs: name one, for example {within[-1]}"
+    else:
+        hint = "give a folder that a run made, such as results/20261123T101500Z-virtual"
+    raise ReportError(f"{path}: not the folder of a run: it has no {RECORDS}", hint=hint)
+
+
+@dataclass
+class _Reader:
+    """Takes line after line. The first record must be a session; everything after it is kept as far as it is sound."""
+
+    file: Path
+    session: Session | None = None
+    runs: list[RunResult] = field(default_factory=list)
+    outcomes: list[TestOutcome] = field(default_factory=list)
+    end: End | None = None
+    problems: list[str] = field(default_factory=list)
+    stopped: bool = False
+
+    def read_line(self, number: int, line: bytes, is_cut_off: bool) -> None:
+        try:
+            record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        except (ValueError, RecursionError) as error:
+            self._damaged_line(number, error, is_cut_off)
+            return
+        if self.session is None:
+            self.session = self._first_record(number, record)
+        else:
+            self._later_record(number, record)
+
+    def finish(self) -> StoredRun:
+        if self.session is None:
+            raise ReportError(f"{self.file}: empty: the run was killed before it began", hint="nothing to show")
+        for result in self.runs:
+            self._check_raw_files(result)
+        return StoredRun(
+            self.file.parent, self.session, tuple(self.runs), tuple(self.outcomes), self.end, tuple(self.problems)
+        )
+
+    def _damaged_line(self, number: int, error: Exception, is_cut_off: bool) -> None:
+        if self.session is None:
+            raise ReportError(
+                f"{self.file}:{number}: not a results file: the first line is no JSON record",
+                hint="give a results.jsonl that a run of this project wrote",
+            ) from error
+        what = "cut off, the run was killed while it wrote" if is_cut_off else f"damaged ({error})"
+        self.problems.append(f"line {number}: {what}: this record is left out")
+
+    def _first_record(self, number: int, record: Any) -> Session:
+        where = f"{self.file}:{number}"
+        if not isinstance(record, dict) or record.get("type") != "session":
+            raise ReportError(
+                f"{where}: not a results file: it does not begin with a session record",
+                hint="give a results.jsonl that a run of this project wrote",
+            )
+        schema = record.get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ReportError(
+                f"{where}: written with schema {schema}, this version reads up to {SCHEMA}",
+                hint="update this project and try again",
+            )
+        if schema != SCHEMA:
+            raise ReportError(f"{where}: schema {schema!r} is not known", hint=f"this version reads schema {SCHEMA}")
+        try:
+            return _decode(Session, record)
+        except ValueError as error:
+            raise ReportError(f"{where}: session record: {_first_error(error)}", hint="see docs/results.md") from error
+
+    def _later_record(self, number: int, record: Any) -> None:
+        tag = record.get("type") if isinstance(record, dict) else None
+        if tag == "session":
+            self.problems.append(f"line {number}: a second run begins here: only the first one is read")
+            self.stopped = True
+            return
+        if self.end is not None:
+            self.problems.append(f"line {number}: a record after the run's end")
+        keep: dict[str, Callable[[Any], None]] = {
+            "run": self._keep_run,
+            "outcome": self._keep_outcome,
+            "end": self._keep_end,
+        }
+        if tag not in keep:
+            self.problems.append(f"line {number}: record of unknown type {tag!r} is left out")
+            return
+        try:
+            keep[tag](record)
+        except ValueError as error:
+            self.problems.append(f"line {number}: {tag} record is left out: {_first_error(error)}")
+
+    def _keep_run(self, record: Any) -> None:
+        self.runs.append(_decode(RunResult, record))
+
+    def _keep_outcome(self, record: Any) -> None:
+        self.outcomes.append(_decode(TestOutcome, record))
+
+    def _keep_end(self, record: Any) -> None:
+        self.end = _decode(End, record)
+
+    def _check_raw_files(self, result: RunResult) -> None:
+        for metric, name in result.raw.items():
+            try:
+                missing = not raw_path(self.file.parent, name).is_file()
+            except ReportError as error:
+                self.problems.append(str(error))
+                continue
+            if missing:
+                self.problems.append(f"{result.test}: the samples of {metric} are missing: {name}")
+
+
+def _decode(kind: type[T], record: dict[str, Any]) -> T:
+    fields = {key: value for key, value in record.items() if key not in ("type", "schema")}
+    if isinstance(fields.get("caveats"), list):
+        fields["caveats"] = [_caveat(name) for name in fields["caveats"]]
+    decoded: T = _adapters()[kind].validate_python(fields)
+    return decoded
+
+
+def _caveat(name: Any) -> Caveat:
+    if name not in Caveat.__members__:
+        raise ValueError(f"caveat {name!r} is not known to this version")
+    return Caveat[name]
+
+
+@cache
+def _adapters() -> dict[type[Any], Any]:
+    from pydantic import TypeAdapter  # late: it takes a tenth of a second, and writing a run does not need it
+
+    return {kind: TypeAdapter(kind) for kind in (Session, RunResult, TestOutcome, End)}
+
+
+def _first_error(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}{more}"
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")

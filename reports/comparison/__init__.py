@@ -1,0 +1,1 @@
+"""Stored results, before against after, with verdicts."""

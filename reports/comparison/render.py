@@ -1,0 +1,36 @@
+"""From two sides to what was asked for: a table, a mail, a page or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from records.writing import replace_file
+from reports.comparison.compare import RELEVANT, Comparison, compare
+from reports.comparison.html import render_html
+from reports.comparison.json_form import render_json
+from reports.comparison.text import render_mail, render_table
+
+PAGE = Path("compare.html")
+FORMATS: Mapping[str, Callable[[Comparison], str]] = {
+    "table": render_table,
+    "mail": render_mail,
+    "html": render_html,
+    "json": render_json,
+}
+
+
+def report_comparison(base: str, cand: str, *, relevant: float = RELEVANT, form: str, out: Path | None = None) -> int:
+    """Compare, and print or write the result; a page always goes to a file. Returns the exit status.
+
+    :raises ReportError: as ``compare`` does, and if the file cannot be written.
+    """
+    comparison = compare(base, cand, relevant)
+    content = FORMATS[form](comparison)
+    target = out or (PAGE if form == "html" else None)
+    if target is None:
+        print(content, end="")
+    else:
+        replace_file(target, content)
+        print(f"compare: {target}")
+    return comparison.exit_status
