@@ -316,30 +316,35 @@ static int check_apps(const struct request *req, struct reply *rep)
 
 int cmd_apps_make(const struct request *req, struct reply *rep)
 {
-	uint64_t count = arg_number(req, "count", 0), seed = arg_number(req, "seed", 0);
-	uint64_t file_pages = pages_of(req, "file_backed");
 	const char *text = arg_text(req, "mix", "");
+	uint64_t count = arg_number(req, "count", 0);
+	struct app_setup setup = {
+		.anonymous_pages = pages_of(req, "anonymous"),
+		.file_pages = pages_of(req, "file_backed"),
+		.working_pages = pages_of(req, "working_set"),
+		.file_seed = arg_number(req, "seed", 0),
+		.random = !strcmp(arg_text(req, "order", "random"), "random"),
+	};
 	struct mix mix;
 
 	if (check_apps(req, rep) || mix_parse(&mix, text, rep))
 		return -1;
-	if (file_pages && make_file(arg_text(req, "folder", "."), count * file_pages, seed, &mix, rep))
+	if (setup.file_pages &&
+	    make_file(arg_text(req, "folder", "."), count * setup.file_pages, setup.file_seed, &mix, rep))
 		return -1;
+	strcpy(setup.mix, text);
 	for (uint64_t i = 0; i < count; i++) {
 		struct app_process *app = &apps.app[i];
 
-		*app = (struct app_process){ .socket = -1, .pidfd = -1, .setup = {
-			.anonymous_pages = pages_of(req, "anonymous"), .working_pages = pages_of(req, "working_set"),
-			.file_pages = file_pages, .file_first = i * file_pages, .seed = seed + i + 1, .file_seed = seed,
-			.random = !strcmp(arg_text(req, "order", "random"), "random"),
-		} };
+		*app = (struct app_process){ .socket = -1, .pidfd = -1, .setup = setup };
+		app->setup.file_first = i * setup.file_pages;
+		app->setup.seed = setup.file_seed + i + 1;
 		snprintf(app->name, sizeof(app->name), "zwb.app%02u", (unsigned int)i + 1);
-		strcpy(app->setup.mix, text);
 	}
 	apps.compact_ns = arg_number(req, "compact_ms", 0) * 1000000;
 	apps.count = (int)count;
 	reply_u64(rep, "apps", count);
-	reply_u64(rep, "file_bytes", count * file_pages * page_bytes());
+	reply_u64(rep, "file_bytes", count * setup.file_pages * page_bytes());
 	return 0;
 }
 

@@ -166,27 +166,23 @@ int reply_send(struct reply *rep)
 
 const char *errno_name(int errnum)
 {
-#define NAME(e) { e, #e }
-	static const struct {
-		int number;
-		const char *name;
-	} names[] = {
-		NAME(EPERM),   NAME(ENOENT),  NAME(EINTR),	NAME(EIO),	 NAME(ENXIO),	 NAME(E2BIG),
-		NAME(EBADF),   NAME(EAGAIN),  NAME(ENOMEM),	NAME(EACCES),	 NAME(EFAULT),	 NAME(ENOTBLK),
-		NAME(EBUSY),   NAME(EEXIST),  NAME(EXDEV),	NAME(ENODEV),	 NAME(ENOTDIR),	 NAME(EISDIR),
-		NAME(EINVAL),  NAME(ENFILE),  NAME(EMFILE),	NAME(ENOTTY),	 NAME(ETXTBSY),	 NAME(EFBIG),
-		NAME(ENOSPC),  NAME(ESPIPE),  NAME(EROFS),	NAME(EPIPE),	 NAME(ERANGE),	 NAME(EDEADLK),
-		NAME(ENOSYS),  NAME(ELOOP),   NAME(ENODATA),	NAME(EOVERFLOW), NAME(EOPNOTSUPP), NAME(ETIMEDOUT),
-		NAME(ESTALE),  NAME(EDQUOT),  NAME(ECANCELED),	NAME(EREMOTEIO), NAME(ENAMETOOLONG), NAME(EHWPOISON),
+#define NAME(e) [e] = #e
+	static const char *const names[] = {
+		NAME(EPERM),  NAME(ENOENT), NAME(EINTR),     NAME(EIO),	      NAME(ENXIO),	  NAME(E2BIG),
+		NAME(EBADF),  NAME(EAGAIN), NAME(ENOMEM),    NAME(EACCES),    NAME(EFAULT),	  NAME(ENOTBLK),
+		NAME(EBUSY),  NAME(EEXIST), NAME(EXDEV),     NAME(ENODEV),    NAME(ENOTDIR),	  NAME(EISDIR),
+		NAME(EINVAL), NAME(ENFILE), NAME(EMFILE),    NAME(ENOTTY),    NAME(ETXTBSY),	  NAME(EFBIG),
+		NAME(ENOSPC), NAME(ESPIPE), NAME(EROFS),     NAME(EPIPE),     NAME(ERANGE),	  NAME(EDEADLK),
+		NAME(ENOSYS), NAME(ELOOP),  NAME(ENODATA),   NAME(EOVERFLOW), NAME(EOPNOTSUPP),	  NAME(ETIMEDOUT),
+		NAME(ESTALE), NAME(EDQUOT), NAME(ECANCELED), NAME(EREMOTEIO), NAME(ENAMETOOLONG), NAME(EHWPOISON),
 	};
 #undef NAME
 	static char other[16];
 
 	if (!errnum)
 		return "";
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (names[i].number == errnum)
-			return names[i].name;
+	if (errnum > 0 && (size_t)errnum < sizeof(names) / sizeof(names[0]) && names[errnum])
+		return names[errnum];
 	snprintf(other, sizeof(other), "E%d", errnum);
 	return other;
 }
