@@ -64,7 +64,9 @@ static void bury(int number)
 		;
 	if (apps.deaths < DEATHS_MAX)
 		apps.death[apps.deaths++] = (struct death){
-			.t_ns = now_ns(CLOCK_MONOTONIC), .app = number, .pid = app->pid,
+			.t_ns = now_ns(CLOCK_MONOTONIC),
+			.app = number,
+			.pid = app->pid,
 			.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
 		};
 	forget(app);

@@ -40,7 +40,7 @@ const struct command commands[] = {
 	{ "writeback", cmd_writeback,
 	  KEYS(TEXT("name"), NUMBER("zram"), NUMBER_OPT("pick"), NUMBER_OPT("pick_seed"), CHOICE_OPT("order", ORDER),
 	       CHOICE_OPT("grammar", "auto|page_indexes|page_index")) },
-	{ "write-timed", cmd_write_timed, 
+	{ "write-timed", cmd_write_timed,
 	  KEYS(TEXT("path"), TEXT("value"), NUMBER_OPT("zram"), TEXT_OPT("disks"), FLAG_OPT("sample")) },
 	{ "touch", cmd_touch,
 	  KEYS(TEXT("name"), CHOICE("order", ORDER), NUMBER("seed"), TEXT("out"), NUMBER_OPT("pages"),

@@ -191,8 +191,8 @@ int cmd_daemon_start(const struct request *req, struct reply *rep)
 		return reply_fail(rep, 0, "age_s, delay_ms, period_ms: out of range");
 	self.trigger = trigger_of(req);
 	self.delay_ns = arg_number(req, "delay_ms", 0) * 1000000;
-	self.every_ns = self.trigger == TRIGGER_PERIODIC ? arg_number(req, "period_ms", 1000) * 1000000 :
-							   age_s * 1000000000;
+	self.every_ns =
+		self.trigger == TRIGGER_PERIODIC ? arg_number(req, "period_ms", 1000) * 1000000 : age_s * 1000000000;
 	self.last_ns = now_ns(CLOCK_MONOTONIC);
 	self.stop = self.paused = false;
 	self.front = 0;
@@ -211,9 +211,10 @@ int cmd_daemon_start(const struct request *req, struct reply *rep)
 		return reply_fail(rep, error, "start the daemon's thread");
 	}
 	self.running = true;
-	reply_text(rep, "marks", self.trigger == TRIGGER_BACKGROUND ? "slots of the process" :
-				 self.rounds.age_s		    ? "by age" :
-								      "all, one round before");
+	reply_text(rep, "marks",
+		   self.trigger == TRIGGER_BACKGROUND ? "slots of the process" :
+		   self.rounds.age_s		      ? "by age" :
+							"all, one round before");
 	return 0;
 }
 

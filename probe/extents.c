@@ -22,7 +22,9 @@ struct extent {
 /* One call's worth of extents from a place in the file on; returns how many, or -1 with errno. */
 static int ask(int fd, uint64_t from, struct fiemap *map, struct extent *out, bool *last)
 {
-	*map = (struct fiemap){ .fm_start = from, .fm_length = FIEMAP_MAX_OFFSET - from, .fm_flags = FIEMAP_FLAG_SYNC,
+	*map = (struct fiemap){ .fm_start = from,
+				.fm_length = FIEMAP_MAX_OFFSET - from,
+				.fm_flags = FIEMAP_FLAG_SYNC,
 				.fm_extent_count = AT_ONCE };
 	if (ioctl(fd, FS_IOC_FIEMAP, map))
 		return -1;

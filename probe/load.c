@@ -106,7 +106,8 @@ static void do_io(uint64_t number)
 	if (load.kind == LOAD_RANDOM_READ)
 		read_randomly(fd, data.data, number);
 	else
-		write_in_order(fd, data.data, load.file_bytes / (uint64_t)load.count * number / WRITE_BYTES * WRITE_BYTES);
+		write_in_order(fd, data.data,
+			       load.file_bytes / (uint64_t)load.count * number / WRITE_BYTES * WRITE_BYTES);
 }
 
 static void *work(void *argument)
@@ -156,8 +157,9 @@ static int prepare(const struct request *req, struct reply *rep)
 	const char *kind = arg_text(req, "kind", ""), *path = arg_text(req, "file", "");
 	uint64_t seconds = arg_number(req, "limit_s", 0), size = arg_number(req, "size", 0);
 
-	load.kind = !strcmp(kind, "cpu") ? LOAD_CPU : !strcmp(kind, "random_read") ? LOAD_RANDOM_READ :
-										     LOAD_SEQUENTIAL_WRITE;
+	load.kind = !strcmp(kind, "cpu")	 ? LOAD_CPU :
+		    !strcmp(kind, "random_read") ? LOAD_RANDOM_READ :
+						   LOAD_SEQUENTIAL_WRITE;
 	if (!seconds || seconds > SECONDS_MAX)
 		return reply_fail(rep, 0, "limit_s=%llu: expected 1 to %d", (unsigned long long)seconds, SECONDS_MAX);
 	atomic_store(&load.stop, false);
@@ -172,7 +174,8 @@ static int prepare(const struct request *req, struct reply *rep)
 		if (*path != '/' || strlen(path) >= sizeof(load.path))
 			return reply_fail(rep, 0, "file=%s: expected an absolute path", path);
 		if (!load.most_bytes || !size || size % WRITE_BYTES)
-			return reply_fail(rep, 0, "I/O needs bytes=, a bound, and size=, a multiple of %d", WRITE_BYTES);
+			return reply_fail(rep, 0, "I/O needs bytes=, a bound, and size=, a multiple of %d",
+					  WRITE_BYTES);
 		strcpy(load.path, path);
 		if (make_file(size, rep))
 			return -1;

@@ -78,7 +78,9 @@ static int read_counts(const struct race *race, struct counts *counts)
 		return -1;
 	text[n] = '\0';
 	return sscanf(text, "%llu %*u %*u %*u %llu %*u %*u %*u %llu", &counts->reads, &counts->writes,
-		      &counts->in_flight) == 3 ? 0 : -1;
+		      &counts->in_flight) == 3 ?
+		       0 :
+		       -1;
 }
 
 /* The kernel counts a request just after it woke who waited for it: the counts once they stand still. */
@@ -239,8 +241,8 @@ static int report(struct race *race, const struct cost *cost, struct reply *rep)
 	reply_u64(rep, "sys_ns", race->cost.sys_ns);
 	reply_u64(rep, "calls", race->victims.calls);
 	if (race->error)
-		return reply_fail(rep, race->error, "writeback after %llu of %llu pages", (unsigned long long)race->done,
-				  (unsigned long long)race->victims.count);
+		return reply_fail(rep, race->error, "writeback after %llu of %llu pages",
+				  (unsigned long long)race->done, (unsigned long long)race->victims.count);
 	return 0;
 }
 

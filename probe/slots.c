@@ -80,7 +80,8 @@ int slot_work_find(struct slot_work *work, struct area *area, uint64_t zram, str
 		if (!(entry & PAGEMAP_SWAPPED) || area_label(area)[i] == LABEL_WRITTEN_BACK || !has_object(area, i))
 			continue;
 		if (active > 1 && pagemap_type(entry) >= active)
-			return reply_fail(rep, 0, "swap type %u, but %u swap devices: cannot tell which one is zram%llu",
+			return reply_fail(rep, 0,
+					  "swap type %u, but %u swap devices: cannot tell which one is zram%llu",
 					  pagemap_type(entry), active, (unsigned long long)zram);
 		if (active == 1 || pagemap_type(entry) == type)
 			work->page[work->count++] = (uint32_t)i;

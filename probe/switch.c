@@ -123,9 +123,8 @@ static void reply_switches(struct reply *rep, const int *sequence, const struct 
 	for (int i = 0; i < count; i++) {
 		const struct app_answer *seen = &switched[i].seen;
 		const uint64_t fields[] = {
-			(uint64_t)sequence[i], switched[i].t_ns, seen->latency_ns, switched[i].kind,	 seen->majflt,
-			switched[i].flash_4k,  seen->swapped,	 seen->slowest_ns, seen->corrupt,
-			seen->control_ns,
+			(uint64_t)sequence[i], switched[i].t_ns, seen->latency_ns, switched[i].kind, seen->majflt,
+			switched[i].flash_4k,  seen->swapped,	 seen->slowest_ns, seen->corrupt,    seen->control_ns,
 		};
 
 		reply_open(rep, NULL, '[');

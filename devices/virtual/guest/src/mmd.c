@@ -7,15 +7,17 @@
 
 enum { PERIOD_S = 60 };
 
-_Noreturn void start(int argc, char **argv, char **environment) {
-    (void)argc, (void)argv, (void)environment;
-    for (;;) {
-        char value[256];
-        long seconds = read_file(PERIOD, value, sizeof value) > 1 ? leading_number(value) : PERIOD_S;
-        long pause[2] = {seconds, 0};
-        KERNEL(SYS_nanosleep, pause, 0, 0);
-        if (read_file(ZRAM "backing_dev", value, sizeof value) < 1 || find(value, "none") == value) continue;
-        write_file(ZRAM "writeback", "idle");
-        write_file(ZRAM "idle", "all");
-    }
+_Noreturn void start(int argc, char **argv, char **environment)
+{
+	(void)argc, (void)argv, (void)environment;
+	for (;;) {
+		char value[256];
+		long seconds = read_file(PERIOD, value, sizeof value) > 1 ? leading_number(value) : PERIOD_S;
+		long pause[2] = { seconds, 0 };
+		KERNEL(SYS_nanosleep, pause, 0, 0);
+		if (read_file(ZRAM "backing_dev", value, sizeof value) < 1 || find(value, "none") == value)
+			continue;
+		write_file(ZRAM "writeback", "idle");
+		write_file(ZRAM "idle", "all");
+	}
 }
