@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // What system_server, its clients (am, lmkd) and the apps' processes say to each other.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An app's process. system_server starts it with a socket and its base.apk: it fills its anonymous memory, reads the
 // apk and says that it has drawn. Each time it comes back to the front it touches its working set and says so again.
 // A page is half random and half constant: zram compresses it to about half.

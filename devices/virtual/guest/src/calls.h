@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Calls of am (and of dumpsys, which comes the same way): its words, where to answer, and what it waits for.
 #pragma once
 

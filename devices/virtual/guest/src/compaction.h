@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // What CachedAppOptimizer does to a frozen app: MADV_PAGEOUT on its memory, through a pidfd.
 #pragma once
 

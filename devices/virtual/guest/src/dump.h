@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // dumpsys activity exit-info|oom|activities and the focus line of dumpsys window, in Android's formats.
 #pragma once
 

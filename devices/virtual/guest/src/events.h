@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The event log: a line per event, which logcat reads and formats: seconds.milliseconds pid tag [field,field,...].
 #pragma once
 

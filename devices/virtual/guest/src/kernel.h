@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The few system calls that the guest's own programs need. They are built without a C library: that takes a tenth of
 // a second instead of the minute that a libc for a new target needs.
 #pragma once

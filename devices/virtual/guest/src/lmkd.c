@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // lmkd: kills the app that is needed least when memory runs out. It waits for pressure stall events and decides as
 // Android's (system/memory/lmkd/lmkd.cpp, mp_event_psi): by zone watermarks, free swap and thrashing of the page cache.
 #include "activity.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // mmd: writes zram0's idle pages back and marks what is left as idle, every persist.lab.mmd_period_s seconds. It runs
 // when persist.lab.mmd is 1 at boot, or after `start mmd`: another writer, which a measurement must find and stop.
 #include "text.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // What lmkd reads before it decides: meminfo, zone watermarks, reclaim counters, pressure.
 #pragma once
 

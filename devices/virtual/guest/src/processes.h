@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The apps that are installed, and their processes: start, front and background, freezing, compaction, death.
 #pragma once
 

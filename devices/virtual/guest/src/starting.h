@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // am start: the intent out of its options, the app that it means, and the report once the app has drawn or died.
 // Words and order are those of ActivityManagerShellCommand.runStartActivity.
 #pragma once

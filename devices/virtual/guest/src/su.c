@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // su, setuid root: `su`, `su -c CMD`, `su 0 CMD ARG...`, `su [-] [USER] [-c CMD]`, as on rooted phones and userdebug
 // builds. For root and shell only, as Android's own. init starts adbd with it (`su shell adbd`).
 #include "kernel.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // system_server: keeps the apps as Android's activity manager does. It starts their processes, ranks them by
 // oom_score_adj, and freezes and compacts what has been in the background for debug.lab.freeze_after_s seconds.
 #include "dump.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Text and small files, for programs without a C library.
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // How an app's process comes to be: forked from system_server, put into its cgroup, given its apk, uid and name.
 #pragma once
 
