@@ -29,7 +29,7 @@ static struct {
 	struct mix mix;
 	unsigned char *anonymous, *file;
 	struct buffer spots, scratch;
-	uint64_t spot_count, file_spots;
+	size_t spot_count, file_spots;
 	uint64_t turn;
 } app;
 
@@ -57,12 +57,12 @@ static int map_memory(struct reply *rep)
 }
 
 /* The first pages of a mapping in the order of touching, to *spot, which moves on. */
-static int place_spots(struct spot **spot, unsigned char *base, uint64_t pages, uint64_t pick, struct reply *rep)
+static int place_spots(struct spot **spot, unsigned char *base, size_t pages, size_t pick, struct reply *rep)
 {
 	SCOPED_BUFFER order = { 0 };
 	uint32_t *page;
 
-	if (buffer_make(&order, pages * sizeof(*page), rep))
+	if (buffer_make(&order, pages, sizeof(*page), rep))
 		return -1;
 	page = order.data;
 	for (uint64_t i = 0; i < pages; i++)
@@ -76,12 +76,12 @@ static int place_spots(struct spot **spot, unsigned char *base, uint64_t pages, 
 
 static int make_spots(struct reply *rep)
 {
-	uint64_t file = app.setup.file_pages * app.setup.working_pages / app.setup.anonymous_pages;
+	size_t file = (size_t)((uint64_t)app.setup.file_pages * app.setup.working_pages / app.setup.anonymous_pages);
 	struct spot *spot;
 
 	app.file_spots = file;
 	app.spot_count = file + app.setup.working_pages;
-	if (buffer_make(&app.spots, app.spot_count * sizeof(*spot), rep))
+	if (buffer_make(&app.spots, app.spot_count, sizeof(*spot), rep))
 		return -1;
 	spot = app.spots.data;
 	/* Code first, then data, as an app does. */
@@ -97,7 +97,7 @@ static int set_up(const struct app_setup *setup, struct app_answer *answer, stru
 	app.setup = *setup;
 	app.setup.mix[APP_MIX_BYTES - 1] = '\0';
 	if (mix_parse(&app.mix, app.setup.mix, rep) || map_memory(rep) || make_spots(rep) ||
-	    buffer_make(&app.scratch, page_bytes(), rep))
+	    buffer_make(&app.scratch, 1, page_bytes(), rep))
 		return -1;
 	for (uint64_t i = 0; i < app.setup.anonymous_pages; i++)
 		content_make(&app.mix, app.setup.seed, i, app.anonymous + i * page_bytes(), page_bytes());
@@ -137,7 +137,7 @@ static uint64_t count_corrupt_pages(void)
 
 	for (int i = 0; i < APP_WHOLE_PAGES; i++) {
 		const struct spot *one = &spot[(app.turn * APP_WHOLE_PAGES + (uint64_t)i) % app.setup.working_pages];
-		uint64_t page = (uint64_t)((const unsigned char *)one->word - app.anonymous) / page_bytes();
+		uint64_t page = (uint64_t)((const volatile unsigned char *)one->word - app.anonymous) / page_bytes();
 
 		corrupt += content_check(&app.mix, app.setup.seed, page, app.anonymous + page * page_bytes(),
 					 app.scratch.data, page_bytes()) != PAGE_GOOD;

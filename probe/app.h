@@ -22,10 +22,10 @@ enum {
 };
 
 struct app_setup {
-	uint64_t anonymous_pages;
-	uint64_t file_pages;
+	size_t anonymous_pages;
+	size_t file_pages;
 	uint64_t file_first; /* page of the file */
-	uint64_t working_pages; /* of the anonymous ones; of the file the same share */
+	size_t working_pages; /* of the anonymous ones; of the file the same share */
 	uint64_t seed;
 	uint64_t file_seed;
 	uint64_t random; /* order of touching, else sequential */

@@ -269,7 +269,7 @@ static int make_file(const char *folder, uint64_t pages, uint64_t seed, const st
 	SCOPED_BUFFER page = { 0 };
 	SCOPED_FD fd = -1;
 
-	if (buffer_make(&page, page_bytes(), rep))
+	if (buffer_make(&page, 1, page_bytes(), rep))
 		return -1;
 	if (snprintf(path, sizeof(path), "%s/apps.%d", folder, (int)getpid()) >= (int)sizeof(path))
 		return reply_fail(rep, ENAMETOOLONG, "folder=%s", folder);
@@ -297,44 +297,45 @@ static uint64_t pages_of(const struct request *req, const char *key)
 	return arg_number(req, key, 0) / page_bytes();
 }
 
-static int check_apps(const struct request *req, struct reply *rep)
+/* What all apps have in common. */
+static int read_setup(struct app_setup *setup, const struct request *req, struct reply *rep)
 {
-	uint64_t count = arg_number(req, "count", 0), anonymous = pages_of(req, "anonymous");
-	uint64_t working = pages_of(req, "working_set");
+	uint64_t anonymous = pages_of(req, "anonymous"), file = pages_of(req, "file_backed");
+	uint64_t working = pages_of(req, "working_set"), most = SIZE_MAX / page_bytes();
+	const char *mix = arg_text(req, "mix", "");
 
-	if (apps.count)
-		return reply_fail(rep, EEXIST, "there are %d apps already", apps.count);
-	if (!count || count > APPS_MAX)
-		return reply_fail(rep, 0, "count=%llu: expected 1 to %d", (unsigned long long)count, APPS_MAX);
 	if (!working || working > anonymous)
 		return reply_fail(rep, 0, "working_set: expected a page at least, and not more than anonymous");
-	if (anonymous > UINT32_MAX || pages_of(req, "file_backed") > UINT32_MAX ||
-	    anonymous > SIZE_MAX / page_bytes() || pages_of(req, "file_backed") > SIZE_MAX / page_bytes())
+	if (anonymous > UINT32_MAX || file > UINT32_MAX || anonymous > most || file > most)
 		return reply_fail(rep, 0, "more memory than a process of this phone can hold");
-	if (strlen(arg_text(req, "mix", "")) >= APP_MIX_BYTES)
+	if (strlen(mix) >= APP_MIX_BYTES)
 		return reply_fail(rep, 0, "mix: longer than %d characters", APP_MIX_BYTES - 1);
+	*setup = (struct app_setup){
+		.anonymous_pages = (size_t)anonymous,
+		.file_pages = (size_t)file,
+		.working_pages = (size_t)working,
+		.file_seed = arg_number(req, "seed", 0),
+		.random = !strcmp(arg_text(req, "order", "random"), "random"),
+	};
+	strcpy(setup->mix, mix);
 	return 0;
 }
 
 int cmd_apps_make(const struct request *req, struct reply *rep)
 {
-	const char *text = arg_text(req, "mix", "");
 	uint64_t count = arg_number(req, "count", 0);
-	struct app_setup setup = {
-		.anonymous_pages = pages_of(req, "anonymous"),
-		.file_pages = pages_of(req, "file_backed"),
-		.working_pages = pages_of(req, "working_set"),
-		.file_seed = arg_number(req, "seed", 0),
-		.random = !strcmp(arg_text(req, "order", "random"), "random"),
-	};
+	struct app_setup setup;
 	struct mix mix;
 
-	if (check_apps(req, rep) || mix_parse(&mix, text, rep))
+	if (apps.count)
+		return reply_fail(rep, EEXIST, "there are %d apps already", apps.count);
+	if (!count || count > APPS_MAX)
+		return reply_fail(rep, 0, "count=%llu: expected 1 to %d", (unsigned long long)count, APPS_MAX);
+	if (read_setup(&setup, req, rep) || mix_parse(&mix, setup.mix, rep))
 		return -1;
 	if (setup.file_pages &&
 	    make_file(arg_text(req, "folder", "."), count * setup.file_pages, setup.file_seed, &mix, rep))
 		return -1;
-	strcpy(setup.mix, text);
 	for (uint64_t i = 0; i < count; i++) {
 		struct app_process *app = &apps.app[i];
 

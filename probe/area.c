@@ -58,7 +58,7 @@ static int map_area(struct area *area, struct reply *rep)
 	size_t bytes = area->pages * page_bytes();
 	void *base;
 
-	if (buffer_make(&area->labels, area->pages, rep))
+	if (buffer_make(&area->labels, area->pages, 1, rep))
 		return -1;
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED) {
@@ -97,7 +97,7 @@ static struct area *area_create(const struct request *req, struct reply *rep)
 	else if (bytes > SIZE_MAX || bytes / 1024 + SPARE_KIB > left)
 		reply_fail(rep, ENOMEM, "bytes=%llu: MemAvailable and SwapFree are %llu KiB, of which %d are spared",
 			   (unsigned long long)bytes, (unsigned long long)left, SPARE_KIB);
-	else if (area->pages = bytes / page_bytes(), !map_area(area, rep))
+	else if (area->pages = (size_t)bytes / page_bytes(), !map_area(area, rep))
 		return area;
 	return NULL;
 }
@@ -132,7 +132,7 @@ int cmd_verify_area(const struct request *req, struct reply *rep)
 	struct census census = { 0 };
 	SCOPED_BUFFER scratch = { 0 };
 
-	if (!area || buffer_make(&scratch, page_bytes(), rep))
+	if (!area || buffer_make(&scratch, 1, page_bytes(), rep))
 		return -1;
 	while (census.pages < area->pages) {
 		uint64_t page = census.pages;

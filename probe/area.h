@@ -11,7 +11,7 @@ enum { LABEL_RAM, LABEL_WRITTEN_BACK };
 struct area {
 	char name[32];
 	unsigned char *base;
-	uint64_t pages;
+	size_t pages;
 	uint64_t seed;
 	struct mix mix;
 	/* One byte a page: where the probe last put it. */

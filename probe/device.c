@@ -42,7 +42,7 @@ static int open_device(const char *path, int flags, uint64_t *pages, struct repl
 	return fd;
 }
 
-static int transfer(int fd, bool write, void *data, uint64_t page, uint64_t pages, const char *path, struct reply *rep)
+static int transfer(int fd, bool write, void *data, uint64_t page, size_t pages, const char *path, struct reply *rep)
 {
 	size_t bytes = pages * page_bytes();
 	off_t at = (off_t)(page * page_bytes());
@@ -55,9 +55,9 @@ static int transfer(int fd, bool write, void *data, uint64_t page, uint64_t page
 }
 
 /* How many neighbours follow each other in the selection from i on. */
-static uint64_t run_length(const struct selection *sel, uint64_t i, uint64_t most)
+static size_t run_length(const struct selection *sel, size_t i, size_t most)
 {
-	uint64_t run = 1;
+	size_t run = 1;
 
 	while (run < most && i + run < sel->count && sel->page[i + run] == sel->page[i] + run)
 		run++;
@@ -77,7 +77,7 @@ int cmd_fill_device(const struct request *req, struct reply *rep)
 	if (mix_parse(&mix, arg_text(req, "mix", ""), rep))
 		return -1;
 	fd = open_device(path, O_RDWR, &pages, rep);
-	if (fd < 0 || selection_make(&sel, req, pages, rep) || buffer_make(&page, page_bytes(), rep))
+	if (fd < 0 || selection_make(&sel, req, pages, rep) || buffer_make(&page, 1, page_bytes(), rep))
 		return -1;
 	for (; census.pages < sel.count; census.pages++) {
 		uint64_t at = sel.page[census.pages];
@@ -105,15 +105,15 @@ int cmd_verify_device(const struct request *req, struct reply *rep)
 	if (mix_parse(&mix, arg_text(req, "mix", ""), rep))
 		return -1;
 	fd = open_device(path, O_RDONLY, &pages, rep);
-	if (fd < 0 || selection_make(&sel, req, pages, rep) || buffer_make(&found, READ_PAGES * page_bytes(), rep) ||
-	    buffer_make(&scratch, page_bytes(), rep))
+	if (fd < 0 || selection_make(&sel, req, pages, rep) || buffer_make(&found, READ_PAGES, page_bytes(), rep) ||
+	    buffer_make(&scratch, 1, page_bytes(), rep))
 		return -1;
 	selection_sort(&sel);
-	for (uint64_t i = 0, run; i < sel.count; i += run) {
+	for (size_t i = 0, run; i < sel.count; i += run) {
 		run = run_length(&sel, i, READ_PAGES);
 		if (transfer(fd, false, found.data, sel.page[i], run, path, rep))
 			return -1;
-		for (uint64_t k = 0; k < run; k++)
+		for (size_t k = 0; k < run; k++)
 			census_check(&census, &mix, seed, sel.page[i + k], (char *)found.data + k * page_bytes(),
 				     scratch.data, page_bytes());
 	}
@@ -132,7 +132,7 @@ int cmd_free_device(const struct request *req, struct reply *rep)
 
 	if (fd < 0 || selection_make(&sel, req, pages, rep))
 		return -1;
-	for (uint64_t i = 0, run; i < sel.count; i += run) {
+	for (size_t i = 0, run; i < sel.count; i += run) {
 		uint64_t range[2] = { sel.page[i] * bytes, 0 };
 
 		run = run_length(&sel, i, sel.count);
@@ -156,7 +156,7 @@ int cmd_corrupt_device(const struct request *req, struct reply *rep)
 	if (page >= pages)
 		return reply_fail(rep, 0, "page=%llu: %s has %llu pages", (unsigned long long)page, path,
 				  (unsigned long long)pages);
-	if (buffer_make(&data, page_bytes(), rep) || transfer(fd, false, data.data, page, 1, path, rep))
+	if (buffer_make(&data, 1, page_bytes(), rep) || transfer(fd, false, data.data, page, 1, path, rep))
 		return -1;
 	((unsigned char *)data.data)[page_bytes() / 2] ^= 0x01;
 	return transfer(fd, true, data.data, page, 1, path, rep);

@@ -42,14 +42,15 @@ int cmd_extents(const struct request *req, struct reply *rep)
 	const char *path = arg_text(req, "file", "");
 	SCOPED_FD fd = open(path, O_RDONLY | O_CLOEXEC);
 	SCOPED_BUFFER map = { 0 }, extents = { 0 };
-	uint64_t count = 0, from = 0;
+	size_t count = 0;
+	uint64_t from = 0;
 	struct extent *extent;
 	bool last = false;
 
 	if (fd < 0)
 		return reply_fail(rep, errno, "open %s", path);
-	if (buffer_make(&map, sizeof(struct fiemap) + AT_ONCE * sizeof(struct fiemap_extent), rep) ||
-	    buffer_make(&extents, EXTENTS_MAX * sizeof(*extent), rep))
+	if (buffer_make(&map, 1, sizeof(struct fiemap) + AT_ONCE * sizeof(struct fiemap_extent), rep) ||
+	    buffer_make(&extents, EXTENTS_MAX, sizeof(*extent), rep))
 		return -1;
 	extent = extents.data;
 	while (!last) {
@@ -62,7 +63,7 @@ int cmd_extents(const struct request *req, struct reply *rep)
 			return reply_fail(rep, errno, "FS_IOC_FIEMAP %s", path);
 		if (!got)
 			break;
-		count += (uint64_t)got;
+		count += (size_t)got;
 		from = extent[count - 1].logical + extent[count - 1].bytes;
 	}
 	reply_u64(rep, "extents", count);

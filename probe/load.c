@@ -98,7 +98,7 @@ static void do_io(uint64_t number)
 	SCOPED_FD fd = open(load.path, O_RDWR | O_DIRECT | O_CLOEXEC);
 
 	reply_init(&ignored, NULL);
-	if (fd < 0 || buffer_make(&data, WRITE_BYTES, &ignored)) {
+	if (fd < 0 || buffer_make(&data, WRITE_BYTES, 1, &ignored)) {
 		atomic_store(&load.failed, errno ? errno : ENOMEM);
 		return;
 	}
@@ -142,7 +142,7 @@ static int make_file(uint64_t bytes, struct reply *rep)
 		return reply_fail(rep, errno, "open %s", load.path);
 	if ((uint64_t)st.st_size == bytes)
 		return 0;
-	if (buffer_make(&data, WRITE_BYTES, rep))
+	if (buffer_make(&data, WRITE_BYTES, 1, rep))
 		return -1;
 	for (size_t i = 0; i < WRITE_BYTES / sizeof(uint64_t); i++)
 		((uint64_t *)data.data)[i] = splitmix64(&seed);

@@ -26,7 +26,7 @@ int area_pagemap(const struct area *area, struct buffer *map, struct reply *rep)
 
 	if (fd < 0)
 		return reply_fail(rep, errno, "open /proc/self/pagemap");
-	if (!map->data && buffer_make(map, bytes, rep))
+	if (!map->data && buffer_make(map, bytes, 1, rep))
 		return -1;
 	for (size_t done = 0; done < bytes; done += (size_t)n) {
 		n = pread(fd, (char *)map->data + done, bytes - done, at + (off_t)done);
@@ -49,7 +49,7 @@ uint64_t count_swapped(const uint64_t *map, uint64_t pages)
  * A page that was faulted in lately waits in a list of the CPU it was faulted in on, where reclaim does not find it.
  * MADV_PAGEOUT drains the list of its own CPU only, so every try is made on another one of those allowed.
  */
-static void move_to_cpu(const cpu_set_t *allowed, uint64_t turn)
+static void move_to_cpu(cpu_set_t *allowed, uint64_t turn)
 {
 	int skip = (int)(turn % (uint64_t)CPU_COUNT(allowed)), cpu = 0;
 	cpu_set_t one;

@@ -31,7 +31,8 @@ struct race {
 	struct area *area;
 	struct buffer area_order, samples, victim_order;
 	const uint64_t *area_map;
-	uint64_t taken, seen[LABELS], next_page, next_victim;
+	size_t taken;
+	uint64_t seen[LABELS], next_page, next_victim;
 	uint64_t lag; /* how many pages the completed writes lag behind their place in the order */
 	int stat_fd, writeback_fd;
 	uint64_t writes_at_start;
@@ -104,7 +105,7 @@ static int predict_order(struct race *race, struct reply *rep)
 {
 	char call[CALL_BYTES + 1];
 
-	if (buffer_make(&race->victim_order, race->victims.count * sizeof(uint32_t), rep))
+	if (buffer_make(&race->victim_order, race->victims.count, sizeof(uint32_t), rep))
 		return -1;
 	race->order = race->victim_order.data;
 	for (uint64_t from = 0, pages; from < race->victims.count; from += pages) {
@@ -133,8 +134,8 @@ static int prepare(struct race *race, const struct request *req, uint64_t zram, 
 	if (!race->victims.count)
 		return reply_fail(rep, 0, "victim=%s: no page that can be written back", victim->name);
 	race->victims.grammar = strcmp(arg_text(req, "grammar", ""), "page_index") ? GRAMMAR_SEVERAL : GRAMMAR_SINGLE;
-	if (predict_order(race, rep) || buffer_make(&race->area_order, race->area->pages * sizeof(*order), rep) ||
-	    buffer_make(&race->samples, (race->area->pages + race->victims.count) * sizeof(struct sample), rep))
+	if (predict_order(race, rep) || buffer_make(&race->area_order, race->area->pages, sizeof(*order), rep) ||
+	    buffer_make(&race->samples, race->area->pages + race->victims.count, sizeof(struct sample), rep))
 		return -1;
 	order = race->area_order.data;
 	for (uint64_t i = 0; i < race->area->pages; i++)

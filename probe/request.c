@@ -6,11 +6,11 @@
 
 #include "system.h"
 
-static struct arg *find(const struct request *req, const char *name)
+static const struct arg *find(const struct request *req, const char *name)
 {
 	for (int i = 0; i < req->count; i++)
 		if (!strcmp(req->args[i].name, name))
-			return (struct arg *)&req->args[i];
+			return &req->args[i];
 	return NULL;
 }
 

@@ -63,9 +63,9 @@ int rounds_begin(struct rounds *rounds, uint64_t zram, uint64_t limit_4k, uint64
 		return reply_fail(rep, 0, "limit_4k=%llu: less than a page", (unsigned long long)limit_4k);
 	slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;
 	if (read_bd_stat(zram, bd, rep) || choose_marks(rounds, rep) ||
-	    buffer_make(&rounds->records, ROUNDS_MAX * sizeof(struct round), rep) ||
-	    buffer_make(&rounds->entries, slots * sizeof(uint64_t), rep) ||
-	    buffer_make(&rounds->numbers, slots * sizeof(uint32_t), rep)) {
+	    buffer_make(&rounds->records, ROUNDS_MAX, sizeof(struct round), rep) ||
+	    buffer_make(&rounds->entries, slots, sizeof(uint64_t), rep) ||
+	    buffer_make(&rounds->numbers, slots, sizeof(uint32_t), rep)) {
 		rounds_free(rounds);
 		return -1;
 	}
@@ -90,7 +90,7 @@ static void note(struct rounds *rounds, const struct round *round)
 }
 
 /* 0 or an errno; neither says how many pages moved. */
-typedef int (*work_fn)(struct rounds *rounds, uint64_t slots);
+typedef int (*work_fn)(struct rounds *rounds, size_t slots);
 
 static void failed(struct rounds *rounds, int errnum, const char *what)
 {
@@ -117,7 +117,7 @@ static void account(struct rounds *rounds, const struct round *round)
 	failed(rounds, (int)round->errnum, "writeback");
 }
 
-static void one_round(struct rounds *rounds, work_fn work, uint64_t slots)
+static void one_round(struct rounds *rounds, work_fn work, size_t slots)
 {
 	uint64_t limit = rounds->left_4k < rounds->limit_4k ? rounds->left_4k : rounds->limit_4k, before[3], after[3];
 	struct round round = { .t_ns = now_ns(CLOCK_MONOTONIC) };
@@ -144,7 +144,7 @@ static void one_round(struct rounds *rounds, work_fn work, uint64_t slots)
 }
 
 /* 0 or an errno. */
-static int write_idle(struct rounds *rounds, uint64_t slots)
+static int write_idle(struct rounds *rounds, size_t slots)
 {
 	int error = 0;
 
@@ -173,7 +173,7 @@ void round_of_idle(struct rounds *rounds)
 struct search {
 	unsigned int type, active;
 	uint64_t *entry;
-	uint64_t count, room;
+	size_t count, room;
 };
 
 static void search_entries(struct search *search, const uint64_t *entry, size_t entries)
@@ -191,7 +191,8 @@ static void search_range(struct search *search, int pagemap, uint64_t from, uint
 	uint64_t entry[MAP_ENTRIES];
 
 	while (from < to && search->count < search->room) {
-		uint64_t pages = (to - from) / page_bytes(), most = pages < MAP_ENTRIES ? pages : MAP_ENTRIES;
+		uint64_t pages = (to - from) / page_bytes();
+		size_t most = pages < MAP_ENTRIES ? (size_t)pages : MAP_ENTRIES;
 		ssize_t n = pread(pagemap, entry, most * 8, (off_t)(from / page_bytes() * 8));
 
 		/* Above what processes have, or the process is gone. */
@@ -236,7 +237,7 @@ static int by_slot(const void *a, const void *b)
 }
 
 /* 0 or an errno. */
-static int write_slots(struct rounds *rounds, uint64_t count)
+static int write_slots(struct rounds *rounds, size_t count)
 {
 	struct slot_work work = { .page = rounds->numbers.data, .count = count, .map = rounds->entries.data };
 	char call[CALL_BYTES + 1];

@@ -24,7 +24,8 @@ struct rounds {
 	uint64_t age_s; /* 0: what was marked idle one round before */
 	bool single; /* the kernel takes one page_index= per write */
 	struct buffer entries, numbers, records;
-	uint64_t count, not_recorded;
+	size_t count;
+	uint64_t not_recorded;
 	uint64_t written_4k, limited, failed;
 	struct reply reply; /* of the last round that failed */
 	atomic_bool stop;

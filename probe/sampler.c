@@ -48,7 +48,8 @@ static struct {
 	char disk[32], backing[32];
 	int meminfo, mm_stat, bd_stat, pressure;
 	struct buffer samples;
-	uint64_t count, missed, cpu_ns;
+	size_t count;
+	uint64_t missed, cpu_ns;
 	struct totals before;
 } self = { .lock = PTHREAD_MUTEX_INITIALIZER, .meminfo = -1, .mm_stat = -1, .bd_stat = -1, .pressure = -1 };
 
@@ -247,9 +248,9 @@ static int begin(const struct request *req, struct reply *rep)
 	self.zram = arg_number(req, "zram", 0);
 	self.interval_ns = interval_ms * 1000000;
 	self.stop = false;
-	self.count = self.missed = self.cpu_ns = 0;
-	if (check_names(req, rep) || open_files(rep) ||
-	    buffer_make(&self.samples, samples * sizeof(struct sample), rep))
+	self.count = 0;
+	self.missed = self.cpu_ns = 0;
+	if (check_names(req, rep) || open_files(rep) || buffer_make(&self.samples, samples, sizeof(struct sample), rep))
 		return -1;
 	return read_totals(&self.before, rep);
 }

@@ -35,10 +35,10 @@ int selection_make(struct selection *sel, const struct request *req, uint64_t de
 				  (unsigned long long)count);
 	if (arg_given(req, "pick") != arg_given(req, "pick_seed"))
 		return reply_fail(rep, 0, "pick and pick_seed go together");
-	if (buffer_make(&sel->buffer, count * sizeof(uint32_t), rep))
+	if (buffer_make(&sel->buffer, count, sizeof(uint32_t), rep))
 		return -1;
 	sel->page = sel->buffer.data;
-	sel->count = pick;
+	sel->count = (size_t)pick;
 	for (uint64_t i = 0; i < count; i++)
 		sel->page[i] = (uint32_t)(lo + i);
 	if (arg_given(req, "pick"))

@@ -8,7 +8,7 @@
 struct selection {
 	struct buffer buffer;
 	uint32_t *page;
-	uint64_t count;
+	size_t count;
 };
 void selection_free(struct selection *sel);
 #define SCOPED_SELECTION __attribute__((cleanup(selection_free))) struct selection

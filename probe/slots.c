@@ -70,7 +70,7 @@ int slot_work_find(struct slot_work *work, struct area *area, uint64_t zram, str
 	if (geteuid())
 		return reply_fail(rep, EPERM, "only root is shown the slots");
 	if (zram_swap_type(zram, &type, &active, rep) || area_pagemap(area, &work->map_buffer, rep) ||
-	    buffer_make(&work->page_buffer, area->pages * sizeof(uint32_t), rep))
+	    buffer_make(&work->page_buffer, area->pages, sizeof(uint32_t), rep))
 		return -1;
 	work->map = map = work->map_buffer.data;
 	work->page = work->page_buffer.data;
@@ -99,7 +99,7 @@ int slot_work_choose(struct slot_work *work, const struct request *req, struct r
 		return reply_fail(rep, 0, "pick=%llu: %llu pages of %s can be written back", (unsigned long long)pick,
 				  (unsigned long long)work->count, work->area->name);
 	draw(work->page, work->count, pick, arg_number(req, "pick_seed", 0));
-	work->count = pick;
+	work->count = (size_t)pick;
 	return 0;
 }
 
@@ -116,7 +116,7 @@ int slot_work_sort(struct slot_work *work, struct reply *rep)
 	SCOPED_BUFFER sorted = { 0 };
 	struct slot *slot;
 
-	if (buffer_make(&sorted, work->count * sizeof(*slot), rep))
+	if (buffer_make(&sorted, work->count, sizeof(*slot), rep))
 		return -1;
 	slot = sorted.data;
 	for (uint64_t i = 0; i < work->count; i++)

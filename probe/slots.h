@@ -15,7 +15,7 @@ struct slot_work {
 	struct buffer page_buffer, map_buffer;
 	/* The pages to write back, in the order in which they are given to zram. */
 	uint32_t *page;
-	uint64_t count;
+	size_t count;
 	const uint64_t *map;
 	enum grammar grammar;
 	uint64_t calls;

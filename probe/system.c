@@ -30,13 +30,16 @@ size_t page_bytes(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-int buffer_make(struct buffer *buf, size_t bytes, struct reply *rep)
+int buffer_make(struct buffer *buf, uint64_t count, size_t each, struct reply *rep)
 {
-	buf->bytes = bytes ? bytes : 1;
+	if (count > SIZE_MAX / each)
+		return reply_fail(rep, ENOMEM, "%llu times %zu bytes of working memory", (unsigned long long)count,
+				  each);
+	buf->bytes = count ? (size_t)count * each : 1;
 	buf->data = mmap(NULL, buf->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (buf->data == MAP_FAILED) {
 		buf->data = NULL;
-		return reply_fail(rep, errno, "%zu bytes of working memory", bytes);
+		return reply_fail(rep, errno, "%zu bytes of working memory", buf->bytes);
 	}
 	/* Refused to a user who may not lock this much; hello says whether memory is locked at all. */
 	mlock(buf->data, buf->bytes);

@@ -26,13 +26,13 @@ size_t page_bytes(void);
 
 /*
  * Memory of the probe's own that is present and, where the process may lock memory, stays present. A measured area is
- * never made with it. Returns NULL with errno.
+ * never made with it. Counts may come from a request: more than there can be is ENOMEM, also where size_t has 32 bits.
  */
 struct buffer {
 	void *data;
 	size_t bytes;
 };
-int buffer_make(struct buffer *buf, size_t bytes, struct reply *rep);
+int buffer_make(struct buffer *buf, uint64_t count, size_t each, struct reply *rep);
 void buffer_free(struct buffer *buf);
 #define SCOPED_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
 

@@ -22,7 +22,7 @@ static void take_samples(const unsigned char *base, const uint32_t *order, uint6
 
 struct plan {
 	struct buffer order, samples;
-	uint64_t count;
+	size_t count;
 };
 
 static void plan_free(struct plan *plan)
@@ -33,14 +33,14 @@ static void plan_free(struct plan *plan)
 
 static int plan_make(struct plan *plan, const struct request *req, const struct area *area, struct reply *rep)
 {
+	uint64_t count = arg_number(req, "pages", area->pages);
 	uint32_t *order;
 
-	plan->count = arg_number(req, "pages", area->pages);
-	if (!plan->count || plan->count > area->pages)
-		return reply_fail(rep, 0, "pages=%llu: %s has %llu", (unsigned long long)plan->count, area->name,
-				  (unsigned long long)area->pages);
-	if (buffer_make(&plan->order, area->pages * sizeof(*order), rep) ||
-	    buffer_make(&plan->samples, plan->count * sizeof(struct sample), rep))
+	if (!count || count > area->pages)
+		return reply_fail(rep, 0, "pages=%llu: %s has %zu", (unsigned long long)count, area->name, area->pages);
+	plan->count = (size_t)count;
+	if (buffer_make(&plan->order, area->pages, sizeof(*order), rep) ||
+	    buffer_make(&plan->samples, plan->count, sizeof(struct sample), rep))
 		return -1;
 	order = plan->order.data;
 	for (uint64_t i = 0; i < area->pages; i++)
@@ -115,7 +115,7 @@ static int by_value(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-static void reply_quantiles(struct reply *rep, const char *key, uint64_t *values, uint64_t count)
+static void reply_quantiles(struct reply *rep, const char *key, uint64_t *values, size_t count)
 {
 	qsort(values, count, sizeof(*values), by_value);
 	reply_open(rep, key, '{');
@@ -132,17 +132,19 @@ static void reply_quantiles(struct reply *rep, const char *key, uint64_t *values
  */
 int cmd_overhead(const struct request *req, struct reply *rep)
 {
-	uint64_t count = arg_number(req, "samples", 0), *value;
+	uint64_t asked = arg_number(req, "samples", 0), *value;
 	SCOPED_BUFFER pages = { 0 }, order = { 0 }, samples = { 0 }, values = { 0 };
 	struct sample *sample;
+	size_t count;
 
-	if (count < 2 || count > OVERHEAD_SAMPLES_MAX)
-		return reply_fail(rep, 0, "samples=%llu: expected 2 to %d", (unsigned long long)count,
+	if (asked < 2 || asked > OVERHEAD_SAMPLES_MAX)
+		return reply_fail(rep, 0, "samples=%llu: expected 2 to %d", (unsigned long long)asked,
 				  OVERHEAD_SAMPLES_MAX);
-	if (buffer_make(&pages, OVERHEAD_PAGES * page_bytes(), rep) ||
-	    buffer_make(&order, count * sizeof(uint32_t), rep) ||
-	    buffer_make(&samples, count * sizeof(struct sample), rep) ||
-	    buffer_make(&values, count * sizeof(uint64_t), rep))
+	count = (size_t)asked;
+	if (buffer_make(&pages, OVERHEAD_PAGES, page_bytes(), rep) ||
+	    buffer_make(&order, count, sizeof(uint32_t), rep) ||
+	    buffer_make(&samples, count, sizeof(struct sample), rep) ||
+	    buffer_make(&values, count, sizeof(uint64_t), rep))
 		return -1;
 	value = values.data;
 	for (uint64_t i = 0; i < count; i++) {

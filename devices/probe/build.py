@@ -31,11 +31,12 @@ TARGETS = {
 }
 _ALIASES = {"armv7l": "armv7", "armv8l": "armv7", "arm64": "aarch64", "amd64": "x86_64"}
 
-# Segments are aligned for phones with 16 KiB pages; they also load where pages are smaller.
-_FLAGS = (
-    "-static", "-std=c11", "-D_GNU_SOURCE", "-O2", "-s", "-fno-sanitize=all", "-Wall", "-Wextra", "-Werror",
-    "-Wl,-z,max-page-size=16384",
+COMPILE_FLAGS = (
+    "-std=c11", "-D_GNU_SOURCE", "-O2", "-fno-sanitize=all",
+    "-Wall", "-Wextra", "-Wshorten-64-to-32", "-Wcast-qual", "-Wshadow", "-Werror",
 )  # fmt: skip
+# Segments are aligned for phones with 16 KiB pages; they also load where pages are smaller.
+_LINK_FLAGS = ("-static", "-s", "-Wl,-z,max-page-size=16384")
 _BUILD_SECONDS = 900
 _LAST_LINES = 30
 
@@ -79,7 +80,7 @@ def _sources() -> list[Path]:
 
 def _key() -> str:
     """Changes with everything that goes into the file; hexadecimal, short enough to read."""
-    digest = hashlib.sha256(repr((_FLAGS, sorted(TARGETS.items()), _zig_version())).encode())
+    digest = hashlib.sha256(repr((COMPILE_FLAGS, _LINK_FLAGS, sorted(TARGETS.items()), _zig_version())).encode())
     for path in sorted(SOURCES.glob("*.[ch]")):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
@@ -96,17 +97,35 @@ def _zig_version() -> str:
         ) from error
 
 
+def zig_cache() -> Path:
+    """Where zig keeps C libraries, and objects by their content."""
+    return cache_dir() / "zig"
+
+
+def zig_environment() -> dict[str, str]:
+    return os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(zig_cache()), "ZIG_LOCAL_CACHE_DIR": str(zig_cache())}
+
+
 def _compile(target: str, product: Path) -> None:
     """Into a temporary file beside ``product``, which then appears as a whole or not at all."""
-    zig = cache_dir() / "zig"
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": str(zig), "ZIG_LOCAL_CACHE_DIR": str(zig)}
+    zig = zig_cache()
     with tempfile.TemporaryDirectory(dir=product.parent, prefix="build-") as folder:
         output = Path(folder) / "probe"
-        argv = [sys.executable, "-m", "ziglang", "cc", "-target", target, *_FLAGS, *map(str, _sources())]
+        argv = [
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            "-target",
+            target,
+            *COMPILE_FLAGS,
+            *_LINK_FLAGS,
+            *map(str, _sources()),
+        ]
         argv += ["-o", str(output)]
         try:
             done = subprocess.run(
-                argv, env=environment, cwd=SOURCES, capture_output=True, text=True, timeout=_BUILD_SECONDS
+                argv, env=zig_environment(), cwd=SOURCES, capture_output=True, text=True, timeout=_BUILD_SECONDS
             )
         except subprocess.TimeoutExpired as error:
             raise EnvironmentRefused(
