@@ -12,18 +12,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "blockstat.h"
 #include "selection.h"
 #include "slots.h"
 #include "touch.h"
 
-enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4, SETTLE_TRIES = 20 };
+enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4 };
 
 struct race {
 	struct slot_work victims;
@@ -65,41 +65,6 @@ static void *write_back(void *argument)
 	return NULL;
 }
 
-/* Of the backing device, which answers while zram does not: completed reads and writes, requests in flight. */
-struct counts {
-	unsigned long long reads, writes, in_flight;
-};
-
-static int read_counts(const struct race *race, struct counts *counts)
-{
-	char text[256];
-	ssize_t n = pread(race->stat_fd, text, sizeof(text) - 1, 0);
-
-	if (n <= 0)
-		return -1;
-	text[n] = '\0';
-	return sscanf(text, "%llu %*u %*u %*u %llu %*u %*u %*u %llu", &counts->reads, &counts->writes,
-		      &counts->in_flight) == 3 ?
-		       0 :
-		       -1;
-}
-
-/* The kernel counts a request just after it woke who waited for it: the counts once they stand still. */
-static int read_settled(const struct race *race, struct counts *counts)
-{
-	unsigned long long before = ULLONG_MAX;
-
-	for (int i = 0; i < SETTLE_TRIES; i++) {
-		if (read_counts(race, counts))
-			return -1;
-		if (counts->reads + counts->writes == before)
-			break;
-		before = counts->reads + counts->writes;
-		sleep_ms(2);
-	}
-	return 0;
-}
-
 /* zram takes the slots of one call from the last to the first; of calls with one slot each, in their order. */
 static int predict_order(struct race *race, struct reply *rep)
 {
@@ -118,7 +83,6 @@ static int predict_order(struct race *race, struct reply *rep)
 
 static int prepare(struct race *race, const struct request *req, uint64_t zram, struct reply *rep)
 {
-	const char *disk = arg_text(req, "disk", "");
 	struct area *victim;
 	char path[PATH_BYTES];
 	uint32_t *order;
@@ -141,10 +105,9 @@ static int prepare(struct race *race, const struct request *req, uint64_t zram, 
 	for (uint64_t i = 0; i < race->area->pages; i++)
 		order[i] = (uint32_t)i;
 	draw(order, race->area->pages, race->area->pages, arg_number(req, "seed", 0));
-	snprintf(path, sizeof(path), "/sys/class/block/%s/stat", disk);
-	race->stat_fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (strchr(disk, '/') || race->stat_fd < 0)
-		return reply_fail(rep, errno, "open %s", path);
+	race->stat_fd = blockstat_open(arg_text(req, "disk", ""), rep);
+	if (race->stat_fd < 0)
+		return -1;
 	snprintf(path, sizeof(path), "/sys/block/zram%llu/writeback", (unsigned long long)zram);
 	race->writeback_fd = open(path, O_WRONLY | O_CLOEXEC);
 	return race->writeback_fd < 0 ? reply_fail(rep, errno, "open %s", path) : 0;
@@ -179,18 +142,18 @@ static void touch_area(struct race *race, size_t bytes)
 static int touch_victim(struct race *race, size_t bytes)
 {
 	struct sample *sample = next_sample(race);
-	struct counts before, after;
+	struct blockstat before, after;
 	uint64_t at;
 	bool late;
 
-	if (read_counts(race, &before))
+	if (blockstat_read(race->stat_fd, &before))
 		return -1;
 	at = before.writes - race->writes_at_start + before.in_flight / 2 + race->lag;
 	if (!before.in_flight || at < race->next_victim || at >= race->victims.count)
 		return 0;
 	race->next_victim = at + 1;
 	touch_page(race->victims.area->base, bytes, race->order[at], sample);
-	if (read_counts(race, &after))
+	if (blockstat_read(race->stat_fd, &after))
 		return -1;
 	late = after.reads != before.reads;
 	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
@@ -206,10 +169,10 @@ static int touch_victim(struct race *race, size_t bytes)
 static int run(struct race *race, struct reply *rep)
 {
 	size_t bytes = page_bytes();
-	struct counts start;
+	struct blockstat start;
 	int error;
 
-	if (read_settled(race, &start))
+	if (blockstat_settled(race->stat_fd, &start))
 		return reply_fail(rep, errno, "the counters of the backing device");
 	race->writes_at_start = start.writes;
 	error = pthread_create(&race->writer, NULL, write_back, race);
@@ -226,9 +189,9 @@ static int run(struct race *race, struct reply *rep)
 
 static int report(struct race *race, const struct cost *cost, struct reply *rep)
 {
-	struct counts end;
+	struct blockstat end;
 
-	if (read_settled(race, &end))
+	if (blockstat_settled(race->stat_fd, &end))
 		return reply_fail(rep, errno, "the counters of the backing device");
 	reply_u64(rep, "samples", race->taken);
 	reply_u64(rep, "ram", race->seen[LABEL_RAM]);

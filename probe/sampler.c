@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "blockstat.h"
 #include "daemon.h"
 
 enum {
@@ -17,8 +18,6 @@ enum {
 	FILE_BYTES = 4096,
 	VMSTAT_BYTES = 32768,
 	MM_STAT_USED = 2,
-	STAT_READ = 2, /* sectors, in the columns of a block device's stat */
-	STAT_WRITTEN = 6,
 };
 
 /* As written to the result file; README.md describes it. */
@@ -33,7 +32,7 @@ struct sample {
 struct totals {
 	uint64_t t_ns;
 	uint64_t bd[3];
-	uint64_t disk_written, backing_written, backing_read; /* sectors */
+	struct blockstat disk, backing;
 	uint64_t psi_some_us, psi_full_us;
 	uint64_t pswpin, pswpout, refault_anon, refault_file, pgmajfault, oom_kill;
 };
@@ -146,19 +145,6 @@ static void *run(void *unused)
 	return NULL;
 }
 
-static void read_disk(const char *name, uint64_t *read, uint64_t *written)
-{
-	uint64_t stat[STAT_WRITTEN + 1] = { 0 };
-	char path[PATH_BYTES];
-
-	*read = *written = 0;
-	snprintf(path, sizeof(path), "/sys/class/block/%s/stat", name);
-	if (!*name || read_numbers(path, stat, STAT_WRITTEN + 1) <= STAT_WRITTEN)
-		return;
-	*read = stat[STAT_READ];
-	*written = stat[STAT_WRITTEN];
-}
-
 /* It is longer than what one read gives. */
 static int read_vmstat(char text[VMSTAT_BYTES], struct reply *rep)
 {
@@ -178,7 +164,6 @@ static int read_totals(struct totals *totals, struct reply *rep)
 {
 	static char text[VMSTAT_BYTES];
 	const char *full;
-	uint64_t unused;
 
 	totals->t_ns = now_ns(CLOCK_MONOTONIC);
 	if (read_vmstat(text, rep))
@@ -193,8 +178,9 @@ static int read_totals(struct totals *totals, struct reply *rep)
 	full = strstr(text, "full ");
 	totals->psi_some_us = number_after(text, "total=");
 	totals->psi_full_us = full ? number_after(full, "total=") : 0;
-	read_disk(self.disk, &unused, &totals->disk_written);
-	read_disk(self.backing, &totals->backing_read, &totals->backing_written);
+	/* All zero where none was named. */
+	totals->disk = blockstat_of(self.disk);
+	totals->backing = blockstat_of(self.backing);
 	return read_bd_stat(self.zram, totals->bd, rep);
 }
 
@@ -289,9 +275,9 @@ static void reply_totals(struct reply *rep, const struct totals *before, const s
 	reply_u64(rep, "missed", self.missed);
 	reply_bd(rep, "bd_before", before->bd);
 	reply_bd(rep, "bd_after", after->bd);
-	reply_u64(rep, "disk_written_sectors", after->disk_written - before->disk_written);
-	reply_u64(rep, "backing_written_sectors", after->backing_written - before->backing_written);
-	reply_u64(rep, "backing_read_sectors", after->backing_read - before->backing_read);
+	reply_u64(rep, "disk_written_sectors", after->disk.written_sectors - before->disk.written_sectors);
+	reply_u64(rep, "backing_written_sectors", after->backing.written_sectors - before->backing.written_sectors);
+	reply_u64(rep, "backing_read_sectors", after->backing.read_sectors - before->backing.read_sectors);
 	reply_u64(rep, "psi_some_us", after->psi_some_us - before->psi_some_us);
 	reply_u64(rep, "psi_full_us", after->psi_full_us - before->psi_full_us);
 	reply_u64(rep, "pswpin", after->pswpin - before->pswpin);

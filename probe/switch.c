@@ -5,12 +5,12 @@
 #include <stdlib.h>
 
 #include "apps.h"
+#include "blockstat.h"
 #include "daemon.h"
 
 enum {
 	/* An app that is killed while it starts is started once more. */
 	TRIES = 2,
-	SECTOR_READS = 2, /* column of a block device's stat */
 	SECTORS_PER_4K = 8,
 	DWELL_MAX_MS = 3600 * 1000,
 };
@@ -47,13 +47,7 @@ static int parse_sequence(const char *text, int *sequence, struct reply *rep)
 /* Pages that the backing device was read for; unlike zram's own counters these never wait for a writeback. */
 static uint64_t flash_reads_4k(const char *backing)
 {
-	uint64_t stat[SECTOR_READS + 1];
-	char path[PATH_BYTES];
-
-	if (!backing)
-		return 0;
-	snprintf(path, sizeof(path), "/sys/class/block/%s/stat", backing);
-	return read_numbers(path, stat, SECTOR_READS + 1) > SECTOR_READS ? stat[SECTOR_READS] / SECTORS_PER_4K : 0;
+	return backing ? blockstat_of(backing).read_sectors / SECTORS_PER_4K : 0;
 }
 
 static int bring_to_front(int number, struct switched *switched, struct reply *rep)

@@ -12,41 +12,14 @@
 #include "watch.h"
 
 enum {
-	/* Documentation/block/stat.rst; kernels since 4.0 have all of these columns. */
-	STAT_READS = 0,
-	STAT_WRITES = 4,
-	STAT_WRITE_SECTORS = 6,
-	STAT_TIME_IN_QUEUE = 10,
-	STAT_COLUMNS = 11,
-	/* The kernel counts a request just after it woke who waited for it. */
-	SETTLE_TRIES = 20,
 	/* Often enough to meet a depth that lasts a request's time, without taking a CPU for itself. */
 	PAUSE_NS = 50000,
 };
 
-static int read_stat(const struct watched *disk, uint64_t stat[STAT_COLUMNS], struct reply *rep)
+static int read_settled(const struct watched *disk, struct blockstat *stat, struct reply *rep)
 {
-	char path[PATH_BYTES];
-
-	snprintf(path, sizeof(path), "/sys/class/block/%s/stat", disk->name);
-	if (read_numbers(path, stat, STAT_COLUMNS) == STAT_COLUMNS)
-		return 0;
-	return reply_fail(rep, errno, "%s: not the counters of a disk", path);
-}
-
-/* The counters once they stand still; of a disk that others use, as they are after a while. */
-static int read_settled(const struct watched *disk, uint64_t stat[STAT_COLUMNS], struct reply *rep)
-{
-	uint64_t before = UINT64_MAX;
-
-	for (int i = 0; i < SETTLE_TRIES; i++) {
-		if (read_stat(disk, stat, rep))
-			return -1;
-		if (stat[STAT_READS] + stat[STAT_WRITES] == before)
-			break;
-		before = stat[STAT_READS] + stat[STAT_WRITES];
-		sleep_ms(2);
-	}
+	if (blockstat_settled(disk->stat, stat))
+		return reply_fail(rep, errno, "the counters of %s", disk->name);
 	return 0;
 }
 
@@ -70,7 +43,7 @@ static void *sample(void *argument)
 
 	while (!atomic_load(&watch->stop)) {
 		for (int i = 0; i < watch->count; i++) {
-			int64_t depth = writes_in_flight(watch->disk[i].fd);
+			int64_t depth = writes_in_flight(watch->disk[i].inflight);
 
 			if (depth > watch->disk[i].deepest)
 				watch->disk[i].deepest = depth;
@@ -88,15 +61,18 @@ static int add_disk(struct watch *watch, const char *name, struct reply *rep)
 
 	if (watch->count == WATCHED_MAX)
 		return reply_fail(rep, 0, "disks: more than %d", WATCHED_MAX);
-	if (strlen(name) >= sizeof(disk->name) || strchr(name, '/') || name[0] == '.')
-		return reply_fail(rep, 0, "disks=%s: not the name of a disk", name);
+	if (strlen(name) >= sizeof(disk->name))
+		return reply_fail(rep, 0, "disks=%s: longer than any name of a disk", name);
 	strcpy(disk->name, name);
+	disk->stat = blockstat_open(name, rep);
+	if (disk->stat < 0)
+		return -1;
 	snprintf(path, sizeof(path), "/sys/class/block/%s/inflight", name);
-	disk->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (disk->fd < 0)
-		return reply_fail(rep, errno, "open %s", path);
+	disk->inflight = open(path, O_RDONLY | O_CLOEXEC);
 	watch->count++;
-	return read_settled(disk, disk->before, rep);
+	if (disk->inflight < 0)
+		return reply_fail(rep, errno, "open %s", path);
+	return read_settled(disk, &disk->before, rep);
 }
 
 int watch_start(struct watch *watch, const struct request *req, struct reply *rep)
@@ -136,15 +112,15 @@ int watch_stop(struct watch *watch, struct reply *rep)
 	reply_open(rep, "disks", '{');
 	for (int i = 0; i < watch->count; i++) {
 		struct watched *disk = &watch->disk[i];
-		uint64_t now[STAT_COLUMNS];
+		struct blockstat now;
 
-		if (read_settled(disk, now, rep))
+		if (read_settled(disk, &now, rep))
 			return -1;
 		reply_open(rep, disk->name, '{');
-		reply_u64(rep, "reads", now[STAT_READS] - disk->before[STAT_READS]);
-		reply_u64(rep, "writes", now[STAT_WRITES] - disk->before[STAT_WRITES]);
-		reply_u64(rep, "written_bytes", (now[STAT_WRITE_SECTORS] - disk->before[STAT_WRITE_SECTORS]) * 512);
-		reply_u64(rep, "time_in_queue_ms", now[STAT_TIME_IN_QUEUE] - disk->before[STAT_TIME_IN_QUEUE]);
+		reply_u64(rep, "reads", now.reads - disk->before.reads);
+		reply_u64(rep, "writes", now.writes - disk->before.writes);
+		reply_u64(rep, "written_bytes", (now.written_sectors - disk->before.written_sectors) * SECTOR_BYTES);
+		reply_u64(rep, "time_in_queue_ms", now.time_in_queue_ms - disk->before.time_in_queue_ms);
 		if (sampled) {
 			reply_i64(rep, "deepest", disk->deepest);
 			reply_u64(rep, "samples", watch->samples);
@@ -158,6 +134,8 @@ int watch_stop(struct watch *watch, struct reply *rep)
 void watch_free(struct watch *watch)
 {
 	stop_sampling(watch);
-	for (int i = 0; i < watch->count; i++)
-		close_scoped(&watch->disk[i].fd);
+	for (int i = 0; i < watch->count; i++) {
+		close_scoped(&watch->disk[i].inflight);
+		close_scoped(&watch->disk[i].stat);
+	}
 }

@@ -6,15 +6,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "blockstat.h"
 #include "system.h"
 
 enum { WATCHED_MAX = 4 };
 
 struct watched {
 	char name[32];
-	int fd;
+	int inflight, stat;
 	int64_t deepest;
-	uint64_t before[11];
+	struct blockstat before;
 };
 
 struct watch {

@@ -109,7 +109,7 @@ def test_the_watch_counts_what_a_disk_did(argv: list[str], tmp_path: Path) -> No
     assert attribute.read_text() == "1"
 
 
-@pytest.mark.parametrize(("name", "message"), [("../x", "not the name of a disk"), ("nosuch", "nosuch/inflight")])
+@pytest.mark.parametrize(("name", "message"), [("../x", "not the name of a disk"), ("nosuch", "nosuch/stat")])
 def test_a_disk_that_is_none_is_refused_before_anything_is_written(
     argv: list[str], tmp_path: Path, name: str, message: str
 ) -> None:
