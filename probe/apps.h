@@ -60,4 +60,7 @@ void apps_rank(void);
 int apps_compact(struct reply *rep);
 int apps_alive(void);
 
+/* What the rows of the answer of apps-switch hold, in this order; each ends with NULL. */
+extern const char *const switch_columns[], *const death_columns[];
+
 #endif

@@ -23,6 +23,7 @@
 
 const struct command commands[] = {
 	{ "hello", cmd_hello, (const struct key[]){ { 0 } } },
+	{ "describe", cmd_describe, (const struct key[]){ { 0 } } },
 	{ "overhead", cmd_overhead, KEYS(NUMBER("samples")) },
 	{ "loop-attach", cmd_loop_attach,
 	  KEYS(TEXT("file"), NUMBER("size"), FLAG("direct"), NUMBER("block"), FLAG("allocate"), FLAG("pin")) },

@@ -89,7 +89,7 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 	for (;;) {
 		struct share *share = &mix->share[mix->count];
 
-		if (mix->count == (int)(sizeof(mix->share) / sizeof(mix->share[0])) || !take_share(&at, share))
+		if (mix->count == (int)(COUNT(mix->share)) || !take_share(&at, share))
 			return reply_fail(rep, 0, "mix=%s: expected for example z5,s5,c60@3,i30 (ratio 1.3 to 20)",
 					  text);
 		mix->count++;
@@ -227,7 +227,7 @@ void census_check(struct census *census, const struct mix *mix, uint64_t seed, u
 	enum finding finding = content_check(mix, seed, page, found, scratch, bytes);
 	uint64_t corrupt = census->pages - census->findings[PAGE_GOOD];
 
-	if (finding != PAGE_GOOD && corrupt < sizeof(census->first_corrupt) / sizeof(census->first_corrupt[0]))
+	if (finding != PAGE_GOOD && corrupt < COUNT(census->first_corrupt))
 		census->first_corrupt[corrupt] = page;
 	census->findings[finding]++;
 	census->pages++;
@@ -250,7 +250,7 @@ void reply_findings(struct reply *rep, const struct census *census)
 	reply_u64(rep, "misplaced", census->findings[PAGE_MISPLACED]);
 	reply_u64(rep, "damaged", census->findings[PAGE_DAMAGED]);
 	reply_open(rep, "first_corrupt", '[');
-	for (uint64_t i = 0; i < corrupt && i < sizeof(census->first_corrupt) / sizeof(census->first_corrupt[0]); i++)
+	for (uint64_t i = 0; i < corrupt && i < COUNT(census->first_corrupt); i++)
 		reply_u64(rep, NULL, census->first_corrupt[i]);
 	reply_close(rep, '[');
 }

@@ -8,15 +8,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "records.h"
 #include "system.h"
 
 enum {
 	AT_ONCE = 256,
 	EXTENTS_MAX = 1 << 16,
-};
-
-struct extent {
-	uint64_t logical, physical, bytes;
 };
 
 /* One call's worth of extents from a place in the file on; returns how many, or -1 with errno. */

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 enum {
 	PROTOCOL = 1,
 	/* zram's counters and limits are in these units on every page size. */
@@ -86,6 +88,7 @@ const char *arg_text(const struct request *req, const char *name, const char *ot
 extern const struct command commands[];
 
 int cmd_hello(const struct request *req, struct reply *rep);
+int cmd_describe(const struct request *req, struct reply *rep);
 int cmd_overhead(const struct request *req, struct reply *rep);
 int cmd_loop_attach(const struct request *req, struct reply *rep);
 int cmd_loop_detach(const struct request *req, struct reply *rep);

@@ -181,7 +181,7 @@ const char *errno_name(int errnum)
 
 	if (!errnum)
 		return "";
-	if (errnum > 0 && (size_t)errnum < sizeof(names) / sizeof(names[0]) && names[errnum])
+	if (errnum > 0 && (size_t)errnum < COUNT(names) && names[errnum])
 		return names[errnum];
 	snprintf(other, sizeof(other), "E%d", errnum);
 	return other;

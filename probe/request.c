@@ -45,7 +45,7 @@ int request_parse(struct request *req, int words, char **word, struct reply *rep
 		*equals = '\0';
 		if (find(req, word[i]))
 			return reply_fail(rep, 0, "%s: given twice", word[i]);
-		if (req->count == (int)(sizeof(req->args) / sizeof(req->args[0])))
+		if (req->count == (int)(COUNT(req->args)))
 			return reply_fail(rep, 0, "%s: more keys than any command has", word[i]);
 		req->args[req->count++] = (struct arg){ .name = word[i], .text = equals + 1 };
 	}

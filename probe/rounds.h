@@ -6,16 +6,10 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "records.h"
 #include "system.h"
 
 enum { ROUNDS_MAX = 8192 };
-
-/* As written to the result file; README.md describes it. */
-struct round {
-	uint64_t t_ns, end_ns;
-	uint64_t pages_4k;
-	uint64_t errnum;
-};
 
 struct rounds {
 	uint64_t zram;

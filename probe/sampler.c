@@ -10,6 +10,7 @@
 
 #include "blockstat.h"
 #include "daemon.h"
+#include "records.h"
 
 enum {
 	INTERVAL_MIN_MS = 10,
@@ -18,14 +19,6 @@ enum {
 	FILE_BYTES = 4096,
 	VMSTAT_BYTES = 32768,
 	MM_STAT_USED = 2,
-};
-
-/* As written to the result file; README.md describes it. */
-struct sample {
-	uint64_t t_ns;
-	uint64_t available_kib, zram_used_kib, swap_used_kib;
-	uint64_t written_back_4k;
-	uint64_t psi_some_permille, psi_full_permille;
 };
 
 /* What is counted since boot. */
@@ -93,7 +86,7 @@ static uint64_t column(const char *text, int number)
 }
 
 /* zram's own counters stay as they were while one of our writebacks runs: reading them would wait for its end. */
-static void take_sample(struct sample *sample, const struct sample *last)
+static void take_sample(struct memory_sample *sample, const struct memory_sample *last)
 {
 	char text[FILE_BYTES];
 
@@ -123,7 +116,7 @@ static void sleep_until(uint64_t at_ns)
 
 static void *run(void *unused)
 {
-	struct sample *sample = self.samples.data;
+	struct memory_sample *sample = self.samples.data;
 	uint64_t room = self.samples.bytes / sizeof(*sample), next = now_ns(CLOCK_MONOTONIC);
 
 	(void)unused;
@@ -236,7 +229,8 @@ static int begin(const struct request *req, struct reply *rep)
 	self.stop = false;
 	self.count = 0;
 	self.missed = self.cpu_ns = 0;
-	if (check_names(req, rep) || open_files(rep) || buffer_make(&self.samples, samples, sizeof(struct sample), rep))
+	if (check_names(req, rep) || open_files(rep) ||
+	    buffer_make(&self.samples, samples, sizeof(struct memory_sample), rep))
 		return -1;
 	return read_totals(&self.before, rep);
 }
@@ -305,7 +299,8 @@ int cmd_sample_stop(const struct request *req, struct reply *rep)
 	error = read_totals(&after, rep);
 	if (!error) {
 		reply_totals(rep, &self.before, &after);
-		error = write_out(arg_text(req, "out", ""), self.samples.data, self.count * sizeof(struct sample), rep);
+		error = write_out(arg_text(req, "out", ""), self.samples.data,
+				  self.count * sizeof(struct memory_sample), rep);
 	}
 	release();
 	return error;

@@ -88,7 +88,7 @@ static void answer(char *line, struct reply *rep)
 	int count = 0;
 
 	while ((word = strtok_r(rest, " \t\r", &rest))) {
-		if (count == (int)(sizeof(words) / sizeof(words[0]))) {
+		if (count == (int)(COUNT(words))) {
 			reply_init(rep, words[0]);
 			reply_fail(rep, 0, "too many words");
 			return;

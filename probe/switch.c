@@ -111,6 +111,12 @@ static int dwell(uint64_t dwell_ns, struct reply *rep)
 	return 0;
 }
 
+const char *const switch_columns[] = {
+	"app",	   "t_ns",	 "latency_ns", "kind",	     "majflt", "flash_4k",
+	"swapped", "slowest_ns", "corrupt",    "control_ns", NULL,
+};
+const char *const death_columns[] = { "app", "t_ns", "pid", "signal", NULL };
+
 static void reply_switches(struct reply *rep, const int *sequence, const struct switched *switched, int count)
 {
 	reply_open(rep, "switches", '[');
@@ -121,8 +127,9 @@ static void reply_switches(struct reply *rep, const int *sequence, const struct 
 			switched[i].flash_4k,  seen->swapped,	 seen->slowest_ns, seen->corrupt,    seen->control_ns,
 		};
 
+		_Static_assert(COUNT(fields) == COUNT(switch_columns) - 1, "a name for each");
 		reply_open(rep, NULL, '[');
-		for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++)
+		for (size_t k = 0; k < COUNT(fields); k++)
 			reply_u64(rep, NULL, fields[k]);
 		reply_close(rep, '[');
 	}
@@ -134,11 +141,13 @@ static void reply_deaths(struct reply *rep)
 {
 	reply_open(rep, "deaths", '[');
 	for (int i = 0; i < apps.deaths; i++) {
+		const struct death *death = &apps.death[i];
+		const int64_t fields[] = { death->app, (int64_t)death->t_ns, death->pid, death->signal };
+
+		_Static_assert(COUNT(fields) == COUNT(death_columns) - 1, "a name for each");
 		reply_open(rep, NULL, '[');
-		reply_i64(rep, NULL, apps.death[i].app);
-		reply_u64(rep, NULL, apps.death[i].t_ns);
-		reply_i64(rep, NULL, apps.death[i].pid);
-		reply_i64(rep, NULL, apps.death[i].signal);
+		for (size_t k = 0; k < COUNT(fields); k++)
+			reply_i64(rep, NULL, fields[k]);
 		reply_close(rep, '[');
 	}
 	reply_close(rep, '[');

@@ -4,15 +4,7 @@
 #define PROBE_TOUCH_H
 
 #include "area.h"
-
-/* As written to a result file; README.md describes it. */
-struct sample {
-	uint64_t t_ns;
-	uint64_t ns;
-	uint32_t page;
-	uint32_t label;
-};
-_Static_assert(sizeof(struct sample) == 24, "the size that README.md promises");
+#include "records.h"
 
 static inline void compiler_barrier(void)
 {
