@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.probe_build import COMPILE_FLAGS, TARGETS, zig_environment
+from devices.probe.build import COMPILE_FLAGS, TARGETS, zig_environment
 from tests.test_gates import C, expect_none, name_of, run_tool
 
 CLANG_FORMAT = str(Path(sys.executable).with_name("clang-format"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from devices.probe_build import build
+from devices.probe.build import build
 from tests.probe_process import Reply, run
 from workloads import app_watch, faults, synthetic_apps
 from workloads.app_model import Switch
