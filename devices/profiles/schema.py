@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from base.documents import with_part
 from base.paths import REPO
 from base.units import DURATION_PATTERN, SIZE_PATTERN
 from devices.profiles.profile import Profile
 
 SCHEMA_FILE = REPO / "docs" / "profile.schema.json"
 DOCS_FILE = REPO / "docs" / "profiles.md"
-_TABLE_BEGIN = "<!-- keys: written by python -m devices.profiles.schema -->\n"
-_TABLE_END = "<!-- end of keys -->\n"
+_COMMAND = "python -m devices.profiles.schema"
 
 
 def schema() -> dict[str, Any]:
@@ -50,9 +50,7 @@ def key_tables() -> str:
 
 def with_key_tables(document: str) -> str:
     """The document with the tables between its two markers made anew."""
-    before, _, rest = document.partition(_TABLE_BEGIN)
-    _, _, after = rest.partition(_TABLE_END)
-    return f"{before}{_TABLE_BEGIN}\n{key_tables()}\n{_TABLE_END}{after}"
+    return with_part(document, "keys", _COMMAND, key_tables())
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

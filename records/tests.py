@@ -1,0 +1,111 @@
+"""The tests that a run may hold: one row a test, with its parameters, its facts and what a section needs of it.
+
+A record of a test without a row, or one that lacks what its section needs, is shown in the general tables of a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from records import metrics as m
+from records import parameters as p
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What else is read at a point and shown in the test's section."""
+
+    name: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTest:
+    """One test. ``needs`` is the metric or the samples that its section cannot do without; None: it has no section.
+
+    ``one_run``: a point is one run and not a series of repeats, and its raw arrays are its course over time.
+    ``judged``: a comparison may have verdicts for its metrics.
+    """
+
+    name: str
+    about: str
+    params: tuple[p.Parameter, ...]
+    needs: m.Quantity | None
+    facts: tuple[Fact, ...] = ()
+    one_run: bool = False
+    judged: bool = True
+
+    @property
+    def fact_names(self) -> frozenset[str]:
+        """Facts that the test's section shows."""
+        return frozenset(fact.name for fact in self.facts)
+
+
+_OVERHEAD = Fact("probe_overhead_ns", "the probe's own cost per sample, contained in every sample")
+
+THROUGHPUT = MeasuredTest(
+    "writeback_throughput", "how fast pages are written back, by batch size",
+    (p.BATCH_SIZE, p.DATA_BYTES, p.PAGES, p.ORDER), m.THROUGHPUT,
+)  # fmt: skip
+DEPTH = MeasuredTest(
+    "inflight_depth", "how many writes are in flight; traced meanwhile, which costs time, so it carries no verdict",
+    (p.BATCH_SIZE, p.LAYER, p.DATA_BYTES), m.IN_FLIGHT_MAX,
+    (
+        Fact("how", "`block events` or `sampled counters`"),
+        Fact("device", "of which block device"),
+        Fact("time_at_depth", "depth -> share of the writeback's time; the shares add up to 1"),
+        Fact("flags", "write requests by flags (W, WS)"),
+        Fact("sync", "whether they were synchronous"),
+        Fact("expected_max", "the smallest limit"),
+        Fact("expected_from", "all limits by name"),
+        Fact("verdict", "what the depth is against the smallest limit"),
+    ),
+    judged=False,
+)  # fmt: skip
+FAULTS = MeasuredTest(
+    "fault_latency", "what a page fault takes on a quiet phone", (p.SLOT, p.ALGORITHM), m.FAULT_LATENCY, (_OVERHEAD,)
+)
+FAULTS_WRITEBACK = MeasuredTest(
+    "fault_latency_writeback", "what a page fault takes while a writeback runs",
+    (p.SLOT, p.WRITEBACK_RUNS, p.BATCH_SIZE, p.ALGORITHM), m.FAULT_LATENCY,
+    (_OVERHEAD, Fact("share_in_flight", "share of the pages in flight for which that is proven")),
+)  # fmt: skip
+FAULTS_LOAD = MeasuredTest(
+    "fault_latency_load", "what a page fault takes on a busy phone",
+    (p.BACKING, p.LOAD, p.SETTING, p.SLOT, p.ALGORITHM), m.FAULT_LATENCY, (_OVERHEAD,),
+)  # fmt: skip
+BACKING = MeasuredTest(
+    "backing_variant", "writeback and page faults by kind of backing device",
+    (p.VARIANT, p.BLOCKS, p.BATCH_SIZE, p.DATA_BYTES), m.THROUGHPUT,
+    (Fact("verified", "what the backing device was read back as"), _OVERHEAD),
+)  # fmt: skip
+COMPRESSOR = MeasuredTest(
+    "compressor", "writeback by compressor", (p.ALGORITHM, p.COMPRESSED, p.BATCH_SIZE, p.DATA_BYTES), m.THROUGHPUT
+)
+COMPRESSOR_FAULTS = MeasuredTest(
+    "compressor_faults", "page faults by compressor", (p.ALGORITHM, p.COMPRESSED, p.SLOT), m.FAULT_LATENCY, (_OVERHEAD,)
+)
+APP_SWITCH = MeasuredTest(
+    "app_switch", "switching between apps under memory pressure (docs/app-switch.md)",
+    (p.APP_KIND, p.PATTERN, p.TRIGGER, p.BATCH_SIZE, p.APPS), m.SWITCH_LATENCY,
+    (
+        Fact("victims", "who was killed, when, why"),
+        Fact("psi_total_us", "time that some or all tasks waited for memory, of the whole run"),
+        Fact("pswpin", "pages swapped in, of the whole run"),
+        Fact("pswpout", "pages swapped out, of the whole run"),
+        Fact("temperature_c", "temperature before, after, and at most"),
+    ),
+    one_run=True,
+)  # fmt: skip
+INTEGRITY = MeasuredTest("data_integrity", "whether every page comes back as it was written", (p.PATH,), m.CORRUPT)
+BATCH_ATTRIBUTE = MeasuredTest(
+    "batch_size_attribute", "which values `writeback_batch_size` takes; facts only", (), None
+)
+LIMIT_GRAMMAR = MeasuredTest("writeback_limit_grammar", "which values `writeback_limit` takes; facts only", (), None)
+LIMIT = MeasuredTest(
+    "writeback_limit", "whether a writeback stops at its limit; checks and facts only", (p.BATCH_SIZE,), None
+)
+
+TESTS: Mapping[str, MeasuredTest] = {row.name: row for row in list(globals().values()) if isinstance(row, MeasuredTest)}
+"""every test by its name, in the order of docs/results.md"""
