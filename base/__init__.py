@@ -1,1 +1,1 @@
-"""What every room stands on: errors, durable files, units, arguments, folders. It imports nothing of ours."""
+"""What every room stands on: errors, durable files, text, numbers, units, folders. It imports nothing of ours."""

@@ -11,6 +11,7 @@ Split by who must act::
     ├── DeviceError           talking to a phone
     │   ├── CommandFailed     the phone said no: it ran the command, which exited non-zero
     │   │   └── ZramError and its kinds (devices/zram.py) give the kernel's errno a meaning
+    │   ├── UnreadableAnswer  what the phone says cannot be what it means (exit status 11)
     │   └── DeviceLost        the phone is gone: the answer never came
     │       └── DeviceTimeout ... within the total deadline
     └── RestoreFailed         the phone is not as it was; the journal is kept (exit status 13)
@@ -20,6 +21,8 @@ The message says what happened and where; the advice, what to do next, is ``hint
 
 from __future__ import annotations
 
+from base.text import clean
+
 EXIT_USAGE = 4
 EXIT_DEVICE_LOST = 10
 EXIT_REFUSED = 11
@@ -28,13 +31,16 @@ EXIT_RESTORE_FAILED = 13
 
 
 class LabError(Exception):
-    """An error with a cause for people (``str``), a next step (``hint``) and an exit status."""
+    """An error with a cause for people (``str``), a next step (``hint``) and an exit status.
+
+    Both are fit for a terminal, whatever a phone said that they quote.
+    """
 
     exit_status = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(clean(message))
+        self.hint = clean(hint)
 
     def for_people(self) -> str:
         """Message and hint as they are printed on a terminal."""
@@ -79,6 +85,12 @@ class CommandFailed(DeviceError):
     def __init__(self, command: str, status: int, stderr: str, *, hint: str = "") -> None:
         super().__init__(f"{command}: exit status {status}: {stderr.strip() or 'no message'}", hint=hint)
         self.command, self.status, self.stderr = command, status, stderr
+
+
+class UnreadableAnswer(DeviceError):
+    """The phone, or a program on it, answers what no such thing answers."""
+
+    exit_status = EXIT_REFUSED
 
 
 class DeviceLost(DeviceError):

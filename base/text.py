@@ -1,0 +1,17 @@
+"""Text that others wrote, made fit to be shown: a phone, a server or a file must not be able to command a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def clean(text: str) -> str:
+    """Show every character that is no text (escapes, NULs, marks that turn the writing round) as U+FFFD.
+
+    Line ends and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text
+    )
