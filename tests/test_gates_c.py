@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.probe.build import COMPILE_FLAGS, TARGETS, zig_environment
+from devices.c_build import COMPILE_FLAGS, TARGETS, zig_argv, zig_environment
 from tests.test_gates import C, expect_none, name_of, run_tool
 
 CLANG_FORMAT = str(Path(sys.executable).with_name("clang-format"))
@@ -39,7 +40,6 @@ def test_each_file_of_c_says_what_licence_it_is_under() -> None:
 def test_the_probe_compiles_without_a_warning_for_every_processor(arch: str, tmp_path: Path) -> None:
     """What only a 32-bit processor shows, too. Without linking: the C library of a target takes a minute to build."""
     sources = [str(path) for path in C if path.parts[-2] == "probe" and path.suffix == ".c"]
-    argv = [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch], "-c", *COMPILE_FLAGS, *sources]
-    argv += ["-o", str(tmp_path / "all.o")]
-    done = subprocess.run(argv, env=zig_environment(), capture_output=True, text=True, timeout=300)
+    argv = [*zig_argv(arch), "-c", *COMPILE_FLAGS, *sources, "-o", str(tmp_path / "all.o")]
+    done = subprocess.run(argv, env=os.environ | zig_environment(), capture_output=True, text=True, timeout=300)
     expect_none([*done.stderr.splitlines(), f"exit status {done.returncode}"] if done.returncode else [])
