@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from base.errors import EnvironmentRefused
 from devices.probe.build import build, sha256
 from devices.virtual.image import qemu_user
 from tests.probe_process import run, served
+from tests.sanitized_probe import gcc, sanitized_probe
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 ET_EXEC = 2
@@ -171,3 +173,22 @@ def test_elf_reader_sees_what_a_phone_would_refuse(tmp_path: Path) -> None:
     elf = Elf.read(Path(sys.executable).resolve())
     kinds: set[Any] = {segment.kind for segment in elf.segments}
     assert PT_INTERP in kinds
+
+
+WRONG = {
+    "heap-use-after-free": "char *at = malloc(4); free(at); return *(volatile char *)at;",
+    "signed integer overflow": "volatile int most = 0x7fffffff; return most + 1;",
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_the_sanitized_build_ends_at_a_mistake(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mistake == "heap-use-after-free" and not gcc():
+        pytest.skip("no gcc with an address sanitizer on this host: only undefined behaviour is looked for")
+    sources = tmp_path / "probe"
+    sources.mkdir()
+    (sources / "main.c").write_text(f"#include <stdlib.h>\nint main(void) {{ {WRONG[mistake]} }}\n")
+    monkeypatch.setattr(devices.probe_build, "SOURCES", sources)
+    done = subprocess.run([sanitized_probe()], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert mistake in done.stderr

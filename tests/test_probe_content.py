@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from devices.probe.build import build
 from tests.probe_process import run
+from tests.sanitized_probe import BUILDS, argv_of
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIX = "z5,s5,c60@3,i30"
 MAGIC = b"zwbpage1"
 
 
-@pytest.fixture(scope="module")
-def argv() -> list[str]:
-    return [str(build("x86_64"))]
+@pytest.fixture(scope="module", params=BUILDS)
+def argv(request: pytest.FixtureRequest) -> list[str]:
+    return argv_of(request.param)
 
 
 @pytest.fixture

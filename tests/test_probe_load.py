@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from base.units import MIB
-from devices.probe.build import build
 from tests.probe_process import Served, run, served
+from tests.sanitized_probe import BUILDS, argv_of
 
 
-@pytest.fixture(scope="module")
-def argv() -> list[str]:
-    return [str(build("x86_64"))]
+@pytest.fixture(scope="module", params=BUILDS)
+def argv(request: pytest.FixtureRequest) -> list[str]:
+    return argv_of(request.param)
 
 
 @pytest.fixture
