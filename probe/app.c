@@ -12,11 +12,8 @@
 #include "app.h"
 #include "area.h"
 #include "selection.h"
+#include "syscalls.h"
 #include "touch.h"
-
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
 
 /* A page of the working set: its third word, which in most pages is the page's number. */
 struct spot {

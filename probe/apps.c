@@ -7,33 +7,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "apps.h"
-
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
-/* The same number on every architecture; since 5.3 and 5.10. */
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_process_madvise
-#define SYS_process_madvise 440
-#endif
+#include "ranking.h"
+#include "syscalls.h"
 
 enum {
 	/* An app that fills its memory on a phone under pressure takes long; one that hangs is ended. */
 	ANSWER_MS = 180000,
-	/* Android's: the app at the front, the one before it, cached ones. */
-	ADJ_FRONT = 0,
-	ADJ_PREVIOUS = 700,
-	ADJ_CACHED = 900,
-	ADJ_CACHED_LAST = 999,
-	ADJ_STEP = 5,
 };
 
 struct app_table apps = { .file = -1, .front = -1 };
@@ -138,20 +121,13 @@ void apps_rank(void)
 {
 	for (int i = 0; i < apps.count; i++) {
 		struct app_process *app = &apps.app[i];
-		int later = 0, adj;
+		int later = 0;
 
 		if (!app->pid)
 			continue;
 		for (int k = 0; k < apps.count; k++)
 			later += k != apps.front && apps.app[k].pid && apps.app[k].left_ns > app->left_ns;
-		adj = ADJ_CACHED + ADJ_STEP * later;
-		if (i == apps.front)
-			adj = ADJ_FRONT;
-		else if (!later)
-			adj = ADJ_PREVIOUS;
-		else if (adj > ADJ_CACHED_LAST)
-			adj = ADJ_CACHED_LAST;
-		set_adj(app, adj);
+		set_adj(app, adj_of(i == apps.front, later));
 	}
 }
 
@@ -186,7 +162,7 @@ static int spawn(struct app_process *app, struct reply *rep)
 	}
 	app->pid = pid;
 	app->socket = pair[0];
-	app->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	app->pidfd = sys_pidfd_open(pid);
 	app->compacted = false;
 	app->oom_score_adj = -1;
 	/* Before it holds memory: it inherits the probe's, which is never killed. */
@@ -218,7 +194,7 @@ static int advise(const struct app_process *app, uint64_t base, uint64_t pages)
 
 	while (done < bytes) {
 		struct iovec range = { (void *)(uintptr_t)(base + done), (size_t)(bytes - done) };
-		long n = syscall(SYS_process_madvise, app->pidfd, &range, 1, MADV_PAGEOUT, 0);
+		ssize_t n = sys_process_madvise(app->pidfd, &range, MADV_PAGEOUT);
 
 		if (n < 0)
 			return errno;

@@ -11,12 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "content.h"
 #include "load.h"
+#include "syscalls.h"
 #include "system.h"
 
 enum {
@@ -231,8 +231,7 @@ int io_class_set(const char *name, struct reply *rep)
 {
 	int class = strcmp(name, "realtime") ? IOPRIO_CLASS_NONE : IOPRIO_CLASS_RT;
 
-	/* There is no wrapper in the C library. */
-	if (syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(class, 0)))
+	if (ioprio_set_self(IOPRIO_PRIO_VALUE(class, 0)))
 		return reply_fail(rep, errno, "ioprio_set %s", name);
 	return 0;
 }

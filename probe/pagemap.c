@@ -7,10 +7,7 @@
 #include <unistd.h>
 
 #include "area.h"
-
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT 21
-#endif
+#include "syscalls.h"
 
 enum {
 	TRIES_DEFAULT = 20,

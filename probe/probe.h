@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#include "basics.h"
 
 enum {
 	PROTOCOL = 1,

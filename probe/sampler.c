@@ -138,29 +138,14 @@ static void *run(void *unused)
 	return NULL;
 }
 
-/* It is longer than what one read gives. */
-static int read_vmstat(char text[VMSTAT_BYTES], struct reply *rep)
-{
-	SCOPED_FD fd = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
-	size_t used = 0;
-	ssize_t n;
-
-	if (fd < 0)
-		return reply_fail(rep, errno, "open /proc/vmstat");
-	while ((n = read(fd, text + used, VMSTAT_BYTES - 1 - used)) > 0)
-		used += (size_t)n;
-	text[used] = '\0';
-	return n < 0 ? reply_fail(rep, errno, "read /proc/vmstat") : 0;
-}
-
 static int read_totals(struct totals *totals, struct reply *rep)
 {
 	static char text[VMSTAT_BYTES];
 	const char *full;
 
 	totals->t_ns = now_ns(CLOCK_MONOTONIC);
-	if (read_vmstat(text, rep))
-		return -1;
+	if (read_file("/proc/vmstat", text, sizeof(text)) < 0)
+		return reply_fail(rep, errno, "read /proc/vmstat");
 	totals->pswpin = number_after(text, "\npswpin ");
 	totals->pswpout = number_after(text, "\npswpout ");
 	totals->refault_anon = number_after(text, "\nworkingset_refault_anon ");

@@ -1,27 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Clocks, memory and small kernel files, as every command needs them. */
+/* Memory, result files, costs and zram's counters, as every command needs them. */
 #ifndef PROBE_SYSTEM_H
 #define PROBE_SYSTEM_H
 
 #include <sys/resource.h>
-#include <time.h>
 
 #include "probe.h"
 
-/* Closes a descriptor when its scope ends; -1 is none. */
-void close_scoped(int *fd);
-#define SCOPED_FD __attribute__((cleanup(close_scoped))) int
-
-/* Vdso clocks: no system call on the targets that we build for. */
-static inline uint64_t now_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-void sleep_ms(unsigned int ms);
 size_t page_bytes(void);
 
 /*
@@ -36,12 +21,6 @@ int buffer_make(struct buffer *buf, uint64_t count, size_t each, struct reply *r
 void buffer_free(struct buffer *buf);
 #define SCOPED_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
 
-/* Text of a small file without its last newline; -1 with errno. */
-int read_text(const char *path, char *text, size_t room);
-/* Up to max decimal numbers of a small file's first line; their count, or -1 with errno. */
-int read_numbers(const char *path, uint64_t *numbers, int max);
-/* One write(2) of the whole text, as sysfs wants it; -1 with errno. */
-int write_text(const char *path, const char *text);
 /* Writes a result file for the host to pull, readable by the shell user; nothing is left of one that failed. */
 int write_out(const char *path, const void *data, size_t bytes, struct reply *rep);
 

@@ -101,10 +101,10 @@ def test_an_app_is_a_process_of_its_own_with_its_memory(apps: Served) -> None:
 def test_apps_are_ranked_as_android_ranks_them(apps: Served) -> None:
     switch(apps, "0,1,2")
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in children(apps)]
-    assert scores == [905, 700, 0]
+    assert scores == [900, 700, 0]
     switch(apps, "0")
     scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in children(apps)]
-    assert scores == [0, 905, 700]
+    assert scores == [0, 900, 700]
 
 
 def test_a_killed_app_is_told_and_started_again(apps: Served) -> None:
