@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from devices.c_build import Compiler, build_programs, zig_argv, zig_environment
-from devices.probe_build import build, probe_programs
+from devices.probe.build import build, probe_programs
 
 _ABORT = ("-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all")
 _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O1", *_ABORT)

@@ -40,7 +40,7 @@ def test_a_whole_number_is_read(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "²", "٣", "1.5", "1 2", "0x10", "1_000", "9" * 5000, "inf", "\0", "1\x1b[2J"])
 def test_what_is_no_whole_number_is_named_with_where_it_was_read(text: str) -> None:
-    with pytest.raises(UnreadableAnswer, match="mm_stat: .* is not a whole number") as caught:
+    with pytest.raises(UnreadableAnswer, match=r"mm_stat: .* is not a whole number") as caught:
         whole_number(text, "mm_stat")
     assert len(str(caught.value)) < 200
     assert "\x1b" not in str(caught.value)

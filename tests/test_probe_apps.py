@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from base.deadline import Deadline, wait_until
+from base.units import MIB
 from tests.probe_process import Reply, Served, served
 from tests.sanitized_probe import BUILDS, argv_of
 

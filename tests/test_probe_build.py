@@ -188,7 +188,7 @@ def test_the_sanitized_build_ends_at_a_mistake(mistake: str, tmp_path: Path, mon
     sources = tmp_path / "probe"
     sources.mkdir()
     (sources / "main.c").write_text(f"#include <stdlib.h>\nint main(void) {{ {WRONG[mistake]} }}\n")
-    monkeypatch.setattr(devices.probe_build, "SOURCES", sources)
+    monkeypatch.setattr(devices.probe.build, "SOURCES", sources)
     done = subprocess.run([sanitized_probe()], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert mistake in done.stderr

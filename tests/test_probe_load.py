@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from base.units import MIB
 from tests.probe_process import Served, run, served
 from tests.sanitized_probe import BUILDS, argv_of
 

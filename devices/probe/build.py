@@ -6,9 +6,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from devices.c_build import TARGETS, Programs, build_programs, zig
 from base.errors import EnvironmentRefused
 from base.paths import REPO
+from devices.c_build import TARGETS, Programs, build_programs, zig
 
 SOURCES = REPO / "probe"
 
