@@ -61,7 +61,7 @@ class LabRun:
         wanted = self.profile.sweep
         batches: tuple[int | None, ...] = wanted.batch_sizes if self.stage.has_batch_size else (None,)
         return [
-            SweepPlan(data, str(pages), str(order), batches, wanted.repeats, wanted.warmups, self.seed)
+            SweepPlan(data, pages, str(order), batches, wanted.repeats, wanted.warmups, self.seed)
             for data in wanted.data
             for pages in wanted.pages
             for order in wanted.order

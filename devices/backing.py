@@ -66,22 +66,21 @@ def loop_backing(
     undo = Undo(f"backing file {path} removed", steps, (Expect(path, match=ExpectRule.missing),), survives_reboot=True)
     changes.will_undo(undo)
     try:
-        reply = device.probe.call(
-            "loop-attach", file=path, size=size_bytes, direct=direct_io, block=block_size, allocate=allocate, pin=pin,
-            seconds=300,
-        )  # fmt: skip
+        reply = device.probe.loop_attach(
+            path, size=size_bytes, direct=direct_io, block=block_size, allocate=allocate, pin=pin, seconds=300
+        )
     except ProbeFailed as error:
         raise EnvironmentRefused(
             f"{device.serial}: no backing device at {path}: {error}",
             hint="is the path writable and /data not full? backing.path and backing.size are set in the profile",
         ) from error
     backing = BackingDevice(
-        node=reply["loop"], kind="loop", file=path, size_bytes=size_bytes, direct_io=bool(reply["dio"]),
-        block_size_bytes=reply["block_size"], file_system=_FILE_SYSTEMS.get(reply["fs_magic"], reply["fs_magic"]),
-        allocated_bytes=reply["allocated_bytes"], pinned=bool(reply["pinned"]),
+        node=reply.loop, kind="loop", file=path, size_bytes=size_bytes, direct_io=reply.dio,
+        block_size_bytes=reply.block_size, file_system=_FILE_SYSTEMS.get(reply.fs_magic, reply.fs_magic),
+        allocated_bytes=reply.allocated_bytes, pinned=reply.pinned,
     )  # fmt: skip
     if pin and not backing.pinned:
-        reason = reply["pin_errno"] or "no reason given"
+        reason = reply.pin_errno or "no reason given"
         raise PinRefused(
             f"{device.serial}: {path} on {backing.file_system} cannot be pinned: {reason}",
             hint="only F2FS pins files; leave backing.pinned out of the profile",

@@ -70,9 +70,9 @@ class BlockTrace:
 
 
 def _set(probe: ProbeSession, name: str, value: str) -> None:
-    reply = probe.call("write-timed", path=f"{INSTANCE}/{name}", value=value)
-    if reply["rc"] < 0:
-        raise DeviceError(f"echo {value} > {INSTANCE}/{name}: {reply['errno']}")
+    reply = probe.write_attribute(f"{INSTANCE}/{name}", value)
+    if reply.rc < 0:
+        raise DeviceError(f"echo {value} > {INSTANCE}/{name}: {reply.errno}")
 
 
 @contextmanager

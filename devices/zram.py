@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from base.deadline import Deadline, wait_until
 from base.errors import CommandFailed, DeviceError, EnvironmentRefused
 from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE
+from devices.counters import BdStat
 from devices.device import Changes, Device
 from devices.journal import Expect, ExpectRule, Undo
 from devices.transport import CommandResult, Exec, Op, Read, Write
@@ -97,38 +98,6 @@ def zram_error(what: str, errno: str, *, limit_left_4k: int | None = None, detai
 
 
 @dataclass(frozen=True, slots=True)
-class BdStat:
-    """``bd_stat``: blocks on the device, reads, writes, in 4 KiB whatever the page size."""
-
-    count_4k: int
-    reads_4k: int
-    writes_4k: int
-
-    @classmethod
-    def parse(cls, text: str) -> BdStat:
-        count, reads, writes = (int(word) for word in text.split()[:3])
-        return cls(count, reads, writes)
-
-
-@dataclass(frozen=True, slots=True)
-class MmStat:
-    """``mm_stat``; sizes in bytes. ``orig_data_bytes`` still counts pages that were written back."""
-
-    orig_data_bytes: int
-    compr_data_bytes: int
-    mem_used_total_bytes: int
-    mem_limit_bytes: int
-    mem_used_max_bytes: int
-    same_pages: int
-    pages_compacted: int
-    huge_pages: int
-
-    @classmethod
-    def parse(cls, text: str) -> MmStat:
-        return cls(*(int(word) for word in text.split()[:8]))
-
-
-@dataclass(frozen=True, slots=True)
 class ZramConfig:
     """A state of a zram device. ``backing_dev`` None means without; ``comp_algorithm`` None the kernel's default."""
 
@@ -188,9 +157,6 @@ class Zram:
 
     def bd_stat(self) -> BdStat:
         return BdStat.parse(self.read("bd_stat"))
-
-    def mm_stat(self) -> MmStat:
-        return MmStat.parse(self.read("mm_stat"))
 
     def reset(self) -> None:
         """swapoff and reset; a race with whoever still has the node open (udev, blkid) is waited for, bounded."""

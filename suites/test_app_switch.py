@@ -36,6 +36,6 @@ def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared, tm
     check = result.checks["pages read from flash (bd_stat)"]
     assert check["seen"] == check["expected"]
     if condition.trigger is not Trigger.off:
-        assert run.watch.totals["pswpout"], "nothing was swapped out: more or larger apps, or a longer dwell"
+        assert run.watch.totals.pswpout, "nothing was swapped out: more or larger apps, or a longer dwell"
         assert written_back_4k(run) > 0, f"no page was written back: {run.watch.daemon}"
         assert flash_reads_4k(run) > 0, "no page that was written back was read again"

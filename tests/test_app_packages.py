@@ -37,10 +37,14 @@ class FakeServe:
     def request(self, line: str, *, deadline: Deadline) -> str:
         if line != "hello":
             self.told.append(line)
-            return json.dumps({"ok": True})
+            return json.dumps({"ok": True, "took_ns": 1})
         self.now_s += 1
         epoch_s = self._phone.android.clock_s + self.now_s - 100
-        return json.dumps({"ok": True, "monotonic_ns": self.now_s * SECOND, "realtime_ns": epoch_s * SECOND})
+        hello: dict[str, object] = {
+            "protocol": 1, "arch": "aarch64", "page_size": 4096, "pid": 9, "uid": 0, "locked": 1, "oom_score_adj": 0
+        }  # fmt: skip
+        clocks = {"monotonic_ns": self.now_s * SECOND, "realtime_ns": epoch_s * SECOND}
+        return json.dumps({"ok": True, **hello, **clocks, "took_ns": 1})
 
     def close(self) -> None:
         pass

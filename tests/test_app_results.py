@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +15,14 @@ import pytest
 from base.errors import EnvironmentRefused
 from devices.backing import BackingDevice
 from devices.capability import Capability
+from devices.counters import BdStat
 from devices.health import Health
 from devices.profiles.profile import Profile, Trigger
 from devices.profiles.reading import load
 from devices.zram import Zram
 from records.model import Caveat, RunResult
 from tests.android_fakes import opened, phone_that_lives
+from tests.replies_sample import daemon_stopped, sampler_stopped
 from workloads.app_model import Death, Played, Switch, SwitchCondition, SwitchKind
 from workloads.app_results import app_switch_result
 from workloads.app_watch import SAMPLE, WRITEBACK, Watch
@@ -75,11 +78,6 @@ def at(app: int, ms: int, latency_ms: int, kind: SwitchKind, **other: int) -> Sw
 
 def played() -> AppRun:
     """b is killed at 450 ms, its return is missed at first, and it is started again at 600 ms."""
-    totals = {
-        "bd_before": [0, 10, 100], "bd_after": [5, 40, 356], "disk_written_sectors": 4096, "backing_read_sectors": 240,
-        "refault_anon": 3, "refault_file": 4, "cpu_ns": 5, "wall_ns": 1000, "missed": 0, "psi_some_us": 1,
-        "psi_full_us": 0, "pswpin": 7, "pswpout": 8, "pgmajfault": 9,
-    }  # fmt: skip
     samples = np.zeros(5, SAMPLE)
     samples["t_ns"] = T0 + np.array([0, 150, 350, 500, 700]) * MS
     samples["available_kib"] = [4096, 3072, 2048, 3072, 4096]
@@ -89,7 +87,7 @@ def played() -> AppRun:
     death = Death(1, T0 + 450 * MS, 4711, True, "signal 9")
     return AppRun(
         SwitchCondition(Trigger.idle, 32), 7, TwoApps(), [(0, 1), (1, 0)],
-        Watch(T0, samples, writebacks, totals, {"ok": True, "rounds": 1, "marks": "by age"}),
+        Watch(T0, samples, writebacks, sampler_stopped(), daemon_stopped(), "by age"),
         starts=Played([at(0, 10, 50, COLD), at(1, 100, 60, COLD)], []),
         warmup=Played([at(0, 200, 9, WARM), at(1, 250, 8, WARM)], []),
         problems=[],
@@ -176,6 +174,13 @@ def test_who_died_of_what_and_which_switch_was_missed(result: RunResult) -> None
     assert result.params == {"kind": "synthetic", "pattern": "zipf", "writeback": "idle", "batch_size": 32, "apps": 2}
 
 
+def test_the_writebacks_are_told_by_the_probes_names(result: RunResult) -> None:
+    """In the numbers of the probe's answer, also where our type is another one."""
+    assert json.dumps(result.facts["daemon"]) == json.dumps(
+        {"rounds": 1, "recorded": 1, "written_4k": 256, "limited": 0, "failed": 0, "spent": 0, "marks": "by age"}
+    )
+
+
 def test_reads_are_checked_against_zrams_own_count(result: RunResult) -> None:
     assert result.checks == {"pages read from flash (bd_stat)": {"expected": 30, "seen": 30}}
 
@@ -183,7 +188,7 @@ def test_reads_are_checked_against_zrams_own_count(result: RunResult) -> None:
 def test_doubts_are_told(stage: Stage, saved: Saved) -> None:
     run = played()
     run.problems = ["c: not installed"]
-    run.watch.totals["bd_after"] = [5, 40, 400]
+    run.watch.sampled = replace(run.watch.totals, bd_after=BdStat(5, 40, 400))
     run.health = [Health(skin_temp_c=30), Health(skin_temp_c=61)]
     doubts = app_switch_result(stage, run, "Switching", saved).caveats
     assert set(doubts) == {Caveat.apps_crashed, Caveat.other_writer, Caveat.too_hot}

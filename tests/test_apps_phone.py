@@ -14,6 +14,7 @@ from base.deadline import Deadline
 from base.units import MIB
 from devices.adb import AdbTransport
 from devices.probe.build import build
+from devices.probe.replies import AppSwitch
 from devices.probe.session import PROBE_FOLDER, Probe, ProbeSession
 from devices.transport import Exec
 from workloads.app_watch import SAMPLE, WRITEBACK
@@ -52,8 +53,8 @@ class Swap:
 def swap(transport: AdbTransport) -> Iterator[Swap]:
     probe = Probe(transport, build)
     probe.install("x86_64")
-    loop = probe.call("loop-attach", file=BACKING, size=64 * MIB, direct=1, block=4096, allocate=1, pin=0, seconds=120)
-    swap = Swap(transport, probe, -1, loop["loop"])
+    loop = probe.loop_attach(BACKING, size=64 * MIB, direct=True, block=4096, allocate=True, pin=False, seconds=120)
+    swap = Swap(transport, probe, -1, loop.loop)
     swap.zram = int(swap.sh("cat /sys/class/zram-control/hot_add"))
     node, folder = f"/dev/block/zram{swap.zram}", f"/sys/block/zram{swap.zram}"
     swap.sh(
@@ -61,7 +62,7 @@ def swap(transport: AdbTransport) -> Iterator[Swap]:
     )
     yield swap
     swap.sh(f"swapoff {node}; echo {swap.zram} > /sys/class/zram-control/hot_remove")
-    probe.call("loop-detach", file=BACKING, remove=True)
+    probe.loop_detach(BACKING, remove=True)
 
 
 @pytest.fixture
@@ -70,15 +71,12 @@ def session(swap: Swap) -> Iterator[ProbeSession]:
         yield session
 
 
-def rounds(session: ProbeSession, swap: Swap, count: int) -> list[list[int]]:
+def rounds(session: ProbeSession, swap: Swap, count: int) -> list[AppSwitch]:
     """So many rounds through all apps: the switches."""
     backing = swap.loop.rpartition("/")[2]
-    replies = [
-        session.call("apps-switch", sequence="0,1,2,3,4,5,6,7", dwell_ms=400, backing=backing, seconds=90)
-        for _ in range(count)
-    ]
-    assert [reply["deaths"] for reply in replies] == [[]] * count
-    return [switch for reply in replies for switch in reply["switches"]]
+    replies = [session.apps_switch(range(8), dwell_ms=400, backing=backing, seconds=90) for _ in range(count)]
+    assert [reply.deaths for reply in replies] == [()] * count
+    return [switch for reply in replies for switch in reply.switches]
 
 
 @pytest.mark.parametrize("trigger", ["idle", "background", "periodic"])
@@ -86,47 +84,46 @@ def test_working_sets_are_written_back_and_read_again(
     swap: Swap, session: ProbeSession, trigger: str, tmp_path: Path
 ) -> None:
     """The kernel's books agree with ours, page by page, and no page is damaged on the way."""
-    session.call("apps-make", **APPS)
+    session.apps_make(**APPS)
     backing = swap.loop.rpartition("/")[2]
-    session.call("sample-start", zram=swap.zram, interval_ms=50, duration_s=60, backing=backing)
-    session.call("daemon-start", zram=swap.zram, trigger=trigger, limit_4k=4096, age_s=1, delay_ms=300, period_ms=500)
+    session.sample_start(zram=swap.zram, interval_ms=50, duration_s=60, backing=backing)
+    session.daemon_start(zram=swap.zram, trigger=trigger, limit_4k=4096, age_s=1, delay_ms=300, period_ms=500)
     switches = rounds(session, swap, 3)
-    written = session.call("daemon-stop", out=f"{PROBE_FOLDER}/writebacks", seconds=60)
-    totals = session.call("sample-stop", out=f"{PROBE_FOLDER}/samples")
-    assert sum(switch[8] for switch in switches) == 0
-    flash_4k = sum(switch[5] for switch in switches)
-    reads_4k = totals["bd_after"][1] - totals["bd_before"][1]
-    assert 0 < flash_4k <= reads_4k == totals["backing_read_sectors"] // 8
+    written = session.daemon_stop(f"{PROBE_FOLDER}/writebacks", seconds=60)
+    totals = session.sample_stop(f"{PROBE_FOLDER}/samples")
+    assert sum(switch.corrupt for switch in switches) == 0
+    flash_4k = sum(switch.flash_4k for switch in switches)
+    assert 0 < flash_4k <= totals.read_4k == totals.backing_read_sectors // 8
     writebacks = swap.pull("writebacks", tmp_path, WRITEBACK)
-    assert (written["failed"], len(writebacks)) == (0, written["rounds"])
-    assert writebacks["pages_4k"].sum() == written["written_4k"] == totals["bd_after"][2] - totals["bd_before"][2]
-    assert totals["backing_written_sectors"] == 8 * written["written_4k"]
+    assert (written.failed, len(writebacks)) == (0, written.rounds)
+    assert writebacks["pages_4k"].sum() == written.written_4k == totals.written_4k
+    assert totals.backing_written_sectors == 8 * written.written_4k
     assert (writebacks["end_ns"] >= writebacks["t_ns"]).all()
     samples = swap.pull("samples", tmp_path, SAMPLE)
-    assert len(samples) == totals["samples"] > 20
+    assert len(samples) == totals.samples > 20
     assert (np.diff(samples["t_ns"].astype(np.int64)) > 0).all()
     assert samples["written_back_4k"].max() > 0
     assert 0 < samples["available_kib"].min() < 1024 * 1024
-    assert 0 < totals["cpu_ns"] < totals["wall_ns"]
+    assert 0 < totals.cpu_ns < totals.wall_ns
 
 
 def test_one_writeback_keeps_to_its_limit_and_all_to_theirs(swap: Swap, session: ProbeSession, tmp_path: Path) -> None:
-    session.call("apps-make", **APPS)
-    session.call("daemon-start", zram=swap.zram, trigger="periodic", limit_4k=64, total_4k=150, period_ms=200)
+    session.apps_make(**APPS)
+    session.daemon_start(zram=swap.zram, trigger="periodic", limit_4k=64, total_4k=150, period_ms=200)
     rounds(session, swap, 3)
-    written = session.call("daemon-stop", out=f"{PROBE_FOLDER}/writebacks", seconds=60)
+    written = session.daemon_stop(f"{PROBE_FOLDER}/writebacks", seconds=60)
     writebacks = swap.pull("writebacks", tmp_path, WRITEBACK)
     assert writebacks["pages_4k"].max() == 64
-    assert (written["written_4k"], written["spent"], written["failed"]) == (150, 1, 0)
-    assert written["limited"] > 0
+    assert (written.written_4k, written.spent, written.failed) == (150, True, 0)
+    assert written.limited > 0
     # Nobody after us is held by our limit.
     assert [swap.zram_reads(name).strip() for name in ("writeback_limit_enable", "writeback_limit")] == ["0", "0"]
 
 
 def test_nothing_is_left_when_the_session_is_cut(swap: Swap) -> None:
     with swap.probe.session(alarm_s=60) as session:
-        session.call("apps-make", **APPS)
-        session.call("daemon-start", zram=swap.zram, trigger="idle", limit_4k=4096, age_s=1)
+        session.apps_make(**APPS)
+        session.daemon_start(zram=swap.zram, trigger="idle", limit_4k=4096, age_s=1)
         rounds(session, swap, 1)
         assert swap.sh("ps -A -o NAME").split().count("zwb.app01") == 1
     listing = swap.sh(

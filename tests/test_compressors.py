@@ -15,11 +15,13 @@ from base.units import MIB
 from devices.adb import AdbTransport
 from devices.device import open_device
 from devices.fake.phone import FakePhone
+from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
-from devices.profiles.sections import Backing
+from devices.profiles.sections import Backing, PageKind
 from devices.profiles.what_is_measured import Compressors as Wanted
 from devices.profiles.what_is_measured import Faults
 from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
+from tests.replies_sample import timed_writeback
 from workloads.compressors import (
     Compressor,
     MeasuredCompressor,
@@ -29,7 +31,6 @@ from workloads.compressors import (
 )
 from workloads.faults import FaultSamples
 from workloads.integrity import check_block
-from workloads.mix import MIXES
 from workloads.stage import Stage, set_stage
 from workloads.timed_writeback import fill_and_write_back
 from workloads.turns import NotAvailable
@@ -114,9 +115,7 @@ def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error(monkeypa
 
 
 def test_records_have_ratio_writeback_and_faults_of_both_slots() -> None:
-    cost = {"user_ns": 0, "sys_ns": 1000, "cpu_busy_ns": 1000, "nvcsw": 1, "nivcsw": 0}
-    books = {"mm_before": {"orig_data_size": 3 * MIB, "compr_data_size": MIB}}
-    run = {"wall_ns": 10**8, "expected": 256, "written": 256, **books, **cost}
+    run = timed_writeback(3 * 256, 100)
     values = np.arange(10, dtype=np.uint64)
     share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "zstd")
     saved: dict[str, Any] = {}
@@ -169,7 +168,8 @@ def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport
     assert good.error is None
     assert [share.algorithm for share in good.faults] == ["zstd"]
     assert len(good.faults[0].written_back_ns) == len(good.faults[0].ram_ns) == 100
-    assert good.runs[0]["mm_before"]["orig_data_size"] > good.runs[0]["mm_before"]["compr_data_size"]
+    held = good.runs[0].timed.mm_before
+    assert held.orig_data_size > held.compr_data_size
 
 
 @pytest.mark.phone
@@ -181,11 +181,10 @@ def test_on_a_phone_pages_are_written_back_as_they_are_stored_only_if_asked(
     with on_phone(transport) as before, before.device.probe.session(alarm_s=120) as probe:
         stage = replace(before, comp_algorithm="lz4", compressed_writeback=compressed)
         stage.as_block_device(64)
-        area = {"path": stage.zram.node, "lo": 0, "hi": 63}
-        fill_and_write_back(stage, probe, area, pages="compressible", seed=1, batch_size=None)
-        on_backing: dict[str, Any] = {"path": stage.backing.node, "lo": 1, "hi": 32}
-        found = probe.call("verify", **on_backing, mix=MIXES["compressible"], seed=1)
-        assert found["damaged"] == (32 if compressed else 0)
+        pages = PageKind.compressible
+        fill_and_write_back(stage, probe, stage.all_pages(64), pages=pages, seed=1, batch_size=None)
+        found = probe.verify_device(DevicePages(stage.backing.node, 1, 32), mix=pages.mix, seed=1)
+        assert found.damaged == (32 if compressed else 0)
         seen = check_block(stage, probe, 256, 1)
     assert (seen.corrupt, seen.checker_works) == (0, True)
     assert seen.read_back == seen.written_back > 200

@@ -12,9 +12,9 @@ from devices.adb import AdbTransport
 from devices.device import open_device
 from devices.probe.session import ProbeSession
 from devices.profiles.reading import load
+from devices.profiles.sections import PageKind
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
 from workloads.faults_during import measure_faults_during_writeback
-from workloads.mix import MIXES
 from workloads.stage import Stage, set_stage
 
 pytestmark = pytest.mark.phone
@@ -46,7 +46,7 @@ def probe(stage: Stage) -> Iterator[ProbeSession]:
 
 def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, probe: ProbeSession, tmp_path: Path) -> None:
     stage.as_swap(1000)
-    probe.call("fill", name="a", bytes=400 * stage.page_bytes, mix=MIXES["compressible"], seed=9)
+    probe.fill_area("a", 400 * stage.page_bytes, mix=PageKind.compressible.mix, seed=9)
     swap_out(stage, probe, "a", 400)
     write_back_half(stage, probe, "a", 200, seed=9)
     records, _ = touch_all(stage, probe, "a", 9, tmp_path)

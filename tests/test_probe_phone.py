@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,10 @@ from base.deadline import Deadline
 from base.errors import CommandFailed
 from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
+from devices.counters import BdStat
 from devices.probe.build import build
+from devices.probe.commands import DevicePages
+from devices.probe.replies import LoopAttached
 from devices.probe.session import PROBE_FOLDER, Probe, ProbeFailed, ProbeSession
 from devices.transport import Exec
 from devices.virtual.phone import VirtualPhoneConfig, start
@@ -52,9 +54,16 @@ class Lab:
     def node(self) -> str:
         return f"/dev/block/zram{self.zram}"
 
-    def attach(self, size: int = BACKING_BYTES, **other: int) -> dict[str, Any]:
-        options = {"direct": 1, "block": 4096, "allocate": 1, "pin": 0} | other
-        return self.probe.call("loop-attach", file=BACKING, size=size, seconds=120, **options)
+    def attach(
+        self, size: int = BACKING_BYTES, *, direct: bool = True, block: int = 4096, allocate: bool = True,
+        pin: bool = False,
+    ) -> LoopAttached:  # fmt: skip
+        return self.probe.loop_attach(
+            BACKING, size=size, direct=direct, block=block, allocate=allocate, pin=pin, seconds=120
+        )
+
+    def pages(self, hi: int) -> DevicePages:
+        return DevicePages(self.node, 0, hi)
 
     def configure(self, *, backing: str | None = None, algorithm: str = "lz4") -> None:
         if backing:
@@ -93,13 +102,13 @@ def zram(lab: Lab) -> Iterator[Lab]:
     lab.zram = int(lab.sh("cat /sys/class/zram-control/hot_add"))
     yield lab
     lab.sh(f"swapoff {lab.node} 2> /dev/null || true; echo {lab.zram} > /sys/class/zram-control/hot_remove")
-    lab.probe.call("loop-detach", file=BACKING, remove=True)
+    lab.probe.loop_detach(BACKING, remove=True)
 
 
 @pytest.fixture
 def swap(zram: Lab) -> Lab:
     """The zram as the preferred of two swap devices, written back through the loop device."""
-    zram.configure(backing=zram.attach()["loop"])
+    zram.configure(backing=zram.attach().loop)
     zram.sh(f"mkswap {zram.node} > /dev/null; swapon -p 100 {zram.node}")
     return zram
 
@@ -111,32 +120,31 @@ def session(swap: Lab) -> Iterator[ProbeSession]:
 
 
 def swapped_area(session: ProbeSession, pages: int = PAGES) -> None:
-    page_size = session.call("hello")["page_size"]
-    session.call("fill", name="a", bytes=pages * page_size, mix=MIX, seed=11)
-    reply = session.call("pageout", name="a")
-    assert (reply["pages"], reply["swapped"]) == (pages, pages)
+    session.fill_area("a", pages * session.hello().page_size, mix=MIX, seed=11)
+    reply = session.pageout("a")
+    assert (reply.pages, reply.swapped) == (pages, pages)
 
 
 def test_hello_is_protected_from_the_oom_killer_and_locked(lab: Lab) -> None:
-    hello = lab.probe.call("hello")
-    assert (hello["uid"], hello["oom_score_adj"], hello["locked"]) == (0, -1000, 1)
+    hello = lab.probe.hello()
+    assert (hello.uid, hello.oom_score_adj, hello.locked) == (0, -1000, True)
 
 
 def test_loop_on_f2fs_has_direct_io_and_blocks_as_asked(zram: Lab) -> None:
     reply = zram.attach()
-    assert (reply["dio"], reply["dio_errno"], reply["block_size"], reply["fs_magic"]) == (1, "", 4096, "0xf2f52010")
-    assert reply["file_bytes"] == BACKING_BYTES <= reply["allocated_bytes"] < BACKING_BYTES * 1.02
-    assert zram.sh(f"stat -c %a {BACKING}; cat /sys/block/loop{reply['number']}/loop/dio").split() == ["600", "1"]
+    assert (reply.dio, reply.dio_errno, reply.block_size, reply.fs_magic) == (True, "", 4096, "0xf2f52010")
+    assert reply.file_bytes == BACKING_BYTES <= reply.allocated_bytes < BACKING_BYTES * 1.02
+    assert zram.sh(f"stat -c %a {BACKING}; cat /sys/block/loop{reply.number}/loop/dio").split() == ["600", "1"]
 
 
 def test_buffered_loop_over_a_sparse_file(zram: Lab) -> None:
-    reply = zram.attach(direct=0, allocate=0, block=512)
-    assert (reply["dio"], reply["block_size"], reply["allocated_bytes"], reply["pinned"]) == (0, 512, 0, 0)
+    reply = zram.attach(direct=False, allocate=False, block=512)
+    assert (reply.dio, reply.block_size, reply.allocated_bytes, reply.pinned) == (False, 512, 0, False)
 
 
 def test_file_is_pinned_on_f2fs(zram: Lab) -> None:
-    reply = zram.attach(pin=1)
-    assert (reply["pinned"], reply["pin_errno"]) == (1, "")
+    reply = zram.attach(pin=True)
+    assert (reply.pinned, reply.pin_errno) == (True, "")
 
 
 def test_full_disk_is_refused_and_left_as_it_was(zram: Lab) -> None:
@@ -148,75 +156,74 @@ def test_full_disk_is_refused_and_left_as_it_was(zram: Lab) -> None:
 
 
 def test_loop_in_use_is_named_and_stays(zram: Lab) -> None:
-    loop = zram.attach()["loop"]
+    loop = zram.attach().loop
     zram.configure(backing=loop)
     with pytest.raises(ProbeFailed, match=loop) as refused:
-        zram.probe.call("loop-detach", file=BACKING, remove=True)
+        zram.probe.loop_detach(BACKING, remove=True)
     assert refused.value.errno == "EBUSY"
     assert zram.sh(f"cat {zram.sysfs}/backing_dev") == loop
     zram.sh(f"echo 1 > {zram.sysfs}/reset")
-    reply = zram.probe.call("loop-detach", file=BACKING, remove=True)
-    assert (reply["detached"], reply["removed"]) == (1, 1)
+    reply = zram.probe.loop_detach(BACKING, remove=True)
+    assert (reply.detached, reply.removed) == (1, True)
 
 
 @pytest.mark.parametrize("algorithm", ["lz4", "zstd"])
 def test_zram_sees_each_kind_of_page_as_it_is_meant(zram: Lab, algorithm: str) -> None:
     for mix, stored in {"i100": 1.0, "c100@2": 1 / 2, "c100@3": 1 / 3, "c100@5": 1 / 5, "z50,s50": 0.0}.items():
         zram.configure(algorithm=algorithm)
-        zram.probe.call("fill", path=zram.node, lo=0, hi=299, mix=mix, seed=3)
+        zram.probe.fill_device(zram.pages(299), mix=mix, seed=3)
         original, compressed, *_, same, _, huge, _ = zram.mm_stat()
         assert compressed / original == pytest.approx(stored, rel=0.25)
         assert (same, huge) == (300 if mix == "z50,s50" else 0, 300 if mix == "i100" else 0)
-        assert zram.probe.call("verify", path=zram.node, lo=0, hi=299, mix=mix, seed=3)["corrupt"] == 0
+        assert zram.probe.verify_device(zram.pages(299), mix=mix, seed=3).corrupt == 0
         zram.sh(f"echo 1 > {zram.sysfs}/reset")
 
 
 def test_timed_writeback_of_a_device_agrees_with_the_kernels_books(zram: Lab) -> None:
-    zram.configure(backing=zram.attach()["loop"])
-    pages = {"lo": 0, "hi": 999, "pick": 500, "pick_seed": 5}
-    filled = zram.probe.call("fill", path=zram.node, mix=MIX, seed=3, **pages)
+    zram.configure(backing=zram.attach().loop)
+    pages = DevicePages(zram.node, 0, 999, pick=500, pick_seed=5)
+    filled = zram.probe.fill_device(pages, mix=MIX, seed=3)
     zram.sh(f"echo all > {zram.sysfs}/idle")
-    reply = zram.probe.call("write-timed", path=f"{zram.sysfs}/writeback", value="idle", zram=zram.zram, seconds=120)
-    with_object = filled["compressible"] + filled["incompressible"]
-    assert (reply["rc"], reply["errno"]) == (4, "")
-    assert (reply["bd_before"], reply["bd_after"]) == ([0, 0, 0], [with_object, 0, with_object])
-    assert (reply["mm_before"]["huge_pages"], reply["mm_after"]["huge_pages"]) == (filled["incompressible"], 0)
-    assert 0 < reply["sys_ns"] <= reply["wall_ns"]
-    verified = zram.probe.call("verify", path=zram.node, mix=MIX, seed=3, **pages)
-    assert (verified["pages"], verified["corrupt"]) == (500, 0)
-    assert zram.bd_stat()[1] == with_object
-    zram.probe.call("free", path=zram.node, **pages)
+    reply = zram.probe.write_timed(f"{zram.sysfs}/writeback", "idle", zram=zram.zram, seconds=120)
+    assert (reply.rc, reply.errno) == (4, "")
+    assert (reply.bd_before, reply.bd_after) == (BdStat(0, 0, 0), BdStat(filled.stored, 0, filled.stored))
+    assert (reply.mm_before.huge_pages, reply.mm_after.huge_pages) == (filled.incompressible, 0)
+    assert 0 < reply.sys_ns <= reply.wall_ns
+    verified = zram.probe.verify_device(pages, mix=MIX, seed=3)
+    assert (verified.pages, verified.corrupt) == (500, 0)
+    assert zram.bd_stat()[1] == filled.stored
+    zram.probe.free(pages)
     assert zram.bd_stat()[0] == 0
 
 
 def test_a_damaged_page_on_the_device_is_found(zram: Lab) -> None:
     zram.configure()
-    zram.probe.call("fill", path=zram.node, lo=0, hi=99, mix=MIX, seed=3)
-    zram.probe.call("corrupt", path=zram.node, page=42)
-    reply = zram.probe.call("verify", path=zram.node, lo=0, hi=99, mix=MIX, seed=3)
-    assert (reply["corrupt"], reply["first_corrupt"]) == (1, [42])
+    zram.probe.fill_device(zram.pages(99), mix=MIX, seed=3)
+    zram.probe.corrupt_device(zram.node, 42)
+    reply = zram.probe.verify_device(zram.pages(99), mix=MIX, seed=3)
+    assert (reply.corrupt, reply.first_corrupt) == (1, (42,))
 
 
 def test_refused_write_is_an_answer(zram: Lab) -> None:
-    reply = zram.probe.call("write-timed", path=f"{zram.sysfs}/writeback", value="idle")
-    assert (reply["rc"], reply["errno"]) == (-1, "EINVAL")
+    reply = zram.probe.write_attribute(f"{zram.sysfs}/writeback", "idle")
+    assert (reply.rc, reply.errno) == (-1, "EINVAL")
 
 
 def test_live_swap_is_never_overwritten(swap: Lab) -> None:
     with pytest.raises(ProbeFailed) as refused:
-        swap.probe.call("fill", path=swap.node, lo=0, hi=9, mix="i100", seed=1)
+        swap.probe.fill_device(swap.pages(9), mix="i100", seed=1)
     assert refused.value.errno == "EBUSY"
     with pytest.raises(ProbeFailed) as refused:
-        swap.probe.call("free", path=swap.node, lo=0, hi=9)
+        swap.probe.free(swap.pages(9))
     assert refused.value.errno == "EBUSY"
 
 
 def test_slots_name_where_the_pages_are(swap: Lab, session: ProbeSession, tmp_path: Path) -> None:
     swapped_area(session)
-    reply = session.call("slots", name="a", out=f"{PROBE_FOLDER}/slots")
+    reply = session.slots("a", out=f"{PROBE_FOLDER}/slots")
     slots = np.fromfile(swap.pull("slots", tmp_path), "<u8")
-    assert (len(slots), len(set(slots.tolist())), reply["swap_types"]) == (PAGES, PAGES, [1])
-    assert (reply["lo"], reply["hi"]) == (slots.min(), slots.max())
+    assert (len(slots), len(set(slots.tolist())), reply.swap_types) == (PAGES, PAGES, (1,))
+    assert (reply.lo, reply.hi) == (slots.min(), slots.max())
 
 
 @pytest.mark.parametrize("order", ["random", "sequential"])
@@ -224,42 +231,40 @@ def test_only_the_pages_asked_for_are_written_back_and_read_again(
     swap: Lab, session: ProbeSession, tmp_path: Path, order: str
 ) -> None:
     swapped_area(session)
-    reply = session.call("writeback", name="a", zram=swap.zram, pick=250, pick_seed=9, order=order)
-    assert (reply["requested"], reply["accepted"], reply["written"]) == (250, 250, 250)
-    assert reply["bd_after"] == [250, 0, 250]
+    reply = session.writeback("a", zram=swap.zram, pick=250, pick_seed=9, order=order)
+    assert (reply.requested, reply.accepted, reply.written) == (250, 250, 250)
+    assert reply.bd_after == BdStat(250, 0, 250)
     grammar, most_calls = ("page_indexes", 10) if swap.kernel == "7.3" else ("page_index", 250)
-    assert reply["grammar"] == grammar
-    assert reply["calls"] <= most_calls
-    touched = session.call(
-        "touch", name="a", order="random", seed=4, out=f"{PROBE_FOLDER}/touch", zram=swap.zram, seconds=120
-    )
-    assert (touched["samples"], touched["majflt"], touched["not_swapped"]) == (PAGES, PAGES, 0)
+    assert reply.grammar == grammar
+    assert reply.calls <= most_calls
+    touched = session.touch("a", order="random", seed=4, out=f"{PROBE_FOLDER}/touch", zram=swap.zram, seconds=120)
+    assert (touched.samples, touched.majflt, touched.not_swapped) == (PAGES, PAGES, 0)
     samples = np.fromfile(swap.pull("touch", tmp_path), SAMPLE)
     assert (samples["label"] == 1).sum() == 250
-    assert touched["bd_after"][1] - touched["bd_before"][1] == 250
+    assert touched.read_4k == 250
     assert np.median(samples["ns"][samples["label"] == 1]) > np.median(samples["ns"][samples["label"] == 0])
-    assert session.call("verify", name="a")["corrupt"] == 0
+    assert session.verify_area("a").corrupt == 0
 
 
 def test_all_pages_that_can_be_are_written_back_once(swap: Lab, session: ProbeSession) -> None:
     swapped_area(session, 300)
-    part = session.call("writeback", name="a", zram=swap.zram, pick=100, pick_seed=1)
-    rest = session.call("writeback", name="a", zram=swap.zram, order="sequential")
-    assert part["written"] + rest["written"] == rest["bd_after"][0]
-    assert rest["written"] == rest["requested"] < 200
+    part = session.writeback("a", zram=swap.zram, pick=100, pick_seed=1)
+    rest = session.writeback("a", zram=swap.zram, order="sequential")
+    assert part.written + rest.written == rest.bd_after.count_4k
+    assert rest.written == rest.requested < 200
     with pytest.raises(ProbeFailed, match="0 pages of a can be written back"):
-        session.call("writeback", name="a", zram=swap.zram)
+        session.writeback("a", zram=swap.zram)
 
 
 def test_exhausted_limit_stops_writeback_and_is_told(swap: Lab, session: ProbeSession) -> None:
     swapped_area(session, 300)
     swap.sh(f"echo 1 > {swap.sysfs}/writeback_limit_enable; echo 40 > {swap.sysfs}/writeback_limit")
     with pytest.raises(ProbeFailed) as refused:
-        session.call("writeback", name="a", zram=swap.zram)
+        session.writeback("a", zram=swap.zram)
     swap.sh(f"echo 0 > {swap.sysfs}/writeback_limit_enable")
     assert refused.value.errno == "EIO"
-    assert refused.value.reply["written"] == 40
-    assert session.call("verify", name="a")["corrupt"] == 0
+    assert refused.value.known["written"] == 40
+    assert session.verify_area("a").corrupt == 0
 
 
 def test_what_it_held_is_free_when_the_session_ends(swap: Lab) -> None:

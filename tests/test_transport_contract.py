@@ -266,12 +266,12 @@ def test_the_probe_never_outlives_its_connection(phone: RunningPhone, transport:
     probe.install("x86_64")
     pids = f"pidof {PROBE_PATH.rsplit('/', 1)[-1]} || true"
     with probe.session(alarm_s=600) as session:
-        assert session.call("overhead", samples=100)["ok"]
+        assert session.overhead(100).samples == 100
         assert shell(transport, pids).text != ""
         if end == "cable":
             phone.unplug_cable()
             with pytest.raises(DeviceLost):
-                session.call("overhead", samples=100, seconds=5)
+                session.overhead(100, seconds=5)
             phone.plug_cable()
     wait_until("the probe's end", lambda: shell(transport, pids).text == "", Deadline.after(60))
     transport.execute([Exec(("rm", "-rf", PROBE_FOLDER))], deadline=Deadline.after(30))

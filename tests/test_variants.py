@@ -25,6 +25,7 @@ from devices.zram import take_over
 from records.model import Caveat
 from suites.bench import Bench
 from suites.turns import recorded_even_if_broken_off
+from tests.replies_sample import timed_writeback
 from workloads.faults import FaultSamples
 from workloads.stage import Stage, set_stage
 from workloads.turns import FaultShares, NotAvailable, in_turns
@@ -252,18 +253,12 @@ def test_shares_add_up_to_the_faults_asked_for(samples: int, repeats: int, count
     assert shares.count * shares.share >= samples
 
 
-def reply(written: int, wall_ms: int) -> dict[str, Any]:
-    cost = {"user_ns": 0, "sys_ns": 1000, "cpu_busy_ns": 1000, "nvcsw": 1, "nivcsw": 0}
-    disks = {"sda": {"reads": 0, "writes": 1, "written_bytes": written * 4096, "time_in_queue_ms": 1}}
-    return {"wall_ns": wall_ms * 10**6, "expected": written, "written": written, "disks": disks, **cost}
-
-
 def measured_as(count: int) -> MeasuredVariant:
     values = np.arange(10, dtype=np.uint64)
     share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "lz4")
     return MeasuredVariant(
-        fresh=[reply(256, 100)] * count, overwritten=[reply(256, 50)] * count, faults=[share, share],
-        verified={"file_system": "f2fs"},
+        fresh=[timed_writeback(256, 100)] * count, overwritten=[timed_writeback(256, 50)] * count,
+        faults=[share, share], verified={"file_system": "f2fs"},
     )  # fmt: skip
 
 
@@ -306,10 +301,10 @@ def test_a_partition_has_no_fresh_blocks_but_a_warm_up(probe_file: Path) -> None
 def test_of_a_variant_that_was_broken_off_there_is_what_was_measured(probe_file: Path) -> None:
     file, partition = BY_NAME["f2fs file"], BY_NAME["partition"]
     assert results_of(probe_file, file, measured=MeasuredVariant())[0] == []
-    once = MeasuredVariant(fresh=[reply(256, 100)])
+    once = MeasuredVariant(fresh=[timed_writeback(256, 100)])
     assert [r.params["blocks"] for r in results_of(probe_file, file, measured=once)[0]] == ["fresh"]
     assert results_of(probe_file, partition, measured=once)[0] == []
-    once.overwritten = [reply(256, 50)]
+    once.overwritten = [timed_writeback(256, 50)]
     for variant, count in ((file, 2), (partition, 1)):
         results, saved = results_of(probe_file, variant, measured=once)
         assert (len(results), saved, results[-1].raw) == (count, {}, {})
@@ -362,7 +357,7 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
     assert {facts["disk"] for facts in verified.values()} == {"sda", "sdb", "sdc"}
     assert not [name for name in loops if name in ("v", "zram_writeback_variant")]
     for variant, found in measured.items():
-        assert [run["written"] for run in found.fresh + found.overwritten] == [256, 256]
-        on_disk = sum(run["disks"][found.verified["disk"]]["written_bytes"] for run in found.overwritten)
+        assert [run.written for run in found.fresh + found.overwritten] == [256, 256]
+        on_disk = sum(run.timed.disks[found.verified["disk"]].written_bytes for run in found.overwritten)
         assert on_disk < MIB if variant.direct_io is False else on_disk >= MIB
         assert sum(len(share.written_back_ns) for share in found.faults) >= 100

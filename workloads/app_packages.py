@@ -62,7 +62,7 @@ class PackageApps:
         return Played([self._switch(app, dwell_s) for app in apps], self._deaths())
 
     def _switch(self, number: int, dwell_s: float) -> Switch:
-        t_ns = self.probe.call("hello")["monotonic_ns"]
+        t_ns = self.probe.hello().monotonic_ns
         missed = Switch(number, t_ns, 0, SwitchKind.missed)
         if number in self._left_out:
             return missed
@@ -77,8 +77,8 @@ class PackageApps:
         after_4k, faults = self._books(launch.pid)
         self._pids[number] = launch.pid
         self._warnings += [f"{app.package}: {text}" for text in launch.warnings]
-        self.probe.call("daemon-front", pid=launch.pid)
-        self.probe.call("daemon-pause")
+        self.probe.daemon_front(launch.pid)
+        self.probe.daemon_pause()
         time.sleep(dwell_s)
         self.launcher.home()
         faults -= before_faults if launch.pid == old else 0
@@ -128,7 +128,7 @@ class PackageApps:
         if kill is not None:
             t_ns = int(kill.t_epoch_s * 1e9) + self.clock_ns
             return Death(app, t_ns, pid, True, f"{kill.by}: {kill.reason}")
-        now_ns = self.probe.call("hello")["monotonic_ns"]
+        now_ns = self.probe.hello().monotonic_ns
         # Without an event log nobody can tell a kill from a crash; the former is what pressure makes likely.
         return Death(app, now_ns, pid, not events, "no log says why")
 
@@ -160,12 +160,12 @@ def package_apps(stage: Stage, probe: ProbeSession) -> Iterator[PackageApps]:
             f"{device.serial}: no app to switch to: {'; '.join(map(str, problems)) or 'none is installed by the user'}",
             hint="install some, name them in apps.packages, or set apps.kind to synthetic",
         )
-    hello = probe.call("hello")
+    hello = probe.hello()
     with device.changes() as changes, app_launcher(device) as launcher:
         if ready_screen(changes) is Keyguard.showing:
             raise EnvironmentRefused(
                 f"{device.serial}: the keyguard stays in front of the apps",
                 hint="unlock the phone, or set its screen lock to none for the run",
             )
-        clock_ns = hello["monotonic_ns"] - hello["realtime_ns"]
+        clock_ns = hello.monotonic_ns - hello.realtime_ns
         yield PackageApps(stage, probe, launcher, apps, clock_ns, phone_time_s(device), problems)

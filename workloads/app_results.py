@@ -46,17 +46,17 @@ def _latencies(switches: Sequence[Switch]) -> Metric:
 
 def written_back_4k(run: AppRun) -> int:
     """Pages that zram wrote to its backing device, by bd_stat."""
-    return int(run.watch.totals["bd_after"][2] - run.watch.totals["bd_before"][2])
+    return run.watch.totals.written_4k
 
 
 def flash_reads_4k(run: AppRun) -> int:
     """Pages that zram read from its backing device, by bd_stat."""
-    return int(run.watch.totals["bd_after"][1] - run.watch.totals["bd_before"][1])
+    return run.watch.totals.read_4k
 
 
 def _metrics(run: AppRun) -> dict[str, Metric]:
     watch, totals = run.watch, run.watch.totals
-    written = totals["disk_written_sectors"] * SECTOR
+    written = totals.disk_written_sectors * SECTOR
     metrics = {
         "switch.latency": _latencies(run.switches),
         "switch.killed": Metric("count", "lower", [sum(death.killed for death in run.deaths)]),
@@ -66,7 +66,7 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         "zram.mem_used_mean": Metric("MiB", "lower", [_mean_while_switching(run, "zram_used_kib") / 1024]),
         "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
         "memory.available_mean": Metric("MiB", "higher", [_mean_while_switching(run, "available_kib") / 1024]),
-        "refault": Metric("count", "lower", [totals["refault_anon"] + totals["refault_file"]]),
+        "refault": Metric("count", "lower", [totals.refault_anon + totals.refault_file]),
     }
     controls = [one.control_ns / NS_PER_MS for one in made(run.switches)]
     if controls and all(controls):
@@ -135,7 +135,7 @@ def _array(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 def _checks(run: AppRun) -> dict[str, Mapping[str, float]]:
     """The backing device's own counter against zram's: both count every page that was read."""
-    read = run.watch.totals["backing_read_sectors"] // SECTORS_PER_4K
+    read = run.watch.totals.backing_read_sectors // SECTORS_PER_4K
     return {"pages read from flash (bd_stat)": {"expected": read, "seen": flash_reads_4k(run)}}
 
 
@@ -165,13 +165,17 @@ def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:
         "missed": [switch.app for switch in run.switches if switch.kind is SwitchKind.missed],
         "corrupt": corrupt(run),
         "problems": list(run.problems),
-        "sampler_cpu_share": round(totals["cpu_ns"] / totals["wall_ns"], 5),
-        "samples_missed": totals["missed"],
-        "psi_total_us": {"some": totals["psi_some_us"], "full": totals["psi_full_us"]},
-        **{name: totals[name] for name in ("pswpin", "pswpout", "refault_anon", "refault_file", "pgmajfault")},
+        "sampler_cpu_share": round(totals.cpu_ns / totals.wall_ns, 5),
+        "samples_missed": totals.missed,
+        "psi_total_us": {"some": totals.psi_some_us, "full": totals.psi_full_us},
+        "pswpin": totals.pswpin,
+        "pswpout": totals.pswpout,
+        "refault_anon": totals.refault_anon,
+        "refault_file": totals.refault_file,
+        "pgmajfault": totals.pgmajfault,
         "written_back_4k": written_back_4k(run),
         "flash_reads_4k": flash_reads_4k(run),
-        "daemon": {name: value for name, value in watch.daemon.items() if name not in ("ok", "took_ns")},
+        "daemon": watch.daemon_facts(),
         **_heat(run.health),
         **run.workload.facts(),
     }

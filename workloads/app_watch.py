@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from base.deadline import Deadline
 from base.units import NS_PER_MS
+from devices.probe.replies import DaemonStopped, SamplerStopped
 from devices.probe.session import PROBE_FOLDER, ProbeSession
 from devices.profiles.profile import Trigger
 from devices.transport import Exec
@@ -35,13 +36,30 @@ _STOP_S = 60.0
 
 @dataclass(slots=True)
 class Watch:
-    """``samples`` and ``writebacks`` are records as above, ``totals`` and ``daemon`` the answers at the end."""
+    """What was seen while apps were used; filled when the scope of ``watched`` is left.
+
+    ``samples`` and ``writebacks`` are records as above. ``daemon`` and ``marks`` stay empty without writeback.
+    """
 
     t0_ns: int
     samples: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, SAMPLE))
     writebacks: npt.NDArray[np.void] = field(default_factory=lambda: np.empty(0, WRITEBACK))
-    totals: dict[str, Any] = field(default_factory=dict)
-    daemon: dict[str, Any] = field(default_factory=dict)
+    sampled: SamplerStopped | None = None
+    daemon: DaemonStopped | None = None
+    marks: str = ""
+
+    @property
+    def totals(self) -> SamplerStopped:
+        """Return what the kernel counted while apps were used."""
+        assert self.sampled is not None, "the scope that fills it was not left"
+        return self.sampled
+
+    def daemon_facts(self) -> dict[str, Any]:
+        """Return how the writebacks went, for a record."""
+        if self.daemon is None:
+            return {}
+        counts = asdict(self.daemon) | {"spent": int(self.daemon.spent)}
+        return {name: value for name, value in counts.items() if value is not None} | {"marks": self.marks}
 
     def ms(self, t_ns: npt.ArrayLike) -> npt.NDArray[np.uint64]:
         """Times of the phone's clock in ms since the run began."""
@@ -55,37 +73,38 @@ def watched(
     """Sample for this scope, and write back when ``condition`` says so; filled when the scope is left."""
     # As often as it may, but so that a run of many hours has room.
     interval_ms = max(_INTERVAL_MS, round(2 * planned_s * 1000 / _SAMPLES))
-    started = probe.call(
-        "sample-start", zram=stage.zram.number, interval_ms=interval_ms, duration_s=round(2 * planned_s) + 60,
+    started = probe.sample_start(
+        zram=stage.zram.number, interval_ms=interval_ms, duration_s=round(2 * planned_s) + 60,
         disk=stage.disk.name if stage.disk else "none", backing=backing_name(stage),
     )  # fmt: skip
-    watch = Watch(started["t_ns"])
-    marks = _start_daemon(stage, probe, condition)
+    watch = Watch(started.t_ns)
+    watch.marks = _start_daemon(stage, probe, condition)
     # After an error nothing is fetched: sampling and writebacks end with the probe's session.
     yield watch
     _stop(stage, probe, condition, watch, folder)
-    watch.daemon |= marks
 
 
-def _start_daemon(stage: Stage, probe: ProbeSession, condition: SwitchCondition) -> dict[str, Any]:
+def _start_daemon(stage: Stage, probe: ProbeSession, condition: SwitchCondition) -> str:
+    """Start it unless the condition is without writeback; returns in which way it chooses slots."""
     if condition.trigger is Trigger.off:
-        return {}
+        return ""
     apps = stage.profile.apps
-    return probe.call(
-        "daemon-start", zram=stage.zram.number, trigger=str(condition.trigger), age_s=max(1, round(apps.idle_age)),
+    started = probe.daemon_start(
+        zram=stage.zram.number, trigger=str(condition.trigger), age_s=max(1, round(apps.idle_age)),
         delay_ms=round(apps.delay * 1000), period_ms=max(1, round(apps.period * 1000)),
         limit_4k=apps.written_per_round // 4096, total_4k=stage.profile.limits.written_per_run // 4096,
     )  # fmt: skip
+    return started.marks
 
 
 def _stop(stage: Stage, probe: ProbeSession, condition: SwitchCondition, watch: Watch, folder: Path) -> None:
     if condition.trigger is not Trigger.off:
         remote = f"{PROBE_FOLDER}/app-writebacks.bin"
         # It waits for a writeback that runs: nothing can end it.
-        watch.daemon = probe.call("daemon-stop", out=remote, seconds=stage.profile.deadlines.writeback)
+        watch.daemon = probe.daemon_stop(remote, seconds=stage.profile.deadlines.writeback)
         watch.writebacks = _take(stage, remote, folder, WRITEBACK)
     remote = f"{PROBE_FOLDER}/app-samples.bin"
-    watch.totals = probe.call("sample-stop", out=remote, seconds=_STOP_S)
+    watch.sampled = probe.sample_stop(remote, seconds=_STOP_S)
     watch.samples = _take(stage, remote, folder, SAMPLE)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from base.kernel import DEFAULT_BATCH_SIZE
 from devices.probe.session import ProbeSession
+from devices.profiles.sections import PageKind
 from devices.transport import Read, Write
 from devices.zram import ZramError, errno_of
 from workloads.stage import Stage
@@ -52,8 +52,7 @@ def write_back_under_limit(
     """A budget smaller than the data, spent; then the limit switched off and the rest written."""
     stage.as_block_device(pages)
     stage.set_batch_size(batch_size)
-    area: dict[str, Any] = {"path": stage.zram.node, "lo": 0, "hi": pages - 1}
-    probe.call("fill", **area, mix="i100", seed=seed)
+    probe.fill_device(stage.all_pages(pages), mix=PageKind.incompressible.mix, seed=seed)
     stage.zram.write("idle", "all")
     stage.zram.write("writeback_limit", str(limit_4k))
     stage.zram.write("writeback_limit_enable", "1")
@@ -67,7 +66,6 @@ def write_back_under_limit(
 
 def _write_back(stage: Stage, probe: ProbeSession, batch_size: int | None, limit_4k: int) -> LimitRun:
     path = stage.zram.attribute("writeback")
-    reply = probe.call("write-timed", path=path, value="idle", zram=stage.zram.number, seconds=300)
+    reply = probe.write_timed(path, "idle", zram=stage.zram.number, seconds=300)
     left = int(stage.zram.read("writeback_limit"))
-    written = reply["bd_after"][2] - reply["bd_before"][2]
-    return LimitRun(batch_size, limit_4k, written, left, reply["errno"])
+    return LimitRun(batch_size, limit_4k, reply.written_4k, left, reply.errno)

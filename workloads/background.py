@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from base.units import MIB
 from devices.device import Changes
@@ -48,18 +47,25 @@ class Background:
         if load is None:
             yield
             return
-        options: dict[str, Any] = {"threads": _THREADS.get(load, self.stage.device.identity.cpus)}
-        if load is not Load.cpu:
-            options |= {"file": self.file, "size": FILE_BYTES, "bytes": MOST_BYTES, "rate": _WRITE_RATE}
-        # The first one makes its file.
-        self.probe.call("load-start", kind=str(load), limit_s=_LIMIT_S, **options)
+        self._start(load)
         try:
             yield
         finally:
-            reply = self.probe.call("load-stop")
-            done.bytes += reply["bytes"]
-            done.cpu_s += reply["cpu_ns"] / 1e9
-            done.ended_early |= bool(reply["ended_early"])
+            reply = self.probe.load_stop()
+            done.bytes += reply.bytes
+            done.cpu_s += reply.cpu_ns / 1e9
+            done.ended_early |= reply.ended_early
+
+    def _start(self, load: Load) -> None:
+        threads = _THREADS.get(load, self.stage.device.identity.cpus)
+        if load is Load.cpu:
+            self.probe.load_start(str(load), threads=threads, limit_s=_LIMIT_S)
+            return
+        # The first one makes its file.
+        self.probe.load_start(
+            str(load), threads=threads, limit_s=_LIMIT_S, file=self.file, size=FILE_BYTES, most_bytes=MOST_BYTES,
+            rate=_WRITE_RATE,
+        )  # fmt: skip
 
 
 def load_file(changes: Changes, path: str) -> str:
@@ -77,7 +83,7 @@ def workers_first(stage: Stage, probe: ProbeSession) -> Iterator[int]:
 
     Workers come and go, so one that the kernel starts meanwhile is not among them.
     """
-    pids = [int(pid) for pid in probe.call("kworkers")["pids"]]
+    pids = probe.kworkers().pids
     if not pids:
         yield 0
         return
@@ -88,4 +94,4 @@ def workers_first(stage: Stage, probe: ProbeSession) -> Iterator[int]:
         changes.will_undo(
             Undo("kernel workers' nice values", (Exec(probe_argv("renice", pids=named, minus=0)),), expect)
         )
-        yield int(probe.call("renice", pids=named, minus=20)["changed"])
+        yield probe.renice(pids, minus=20).changed

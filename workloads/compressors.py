@@ -19,11 +19,11 @@ from records.model import Metric, RunResult
 from workloads.faults import FaultSamples
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import fill_and_write_back, metrics, written_check
+from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, written_check
 from workloads.turns import FaultShares, NotAvailable, in_turns, joined, point_caveats
 
 # What phones hold, as far as is known; how well an algorithm does depends on little else.
-PAGES = str(PageKind.mixed)
+PAGES = PageKind.mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Compressor:
 class MeasuredCompressor:
     """Replies of ``fill_and_write_back`` and shares of faults; ``error`` when it could not be measured."""
 
-    runs: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[TimedWriteback] = field(default_factory=list)
     faults: list[FaultSamples] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -75,8 +75,7 @@ def measure_compressors(
         progress(f"{point.name}, repeat {repeat + 1} of {wanted.repeats}")
         mine = replace(stage, comp_algorithm=point.algorithm, compressed_writeback=point.compressed_writeback is True)
         mine.as_block_device(pages)
-        area = {"path": mine.zram.node, "lo": 0, "hi": pages - 1}
-        run = fill_and_write_back(mine, probe, area, pages=PAGES, seed=seed, batch_size=batch_size)
+        run = fill_and_write_back(mine, probe, mine.all_pages(pages), pages=PAGES, seed=seed, batch_size=batch_size)
         measured[point].runs.append(run)
         measured[point].faults += faults.measure(mine, probe, repeat)
 
@@ -92,8 +91,8 @@ def batch_size_of(stage: Stage) -> int | None:
 def _allocate_blocks(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> None:
     """One pass ahead of all: the first write to a block is slower than all later ones."""
     stage.as_block_device(pages)
-    area = {"path": stage.zram.node, "lo": 0, "hi": pages - 1}
-    fill_and_write_back(stage, probe, area, pages=str(PageKind.incompressible), seed=seed, batch_size=None)
+    area = stage.all_pages(pages)
+    fill_and_write_back(stage, probe, area, pages=PageKind.incompressible, seed=seed, batch_size=None)
 
 
 def compressor_results(
@@ -109,18 +108,18 @@ def _params(point: Compressor) -> dict[str, Any]:
     return {"comp_algorithm": point.algorithm, "compressed_writeback": point.compressed_writeback}
 
 
-def _writeback_result(stage: Stage, point: Compressor, runs: Sequence[dict[str, Any]], title: str) -> RunResult:
+def _writeback_result(stage: Stage, point: Compressor, runs: Sequence[TimedWriteback], title: str) -> RunResult:
     batch_size = batch_size_of(stage)
-    books = [run["mm_before"] for run in runs]
-    ratio = Metric("x", "higher", [mm["orig_data_size"] / mm["compr_data_size"] for mm in books])
+    before = [run.timed.mm_before for run in runs]
+    ratio = Metric("x", "higher", [mm.orig_data_size / mm.compr_data_size for mm in before])
     return RunResult(
         test="compressor",
         title=title,
         params={**_params(point), "batch_size": batch_size, "data_bytes": stage.profile.compressors.data},
-        metrics={**metrics(stage, runs), "zram.ratio": ratio},
+        metrics={**metrics(runs), "zram.ratio": ratio},
         checks=written_check(runs),
         caveats=point_caveats(batch_size, len(runs), buffered=stage.backing.direct_io is False),
-        facts={"pages": PAGES, "mm_stat_before_writeback": books[-1]},
+        facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts()},
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from base.deadline import Deadline
+from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER, ProbeSession
-from workloads.mix import MIXES
+from devices.profiles.sections import PageKind, SlotOrder
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
@@ -52,8 +52,8 @@ def measure_faults(
     pages = 2 * per_round
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
-    overhead = probe.call("overhead", samples=10_000)
-    probe.call("fill", name=AREA, bytes=pages * stage.page_bytes, mix=MIXES["compressible"], seed=seed)
+    overhead = probe.overhead(10_000)
+    probe.fill_area(AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
     touched = []
     try:
         for number in range(rounds):
@@ -62,17 +62,17 @@ def measure_faults(
             write_back_half(stage, probe, AREA, per_round, seed + number)
             touched.append(touch_all(stage, probe, AREA, seed + number, folder))
     finally:
-        probe.call("drop", name=AREA)
+        probe.drop(AREA)
     records = np.concatenate([records for records, _ in touched])
     replies = [reply for _, reply in touched]
     ns, label = records["ns"], records["label"]
     faults = FaultSamples(
         ram_ns=ns[label == RAM].astype(np.uint64),
         written_back_ns=ns[label == WRITTEN_BACK].astype(np.uint64),
-        majflt=sum(reply["majflt"] for reply in replies),
-        bd_reads=sum(stage.bytes_4k(r["bd_after"][1] - r["bd_before"][1]) // stage.page_bytes for r in replies),
-        not_swapped=sum(reply["not_swapped"] for reply in replies),
-        overhead={"timer p50": overhead["timer_ns"]["p50"], "sample p50": overhead["sample_ns"]["p50"]},
+        majflt=sum(reply.majflt for reply in replies),
+        bd_reads=sum(stage.pages_4k(reply.read_4k) for reply in replies),
+        not_swapped=sum(reply.not_swapped for reply in replies),
+        overhead={"timer p50": overhead.timer_ns.p50, "sample p50": overhead.sample_ns.p50},
         algorithm=algorithm_of(stage),
     )
     _check(stage, faults)
@@ -81,18 +81,19 @@ def measure_faults(
 
 def swap_out(stage: Stage, probe: ProbeSession, name: str, pages: int) -> None:
     """All pages of an area go to zram. Raises NothingMeasured when they do not."""
-    swapped = probe.call("pageout", name=name, seconds=_LIMIT_S)
-    if swapped["swapped"] < pages * 0.99:
+    swapped = probe.pageout(name, seconds=_LIMIT_S).swapped
+    if swapped < pages * 0.99:
         raise NothingMeasured(
-            f"{stage.device.serial}: only {swapped['swapped']} of {pages} pages could be swapped out",
+            f"{stage.device.serial}: only {swapped} of {pages} pages could be swapped out",
             hint="another swap device of the same priority, or swap full? raise zram.disksize",
         )
 
 
 def write_back_half(stage: Stage, probe: ProbeSession, name: str, half: int, seed: int) -> None:
     """So many pages of a swapped-out area, drawn by seed, go on to the backing device; nobody else's."""
-    options: dict[str, Any] = {"pick": half, "pick_seed": seed, "order": "random"}
-    probe.call("writeback", name=name, zram=stage.zram.number, seconds=_LIMIT_S, **options)
+    probe.writeback(
+        name, zram=stage.zram.number, pick=half, pick_seed=seed, order=str(SlotOrder.random), seconds=_LIMIT_S
+    )
 
 
 def fetch_records(stage: Stage, remote: str, folder: Path) -> npt.NDArray[np.void]:
@@ -111,13 +112,15 @@ def touch_seed(seed: int) -> int:
 
 def touch_all(
     stage: Stage, probe: ProbeSession, name: str, seed: int, folder: Path, *, io: str = "default"
-) -> tuple[npt.NDArray[np.void], dict[str, Any]]:
+) -> tuple[npt.NDArray[np.void], Touched]:
     """Every page of an area is touched, in an order drawn by seed: records and the probe's reply.
 
     ``io``: the I/O priority of who touches, ``default`` or ``realtime``.
     """
-    options: dict[str, Any] = {"order": "random", "seed": touch_seed(seed), "out": SAMPLES_FILE, "io": io}
-    reply = probe.call("touch", name=name, zram=stage.zram.number, seconds=_LIMIT_S, **options)
+    reply = probe.touch(
+        name, zram=stage.zram.number, order=str(SlotOrder.random), seed=touch_seed(seed), out=SAMPLES_FILE, io=io,
+        seconds=_LIMIT_S,
+    )  # fmt: skip
     return fetch_records(stage, SAMPLES_FILE, folder), reply
 
 

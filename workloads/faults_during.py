@@ -10,13 +10,15 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from base.units import MIB
+from devices.capability import Capability
+from devices.probe.replies import Raced, Touched
 from devices.probe.session import ProbeSession
+from devices.profiles.sections import PageKind
 from workloads.faults import (
     RAM,
     SAMPLES_FILE,
@@ -27,7 +29,6 @@ from workloads.faults import (
     touch_seed,
     write_back_half,
 )
-from workloads.mix import MIXES
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
@@ -135,7 +136,7 @@ def _most_victim_pages(stage: Stage, area_pages: int) -> int:
 
 def _turn(stage: Stage, probe: ProbeSession, condition: RaceCondition, half: int, seed: int, folder: Path) -> None:
     pages = 2 * half
-    probe.call("fill", name=_AREA, bytes=pages * stage.page_bytes, mix=MIXES["compressible"], seed=seed)
+    probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
     try:
         swap_out(stage, probe, _AREA, pages)
         write_back_half(stage, probe, _AREA, half, seed)
@@ -145,40 +146,34 @@ def _turn(stage: Stage, probe: ProbeSession, condition: RaceCondition, half: int
             records, reply = touch_all(stage, probe, _AREA, seed, folder)
             _keep(stage, condition, records, reply)
     finally:
-        probe.call("drop", name=_AREA)
+        probe.drop(_AREA)
     condition.turns += 1
 
 
 def _race(stage: Stage, probe: ProbeSession, condition: RaceCondition, seed: int, folder: Path) -> None:
     size = condition.victim_pages * stage.page_bytes
     # All of one size class: zram writes each class in an order of its own.
-    probe.call("fill", name=_VICTIM, bytes=size, mix=MIXES["incompressible"], seed=seed + 1)
+    probe.fill_area(_VICTIM, size, mix=PageKind.incompressible.mix, seed=seed + 1)
     try:
         swap_out(stage, probe, _VICTIM, condition.victim_pages)
         if condition.batch_size is not None:
             write_attribute(stage, probe, "writeback_batch_size", str(condition.batch_size))
-        options: dict[str, Any] = {"disk": stage.backing.name, "seed": touch_seed(seed)}
-        if "page_indexes" not in stage.device.capabilities:
-            options["grammar"] = "page_index"
-        reply = probe.call(
-            "race", name=_AREA, victim=_VICTIM, zram=stage.zram.number, out=SAMPLES_FILE, seconds=_LIMIT_S, **options
-        )
+        several = Capability.page_indexes in stage.device.capabilities
+        reply = probe.race(
+            _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
+            out=SAMPLES_FILE, grammar=None if several else "page_index", seconds=_LIMIT_S,
+        )  # fmt: skip
     finally:
-        probe.call("drop", name=_VICTIM)
+        probe.drop(_VICTIM)
     records = fetch_records(stage, SAMPLES_FILE, folder)
-    late = _reads(stage, reply) - int((records["label"] == WRITTEN_BACK).sum())
+    late = stage.pages_4k(reply.read_4k) - int((records["label"] == WRITTEN_BACK).sum())
     condition.relabelled += _settle_late(stage, records, late)
     condition.late += late
     # Pages touched before their write was begun are never written.
-    condition.waiting += reply["victims"] - reply["device_writes"]
-    written = stage.bytes_4k(reply["bd_after"][2] - reply["bd_before"][2]) // stage.page_bytes
-    condition.book("writes of the writeback (backing device against bd_stat)", reply["device_writes"], written)
+    condition.waiting += reply.victims - reply.device_writes
+    written = stage.pages_4k(reply.written_4k)
+    condition.book("writes of the writeback (backing device against bd_stat)", reply.device_writes, written)
     _keep(stage, condition, records, reply)
-
-
-def _reads(stage: Stage, reply: dict[str, Any]) -> int:
-    """Pages read from the backing device, by bd_stat."""
-    return stage.bytes_4k(reply["bd_after"][1] - reply["bd_before"][1]) // stage.page_bytes
 
 
 def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
@@ -204,11 +199,11 @@ def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
     return wrong
 
 
-def _keep(stage: Stage, condition: RaceCondition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
+def _keep(stage: Stage, condition: RaceCondition, records: npt.NDArray[np.void], reply: Touched | Raced) -> None:
     condition.take(records)
-    condition.majflt += reply["majflt"]
+    condition.majflt += reply.majflt
     from_storage = int(np.isin(records["label"], (WRITTEN_BACK, LATE)).sum())
-    reads = _reads(stage, reply)
+    reads = stage.pages_4k(reply.read_4k)
     condition.book("reads from the backing device (bd_stat)", from_storage, reads)
     if from_storage != reads:
         raise NothingMeasured(

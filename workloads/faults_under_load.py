@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,15 @@ from base.deadline import Deadline
 from base.kernel import SECTOR
 from devices.backing import BackingDevice, loop_backing, partition_backing
 from devices.device import Changes
+from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER, ProbeFailed, ProbeSession
 from devices.profiles.profile import BackingKind, Load
+from devices.profiles.sections import PageKind
 from devices.storage import Disk, disk_below
 from devices.tracing import BlockTrace, TracingRefused, block_trace
 from workloads.background import Background, LoadDone, load_file, workers_first
 from workloads.blockevents import parse_events, requests, served_by
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
-from workloads.mix import MIXES
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
@@ -191,13 +191,12 @@ class _Turn:
         stage, half = self.stage, -(-self.stage.profile.faults.samples // TURNS)
         pages = 2 * half
         stage.as_swap(2 * pages)
-        area: dict[str, Any] = {"name": _AREA, "bytes": pages * stage.page_bytes}
         with ExitStack() as stack:
             changes = stack.enter_context(stage.device.changes())
             background = Background(stage, self.probe, load_file(changes, self.place.file))
             split = self._open_trace(stack, pages)
-            self.probe.call("fill", **area, mix=MIXES["compressible"], seed=seed)
-            stack.callback(self.probe.call, "drop", name=_AREA)
+            self.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+            stack.callback(self.probe.drop, _AREA)
             for condition in conditions:
                 self.progress(f"faults on {condition.backing} under load {condition.load or 'none'}")
                 swap_out(stage, self.probe, _AREA, pages)
@@ -217,12 +216,12 @@ class _Turn:
         if split:
             split.add(condition, self.folder)
 
-    def _keep(self, condition: LoadCondition, records: npt.NDArray[np.void], reply: dict[str, Any]) -> None:
+    def _keep(self, condition: LoadCondition, records: npt.NDArray[np.void], reply: Touched) -> None:
         ns, label = records["ns"].astype(np.uint64), records["label"]
         condition.ram.append(ns[label == RAM])
         condition.written_back.append(ns[label == WRITTEN_BACK])
-        condition.majflt += reply["majflt"]
-        reads = self.stage.bytes_4k(reply["bd_after"][1] - reply["bd_before"][1]) // self.stage.page_bytes
+        condition.majflt += reply.majflt
+        reads = self.stage.pages_4k(reply.read_4k)
         condition.bd_reads += reads
         if reads != condition.written_back[-1].size:
             raise NothingMeasured(
@@ -251,7 +250,7 @@ class _Turn:
     def _places_on_disk(self, file: str, disk: Disk) -> dict[int, int]:
         """Sector of each page of the backing file on its disk, by its sector at the loop device."""
         remote, local = f"{PROBE_FOLDER}/extents.bin", self.folder / "extents.bin"
-        self.probe.call("extents", file=file, out=remote)
+        self.probe.extents(file, remote)
         self.stage.device.transport.pull(remote, local, deadline=Deadline.after(60))
         extents = np.fromfile(local, dtype="<u8").reshape(-1, 3) // SECTOR
         local.unlink()

@@ -12,19 +12,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from devices.probe.commands import DevicePages
 from devices.probe.session import ProbeSession
+from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import Disk
 from devices.tracing import BlockTrace, TracingRefused, block_trace
 from records.model import Caveat, Metric, RunResult
 from workloads.blockevents import Depth, Event, parse_events, write_depth
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import NothingMeasured, fill_and_write_back, prepare_half, rate
+from workloads.timed_writeback import NothingMeasured, TimedWriteback, fill_and_write_back, prepare_half
 
 # Pages that do not compress take the least time to make ready, so the depth is the storage's and not the CPU's.
-PAGES, ORDER = "incompressible", "random"
+PAGES, ORDER = PageKind.incompressible, str(SlotOrder.random)
 LOOP, DISK = "loop", "disk"
 
 
@@ -98,7 +99,7 @@ class _Run:
 
     stage: Stage
     probe: ProbeSession
-    half: Mapping[str, Any]
+    half: DevicePages
     batch_size: int | None
     layers: Mapping[str, Disk]
     seed: int
@@ -106,7 +107,7 @@ class _Run:
 
     def plain(self) -> float:
         """Its rate in MiB/s."""
-        return rate(self.stage, self._write_back(sample=False))
+        return self._write_back(sample=False).mib_s
 
     def watched(self, point: _Seen, trace: BlockTrace | None) -> None:
         """Adds its depth and its rate to ``point``: from events, or without a trace from the disks' counters."""
@@ -118,18 +119,18 @@ class _Run:
                 run = self._write_back(sample=False)
             events = parse_events(trace.fetch(self.folder / "trace.txt"))
             depths = {layer: self._event_depth(events, disk) for layer, disk in self.layers.items()}
-        point.traced.append(rate(self.stage, run))
+        point.traced.append(run.mib_s)
         for layer, disk in self.layers.items():
             point.depths.setdefault(layer, []).append(depths[layer])
-            point.counted[layer] = point.counted.get(layer, 0) + run["disks"][disk.name]["writes"]
+            point.counted[layer] = point.counted.get(layer, 0) + run.timed.disks[disk.name].writes
 
-    def _write_back(self, *, sample: bool) -> dict[str, Any]:
+    def _write_back(self, *, sample: bool) -> TimedWriteback:
         names = [disk.name for disk in self.layers.values()]
         run = fill_and_write_back(
             self.stage, self.probe, self.half, pages=PAGES, seed=self.seed, batch_size=self.batch_size,
             disks=names, sample=sample,
         )  # fmt: skip
-        self.probe.call("free", **self.half)
+        self.probe.free(self.half)
         return run
 
     def _event_depth(self, events: Sequence[Event], disk: Disk) -> Depth:
@@ -142,10 +143,10 @@ class _Run:
         return depth
 
 
-def _counted_depth(run: Mapping[str, Any], disk: Disk) -> Depth:
+def _counted_depth(run: TimedWriteback, disk: Disk) -> Depth:
     """Mean from the time that requests spent in the queue; the maximum is the deepest that the sampler met."""
-    seen = run["disks"][disk.name]
-    return Depth(seen["time_in_queue_ms"] * 1e6 / run["wall_ns"], max(seen["deepest"], 0), {}, {}, seen["writes"])
+    seen = run.timed.disks[disk.name]
+    return Depth(seen.time_in_queue_ms * 1e6 / run.timed.wall_ns, seen.deepest or 0, {}, {}, seen.writes)
 
 
 def _expected(stage: Stage, point: _Seen, layer: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
 from devices.device import Changes, Device
+from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, ZramDevice
 from devices.storage import Disk, disk_below
@@ -45,16 +46,20 @@ class Stage:
     def pages(self, size_bytes: int) -> int:
         return size_bytes // self.page_bytes
 
-    def bytes_4k(self, count_4k: int) -> int:
-        """bd_stat's unit is 4 KiB on every page size."""
-        return count_4k * PAGE_4K
+    def all_pages(self, pages: int) -> DevicePages:
+        """Return the pages of a zram of so many, for the probe's commands."""
+        return DevicePages(self.zram.node, 0, pages - 1)
+
+    def pages_4k(self, count_4k: int) -> int:
+        """Return how many of the phone's pages a number of bd_stat is: its unit is 4 KiB whatever the page size."""
+        return count_4k * PAGE_4K // self.page_bytes
 
     def as_block_device(self, pages: int) -> None:
         """An empty zram of so many pages, not used as swap, on the backing device."""
         self._configure(pages)
 
     def as_swap(self, pages: int) -> None:
-        """The same as the swap device of highest priority; one page goes to mkswap's header (T12)."""
+        """The same as the swap device of highest priority; one page goes to mkswap's header."""
         self._configure(pages + 1, swap_priority=FIRST_SWAP)
 
     def set_batch_size(self, batch_size: int | None) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from base.errors import DeviceError, EnvironmentRefused
 from base.units import format_size
+from devices.probe.replies import AppDeath, AppsSwitched, AppSwitch
 from devices.probe.session import PROBE_FOLDER, ProbeSession
 from devices.profiles.profile import Apps
 from workloads.app_model import Death, Played, Switch, SwitchKind
-from workloads.mix import MIXES
 from workloads.stage import Stage
 
 # Left for everybody else on the phone, of its RAM.
@@ -35,7 +35,7 @@ class SyntheticApps:
     probe: ProbeSession
     count: int
     kind: str = "synthetic"
-    _last: dict[str, Any] = field(default_factory=dict)
+    _last: AppsSwitched | None = None
 
     @property
     def names(self) -> Sequence[str]:
@@ -52,20 +52,14 @@ class SyntheticApps:
         return Played(switches, deaths)
 
     def _play(self, apps: Sequence[int], dwell_s: float) -> Played:
-        self._last = reply = self.probe.call(
-            "apps-switch", sequence=",".join(map(str, apps)), dwell_ms=round(dwell_s * 1000),
-            backing=backing_name(self.stage), seconds=len(apps) * (_SWITCH_S + dwell_s),
-        )  # fmt: skip
-        return Played(
-            [
-                Switch(app, t_ns, latency, SwitchKind(kind), *rest)
-                for app, t_ns, latency, kind, *rest in reply["switches"]
-            ],
-            [_death(*death) for death in reply["deaths"]],
+        seconds = len(apps) * (_SWITCH_S + dwell_s)
+        self._last = reply = self.probe.apps_switch(
+            apps, dwell_ms=round(dwell_s * 1000), backing=backing_name(self.stage), seconds=seconds
         )
+        return Played([_switch(seen) for seen in reply.switches], [_death(seen) for seen in reply.deaths])
 
     def alive(self) -> int:
-        return int(self._last.get("alive", 0))
+        return self._last.alive if self._last else 0
 
     def facts(self) -> Mapping[str, Any]:
         apps = self.stage.profile.apps
@@ -74,17 +68,24 @@ class SyntheticApps:
             **{f"{key}_bytes": value for key, value in footprint.items()},
             "pages": str(apps.pages),
             "touch": str(apps.touch),
-            "compactions": self._last.get("compactions", 0),
-            "compaction": self._last.get("compaction"),
+            "compactions": self._last.compactions if self._last else 0,
+            "compaction": self._last.compaction if self._last else None,
         }
 
     def problems(self) -> Sequence[str]:
         return []
 
 
-def _death(app: int, t_ns: int, pid: int, signal: int) -> Death:
-    reason = f"signal {signal}" if signal else "ended by itself"
-    return Death(app, t_ns, pid, signal == _SIGKILL, reason)
+def _switch(seen: AppSwitch) -> Switch:
+    return Switch(
+        seen.app, seen.t_ns, seen.latency_ns, SwitchKind(seen.kind), seen.majflt, seen.flash_4k, seen.swapped,
+        seen.slowest_ns, seen.corrupt, seen.control_ns,
+    )  # fmt: skip
+
+
+def _death(seen: AppDeath) -> Death:
+    reason = f"signal {seen.signal}" if seen.signal else "ended by itself"
+    return Death(seen.app, seen.t_ns, seen.pid, seen.signal == _SIGKILL, reason)
 
 
 def backing_name(stage: Stage) -> str:
@@ -102,10 +103,10 @@ def synthetic_apps(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[Syn
     """
     apps = stage.profile.apps
     check_room(stage, apps)
-    probe.call(
-        "apps-make", count=apps.count, anonymous=_whole_pages(stage, apps.anonymous),
+    probe.apps_make(
+        apps.count, anonymous=_whole_pages(stage, apps.anonymous),
         file_backed=_whole_pages(stage, apps.file_backed), working_set=_whole_pages(stage, apps.working_set),
-        mix=MIXES[str(apps.pages)], seed=seed, order=str(apps.touch), folder=PROBE_FOLDER, seconds=_PREPARE_S,
+        mix=apps.pages.mix, seed=seed, order=str(apps.touch), folder=PROBE_FOLDER, seconds=_PREPARE_S,
     )  # fmt: skip
     try:
         yield SyntheticApps(stage, probe, apps.count)
@@ -116,7 +117,7 @@ def synthetic_apps(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[Syn
 def _end(probe: ProbeSession) -> None:
     """When the phone is gone, or the probe, they are too; then the first error counts."""
     try:
-        probe.call("apps-end", seconds=_PREPARE_S)
+        probe.apps_end(seconds=_PREPARE_S)
     except DeviceError:
         return
 

@@ -21,17 +21,17 @@ from devices.backing import BackingDevice, PinRefused, loop_backing, partition_b
 from devices.device import Changes
 from devices.probe.session import ProbeSession
 from devices.profiles.profile import Profile
-from devices.profiles.sections import BackingKind
+from devices.profiles.sections import BackingKind, PageKind
 from devices.storage import Disk, disk_below
 from devices.transport import Exec
 from records.model import RunResult
 from workloads.faults import FaultSamples
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import fill_and_write_back, metrics, mib_written, written_check
+from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, written_check
 from workloads.turns import FaultShares, NotAvailable, in_turns, joined, point_caveats
 
-PAGES = "incompressible"
+PAGES = PageKind.incompressible
 # F2FS pins whole sections; a file of another size would be rounded up, and only that one.
 _SECTION = 2 * MIB
 # Of a sparse file some file systems allocate a block for the map of its blocks.
@@ -68,8 +68,8 @@ VARIANTS = (
 class MeasuredVariant:
     """Replies of ``fill_and_write_back`` by what was known of the blocks, and what the variant was found to be."""
 
-    fresh: list[dict[str, Any]] = field(default_factory=list)
-    overwritten: list[dict[str, Any]] = field(default_factory=list)
+    fresh: list[TimedWriteback] = field(default_factory=list)
+    overwritten: list[TimedWriteback] = field(default_factory=list)
     faults: list[FaultSamples] = field(default_factory=list)
     verified: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
@@ -167,8 +167,8 @@ class _Bench:
             measured.overwritten.append(self._pass(stage))
             measured.faults += self.faults.measure(stage, self.probe, repeat)
 
-    def _pass(self, stage: Stage) -> dict[str, Any]:
-        area = {"path": stage.zram.node, "lo": 0, "hi": self.pages - 1}
+    def _pass(self, stage: Stage) -> TimedWriteback:
+        area = stage.all_pages(self.pages)
         disks = [stage.disk.name] if stage.disk else []
         batch_size = batch_size_of(stage)
         reply = fill_and_write_back(
@@ -240,7 +240,7 @@ def variant_results(
     if measured.overwritten:
         overwritten = _result(stage, variant, "overwritten", measured.overwritten, measured, title)
         if variant.file_system is None:
-            overwritten = replace(overwritten, warmups=metrics(stage, measured.fresh))
+            overwritten = replace(overwritten, warmups=metrics(measured.fresh))
         records.append(_with_faults(overwritten, variant, measured.faults, save_raw))
     return records
 
@@ -267,24 +267,24 @@ def _result(
     stage: Stage,
     variant: Variant,
     blocks: str,
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[TimedWriteback],
     measured: MeasuredVariant,
     title: str,
 ) -> RunResult:
     data, batch_size = stage.profile.variants.data, batch_size_of(stage)
-    on_disk = [counted["written_bytes"] for run in runs for counted in run.get("disks", {}).values()]
+    on_disk = [counted.written_bytes for run in runs for counted in run.timed.disks.values()]
     return RunResult(
         test="backing_variant",
         title=title,
         params={"variant": variant.name, "blocks": blocks, "batch_size": batch_size, "data_bytes": data},
-        metrics=metrics(stage, runs),
+        metrics=metrics(runs),
         checks=written_check(runs),
         caveats=point_caveats(batch_size, len(runs), buffered=not variant.direct_io),
         facts={
             "verified": measured.verified,
-            "pages": PAGES,
+            "pages": str(PAGES),
             # While the writebacks ran. Less than the pages: the rest was in the page cache still.
             "disk_written_mib": round(sum(on_disk) / MIB, 1) if on_disk else None,
-            "pages_written_mib": round(sum(mib_written(stage, run) for run in runs), 1),
+            "pages_written_mib": round(sum(run.mib for run in runs), 1),
         },
     )

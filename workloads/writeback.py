@@ -15,11 +15,12 @@ from typing import Any
 
 from base.units import MIB
 from devices.probe.session import ProbeSession
+from devices.profiles.sections import PageKind
 from devices.storage import read_stats
 from records.model import Caveat, RunResult
 from workloads.progress import Progress, silent
 from workloads.stage import Stage
-from workloads.timed_writeback import fill_and_write_back, metrics, mib_written, prepare_half, rate, written_check
+from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, prepare_half, written_check
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class SweepPlan:
     """One test's share of the sweep. ``batch_sizes`` (None,) stands for a kernel without the attribute."""
 
     data_bytes: int
-    pages: str
+    pages: PageKind
     order: str
     batch_sizes: Sequence[int | None]
     repeats: int
@@ -40,8 +41,8 @@ class SweepPoint:
     """All measurements at one batch size."""
 
     batch_size: int | None
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    warmups: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[TimedWriteback] = field(default_factory=list)
+    warmups: list[TimedWriteback] = field(default_factory=list)
 
 
 def steps_of(sweep: SweepPlan) -> int:
@@ -57,8 +58,9 @@ def measure_sweep(
     Raises NothingMeasured when pages written, by bd_stat, are not exactly the pages that were to be written.
     """
     progress(f"allocating the backing file's blocks ({2 * sweep.data_bytes // MIB} MiB)")
-    content: dict[str, Any] = {"pages": sweep.pages, "seed": sweep.seed}
-    half, preparation = prepare_half(stage, probe, sweep.data_bytes, order=sweep.order, **content)
+    half, preparation = prepare_half(
+        stage, probe, sweep.data_bytes, order=sweep.order, pages=sweep.pages, seed=sweep.seed
+    )
     points = [SweepPoint(batch_size) for batch_size in sweep.batch_sizes]
     shuffler = random.Random(sweep.seed)
     disks = [stage.backing.name, *([stage.disk.name] if stage.disk else [])]
@@ -66,17 +68,19 @@ def measure_sweep(
     for repeat in range(sweep.warmups + sweep.repeats):
         for point in shuffler.sample(points, len(points)):
             progress(f"batch {point.batch_size or 1}, {sweep.order} {sweep.pages}, {sweep.data_bytes // MIB} MiB")
-            measured = fill_and_write_back(stage, probe, half, **content, batch_size=point.batch_size)
+            measured = fill_and_write_back(
+                stage, probe, half, pages=sweep.pages, seed=sweep.seed, batch_size=point.batch_size
+            )
             (point.warmups if repeat < sweep.warmups else point.runs).append(measured)
-            probe.call("free", **half)
+            probe.free(half)
     after = read_stats(stage.device, *disks)
     facts = {
-        "allocating_pass_mib_s": round(rate(stage, preparation), 2),
+        "allocating_pass_mib_s": round(preparation.mib_s, 2),
         # Of the whole sweep, its warm-ups included: more than the pages is write amplification.
         "disks_written_mib": {
             name: round((after[name].written_bytes - before[name].written_bytes) / MIB, 1) for name in disks
         },
-        "pages_written_mib": round(sum(mib_written(stage, run) for p in points for run in (*p.warmups, *p.runs)), 1),
+        "pages_written_mib": round(sum(run.mib for p in points for run in (*p.warmups, *p.runs)), 1),
     }
     return [_result(stage, sweep, point, test, title, facts) for point in points]
 
@@ -95,10 +99,11 @@ def _result(
         test=test,
         title=title,
         params={
-            "batch_size": point.batch_size, "data_bytes": sweep.data_bytes, "pages": sweep.pages, "order": sweep.order,
+            "batch_size": point.batch_size, "data_bytes": sweep.data_bytes, "pages": str(sweep.pages),
+            "order": sweep.order,
         },
-        metrics=metrics(stage, point.runs),
-        warmups=metrics(stage, point.warmups) if point.warmups else {},
+        metrics=metrics(point.runs),
+        warmups=metrics(point.warmups) if point.warmups else {},
         checks=written_check(point.runs),
         caveats=caveats,
         facts=facts,

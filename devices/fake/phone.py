@@ -291,20 +291,22 @@ class FakePhone:
         command = {"loop-attach": self._loop_attach, "loop-detach": self._loop_detach}.get(argv[1])
         if PROBE_PATH not in self.files or command is None:
             raise Refused("inaccessible or not found")
-        return json.dumps({"ok": True, **command(options)}) + "\n"
+        return json.dumps({"ok": True, **command(options), "took_ns": 1_000_000}) + "\n"
 
     def _loop_attach(self, options: dict[str, str]) -> dict[str, object]:
         if int(options["size"]) > self.free_bytes:
             raise Refused("No space left on device")
         number = next(n for n in range(99) if n not in self.loops)
+        created = options["file"] not in self.files
         self.files[options["file"]] = options["size"]
         self.loops[number] = options["file"]
         f2fs = options["file"].startswith("/data/")
         pin = options["pin"] == "1"
         return {
-            "loop": f"/dev/block/loop{number}", "number": number, "dio": int(options["direct"]),
-            "block_size": int(options["block"]), "allocated_bytes": int(options["size"]) * int(options["allocate"]),
-            "fs_magic": "0xf2f52010" if f2fs else "0xef53", "pinned": int(pin and f2fs),
+            "loop": f"/dev/block/loop{number}", "number": number, "dio": int(options["direct"]), "dio_errno": "",
+            "block_size": int(options["block"]), "configured_by": "LOOP_CONFIGURE",
+            "file_bytes": int(options["size"]), "allocated_bytes": int(options["size"]) * int(options["allocate"]),
+            "created": int(created), "fs_magic": "0xf2f52010" if f2fs else "0xef53", "pinned": int(pin and f2fs),
             "pin_errno": "ENOTTY" if pin and not f2fs else "",
         }  # fmt: skip
 
@@ -315,6 +317,5 @@ class FakePhone:
             if f"/dev/block/loop{number}" in held:
                 raise Refused(_BUSY)
             del self.loops[number]
-        if options.get("remove") == "1":
-            self.files.pop(options["file"], None)
-        return {"detached": len(mine)}
+        removed = options.get("remove") == "1" and self.files.pop(options["file"], None) is not None
+        return {"detached": len(mine), "removed": int(removed)}

@@ -3,57 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from base.deadline import Deadline
 from base.errors import DeviceError
+from base.units import NS_PER_S
+from devices.probe.commands import Commands, SessionCommands, Value
+from devices.probe.decode import Answer, parse_answer, read_reply
 from devices.transport import Exec, Process, Transport
 
 PROBE_FOLDER = "/data/local/tmp/zram-writeback-lab"
 PROBE_PATH = f"{PROBE_FOLDER}/probe"
-Value = str | int | bool
+
+T = TypeVar("T")
 
 
 class ProbeFailed(DeviceError):
-    """The probe carried a command out and reports an error; ``errno`` is the kernel's name for it or empty."""
+    """The probe understood a command and says no.
 
-    def __init__(self, serial: str, command: str, reply: dict[str, Any]) -> None:
-        super().__init__(f"{serial}: probe {command}: {reply.get('error', 'no reason given')}")
-        self.errno: str = reply.get("errno", "")
-        self.reply = reply
+    ``errno`` is the kernel's name for the reason, or empty. ``known`` has the fields of the reply that were known by
+    then.
+    """
+
+    def __init__(self, where: str, reason: str, errno: str, known: Mapping[str, object]) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.errno, self.known = errno, known
 
 
 def probe_argv(command: str, **options: Value) -> tuple[str, ...]:
-    """The command line of one probe command."""
+    """Return the command line of one probe command, for an operation that an undo keeps."""
     return (PROBE_PATH, *_line(command, options).split(" "))
 
 
-def _line(command: str, options: dict[str, Value]) -> str:
-    words = [f"{key}={int(value) if isinstance(value, bool) else value}" for key, value in options.items()]
+def _line(command: str, options: Mapping[str, Value | None]) -> str:
+    given = {key: value for key, value in options.items() if value is not None}
+    words = [f"{key}={int(value) if isinstance(value, bool) else value}" for key, value in given.items()]
     return " ".join([command, *words])
 
 
-class ProbeSession:
+def _understood(reply: type[T], where: str, answer: Answer) -> T:
+    """Read the fields of an answer as ``reply``, or raise ProbeFailed with the probe's own words."""
+    if answer.refusal is not None:
+        raise ProbeFailed(where, answer.refusal.error, answer.refusal.errno, answer.fields)
+    return read_reply(reply, where, answer.fields)
+
+
+class ProbeSession(SessionCommands):
     """A running probe that keeps what it holds until the session is closed."""
 
     def __init__(self, transport: Transport, process: Process) -> None:
         self._transport, self._process = transport, process
 
-    def call(self, command: str, *, seconds: float = 60, **options: Value) -> dict[str, Any]:
-        """The reply's fields. Raises ProbeFailed when the probe says no, DeviceLost when it is gone."""
-        reply = json.loads(self._process.request(_line(command, options), deadline=Deadline.after(seconds)))
-        self._transport.wire.on_phone_s += reply.get("took_ns", 0) / 1e9
-        if not reply["ok"]:
-            raise ProbeFailed(self._transport.serial, command, reply)
-        return dict(reply)
+    def _call(self, reply: type[T], command: str, *, seconds: float = 60, **options: Value | None) -> T:
+        line = self._process.request(_line(command, options), deadline=Deadline.after(seconds))
+        where = f"{self._transport.serial}: probe {command}"
+        answer = parse_answer(where, line)
+        self._transport.wire.on_phone_s += answer.took_ns / NS_PER_S
+        return _understood(reply, where, answer)
 
 
-class Probe:
-    """The probe of one phone."""
+class Probe(Commands):
+    """The probe of one phone; a command that is asked of it runs in a process of its own."""
 
     def __init__(self, transport: Transport, builder: Callable[[str], Path]) -> None:
         self._transport, self._builder = transport, builder
@@ -61,7 +74,7 @@ class Probe:
         self.sha256 = ""
 
     def install(self, arch: str) -> None:
-        """Build for ``arch``, push unless the phone has the very same file already. Idempotent."""
+        """Build for ``arch`` and push, unless the phone has the very same file already. May be repeated."""
         if self._installed:
             return
         local = self._builder(arch)
@@ -74,18 +87,15 @@ class Probe:
             self._transport.push(local, PROBE_PATH, mode=0o755, deadline=deadline)
         self._installed = True
 
-    def call(self, command: str, *, seconds: float = 60, **options: Value) -> dict[str, Any]:
-        """One command in a process of its own."""
-        run = Exec(probe_argv(command, **options), accept=(0, 1))
+    def _call(self, reply: type[T], command: str, *, seconds: float = 60, **options: Value | None) -> T:
+        run = Exec((PROBE_PATH, *_line(command, options).split(" ")), accept=(0, 1))
         result = self._transport.execute([run], deadline=Deadline.after(seconds))[0].check()
-        reply: dict[str, Any] = json.loads(result.text)
-        if not reply["ok"]:
-            raise ProbeFailed(self._transport.serial, command, reply)
-        return reply
+        where = f"{self._transport.serial}: probe {command}"
+        return _understood(reply, where, parse_answer(where, result.text))
 
     @contextmanager
     def session(self, *, alarm_s: int) -> Iterator[ProbeSession]:
-        """A probe that ends with this scope, with the cable, or after ``alarm_s``."""
+        """Start a probe that ends with this scope, with the cable, or after ``alarm_s``."""
         argv = (PROBE_PATH, "serve", f"alarm={alarm_s}")
         process = self._transport.start(argv, deadline=Deadline.after(30))
         try:

@@ -58,6 +58,12 @@ class PageKind(StrEnum):
     mixed = "mixed"
     compressible = "compressible"
 
+    @property
+    def mix(self) -> str:
+        """Return what the probe calls such pages: per cent zero, same-filled, compressible@ratio, incompressible."""
+        # Mixed: about what anonymous memory of Android apps is said to look like; an assumption, not a measurement.
+        return {"incompressible": "i100", "mixed": "z5,s5,c60@3,i30", "compressible": "c100@3"}[self]
+
 
 class SlotOrder(StrEnum):
     """The order in which zram slots are filled and so lie in the backing file."""
