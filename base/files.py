@@ -7,9 +7,11 @@ cut off before the next line is added, and no later line is ever glued to it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,15 +19,20 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 1 << 16
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a file of JSON objects, counted from 1; ``record`` is None where it cannot be read."""
+    """One line of a file of JSON objects, counted from 1; ``record`` is None where it cannot be read.
+
+    ``torn`` is the last line if a power cut broke it off.
+    """
 
     number: int
     record: dict[str, Any] | None
     last: bool
+    torn: bool
 
 
 def append_line(path: Path, line: bytes, *, mode: int = 0o644) -> None:
@@ -50,12 +57,28 @@ def append_line(path: Path, line: bytes, *, mode: int = 0o644) -> None:
         sync_folder(path.parent)
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Every line of a file of JSON objects; a blank line is one that cannot be read. Raises OSError."""
-    lines = path.read_bytes().split(b"\n")
+def read_lines(path: Path, *, private: bool = False) -> list[Line]:
+    """Every line of a file of JSON objects; a blank line is one that cannot be read.
+
+    ``private``: it is obeyed, so nobody else may have written it. Raises OSError, also for a link and for all else that
+    is no file.
+    """
+    lines = [line + b"\n" for line in _read(path, private=private).split(b"\n")]
+    lines[-1] = lines[-1][:-1]
     if not lines[-1]:
         del lines[-1]
-    return [Line(number, read_object(line), number == len(lines)) for number, line in enumerate(lines, start=1)]
+    last = len(lines)
+    return [
+        Line(number, read_object(line), number == last, number == last and _is_torn(line))
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def why_not_private(found: os.stat_result) -> str:
+    """Who else could have written what was found there; empty if nobody could but root and this user."""
+    if found.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to uid {found.st_uid}"
+    return f"others may write it (mode {stat.S_IMODE(found.st_mode):04o})" if found.st_mode & _OTHERS_WRITE else ""
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:
@@ -105,6 +128,18 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _read(path: Path, *, private: bool) -> bytes:
+    # A FIFO would be waited for, a link would lead to anything.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if private and (reason := why_not_private(found)):
+            raise PermissionError(errno.EPERM, reason, str(path))
+        return file.read()
 
 
 def _is_torn(tail: bytes) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+
+from base.errors import EnvironmentRefused
+from base.files import why_not_private
 
 REPO = Path(__file__).resolve().parent.parent
 _NAME = "zram-writeback-lab"
@@ -15,15 +19,45 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """Journals, leases, virtual phones: ``$ZRAM_LAB_STATE``, else ``$XDG_STATE_HOME/zram-writeback-lab``."""
-    return _dir("ZRAM_LAB_STATE", "XDG_STATE_HOME", ".local/state")
+    """Journals and virtual phones: ``$ZRAM_LAB_STATE``, else ``$XDG_STATE_HOME/zram-writeback-lab``.
+
+    Raises EnvironmentRefused where others could write: what lies there is carried out on phones, as root.
+    """
+    path = _dir("ZRAM_LAB_STATE", "XDG_STATE_HOME", ".local/state", mode=0o700).resolve()
+    # A folder that a user chose may have its mode for a reason; ours has none but a careless umask.
+    return _private(path) if os.environ.get("ZRAM_LAB_STATE") else private_folder(path)
 
 
-def _dir(ours: str, xdg: str, fallback: str) -> Path:
+def private_folder(path: Path) -> Path:
+    """Make a folder of our own that only this user can enter. Raises EnvironmentRefused if it is somebody else's."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_symlink() and path.stat().st_uid == os.geteuid():
+            path.chmod(0o700)
+        return _private(path)
+    except OSError as error:
+        raise EnvironmentRefused(
+            f"{path}: no folder can be there: {error.strerror or error}",
+            hint="move what is in the way, or name a folder of your own: ZRAM_LAB_STATE",
+        ) from error
+
+
+def _private(path: Path) -> Path:
+    found = path.lstat()
+    reason = why_not_private(found) if stat.S_ISDIR(found.st_mode) else "it is a link"
+    if reason:
+        raise EnvironmentRefused(
+            f"{path}: {reason}; what lies there would be carried out on phones as root",
+            hint=f"`chmod go-w {path}` if you trust what is in it, or name a folder of your own: ZRAM_LAB_STATE",
+        )
+    return path
+
+
+def _dir(ours: str, xdg: str, fallback: str, *, mode: int = 0o755) -> Path:
     if chosen := os.environ.get(ours):
         path = Path(chosen).expanduser().resolve()
     else:
         base = os.environ.get(xdg)
         path = (Path(base) if base else Path.home() / fallback) / _NAME
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
     return path

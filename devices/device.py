@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from base.deadline import Deadline
-from base.errors import EnvironmentRefused, LabError
-from base.paths import state_dir
+from base.errors import EnvironmentRefused, LabError, RestoreFailed
 from devices.capability import Capability, detect
 from devices.identity import Identity, identify
-from devices.journal import Journal, Undo
-from devices.lease import lease
+from devices.journal import Journal, PhoneFacts, Undo
+from devices.journal_files import PhoneNow, journal_folder, journal_path, journals_of
+from devices.lease import Holder, held_by, lease, lease_key, user_name
 from devices.probe.build import build as build_probe
-from devices.probe.session import Probe
+from devices.probe.session import PROBE_FOLDER, Probe
 from devices.transport import CommandResult, Exec, Op, Read, Transport, Write
 
 MARKER = "/data/local/tmp/.zram-writeback-lab.pending"
+# A random number that stays on the phone, because serial numbers repeat.
+PHONE_ID = f"{PROBE_FOLDER}/id"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _COMMAND_S = 30.0
 
 
@@ -70,14 +74,36 @@ class Device:
         finally:
             self.put_back(keep=keep)
 
-    def put_back(self, *, keep: int = 0) -> list[str]:
-        """Undo all changes but the ``keep`` oldest; on a failure the phone is marked unusable."""
+    def put_back(self, *, keep: int = 0, journal: Journal | None = None) -> list[str]:
+        """Undo all changes but the ``keep`` oldest; on a failure the phone is marked unusable.
+
+        A phone that was rebooted meanwhile is asked for anew, since another run may have it now.
+        """
+        journal = journal or self.journal
+        unmark = Exec(("rm", "-f", MARKER))
         try:
-            unmark = Exec(("rm", "-f", MARKER))
-            return self.journal.rollback(self.transport, boot_id=self.boot_id, keep=keep, last=[unmark])
+            if len(journal.entries) <= keep and not journal.damage:
+                return []
+            boot_id = self.read(_BOOT_ID)
+            with self._leased_again(boot_id):
+                return journal.rollback(self.transport, boot_id=boot_id, keep=keep, last=[unmark])
         except LabError as error:
             self.broken_by = str(error)
             raise
+
+    @contextmanager
+    def _leased_again(self, boot_id: str) -> Iterator[None]:
+        if boot_id == self.boot_id:
+            yield
+            return
+        serialno = self.journal.phone.serialno if self.journal.phone else self.serial
+        try:
+            stack = ExitStack()
+            stack.enter_context(lease(lease_key(boot_id, serialno), self.run_id, phone=self.serial))
+        except EnvironmentRefused as error:
+            raise RestoreFailed(f"{self.serial} was rebooted, and now {error}", hint=error.hint) from error
+        with stack:
+            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +114,29 @@ class Changes:
 
     def will_undo(self, undo: Undo) -> None:
         """Write the way back to disk, and a marker to the phone if it is the first."""
-        first = not self.device.journal.entries
-        self.device.journal.record(undo, boot_id=self.device.boot_id)
+        device = self.device
+        first = not device.journal.entries
         if first:
-            marker = f"{socket.gethostname()} {self.device.boot_id} {self.device.run_id}"
-            self.device.execute(Write(MARKER, marker))[0].check()
+            self._keep_id()
+        device.journal.record(undo, boot_id=device.boot_id)
+        if first:
+            marker = " ".join((socket.gethostname(), device.boot_id, device.run_id, user_name(os.geteuid())))
+            device.execute(Write(MARKER, marker))[0].check()
+
+    def _keep_id(self) -> None:
+        """The phone gets its number before an entry names it: an entry must find its phone after a cut."""
+        phone = self.device.journal.phone
+        if phone and not phone.id:
+            number = secrets.token_hex(16)
+            for result in self.device.execute(Exec(("mkdir", "-p", PROBE_FOLDER)), Write(PHONE_ID, number)):
+                result.check()
+            self.device.journal.phone = replace(phone, id=number)
 
 
-def journal_path(key: str) -> Path:
-    return state_dir() / "journals" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', key)}.jsonl"
+def holder_of(transport: Transport, *, deadline: Deadline) -> Holder | None:
+    """Who of this host's users has the phone now; nothing is changed and nothing is taken."""
+    phone, _ = _first_look(transport, deadline)
+    return held_by(lease_key(phone.boot_id, phone.facts.serialno))
 
 
 @contextmanager
@@ -108,27 +148,22 @@ def open_device(
 
     Raises EnvironmentRefused when another run has the phone or another host left changes on it.
     """
-    deadline = Deadline.after(command_s)
-    boot, serialno, marker = transport.execute(
-        [Read("/proc/sys/kernel/random/boot_id"), Exec(("getprop", "ro.serialno")), Read(MARKER)],
-        deadline=deadline,
-        keep_going=True,
-    )
-    boot_id = boot.check().text
-    key = serialno.text.strip() or transport.serial
-    with ExitStack() as stack:
-        stack.enter_context(lease(key, run_id or f"pid {os.getpid()}"))
-        journal = Journal.open(journal_path(key))
-        if not journal.pending:
-            _refuse_foreign_marker(transport, marker, boot_id)
+    run_id = re.sub(r"\s+", "-", run_id) or f"pid-{os.getpid()}"
+    phone, marker = _first_look(transport, Deadline.after(command_s))
+    with lease(lease_key(phone.boot_id, phone.facts.serialno), run_id, phone=transport.serial):
+        pending, unclear = journals_of(phone)
+        for path in unclear:
+            say(f"{transport.serial}: {path} is an older version's, names no phone and fits none of this boot: kept")
+        if not pending:
+            _refuse_foreign_marker(transport, marker, phone.boot_id)
         probe = Probe(transport, probe_builder)
         identity = identify(transport, deadline=Deadline.after(command_s))
-        device = Device(
-            transport, identity, frozenset(), journal, boot_id, probe, run_id or f"pid {os.getpid()}", command_s
-        )
-        if journal.pending:
+        journal = Journal(journal_path(phone.facts.serialno), phone.facts)
+        device = Device(transport, identity, frozenset(), journal, phone.boot_id, probe, run_id, command_s)
+        if pending:
             probe.install(identity.arch)
-            for what in device.put_back():
+        for left in pending:
+            for what in device.put_back(journal=left):
                 say(f"{transport.serial}: an earlier run was cut off; put back: {what}")
         device.capabilities = detect(transport, deadline=Deadline.after(command_s))
         yield device
@@ -136,14 +171,32 @@ def open_device(
             device.put_back()
 
 
+def _first_look(transport: Transport, deadline: Deadline) -> tuple[PhoneNow, CommandResult]:
+    """Which phone it is, and its marker, in one trip."""
+    reads: list[Op] = [Read(_BOOT_ID), Exec(("getprop", "ro.serialno")), Read(MARKER), Read(PHONE_ID)]
+    boot, serialno, marker, number = transport.execute(reads, deadline=deadline, keep_going=True)
+    known = re.fullmatch(r"[0-9a-f]{32}", number.text.strip()) if number.ok else None
+    facts = PhoneFacts(known[0] if known else "", transport.serial, serialno.text.strip() or transport.serial)
+    return PhoneNow(facts, boot.check().text, _marked(marker)[1] if marker.ok else ""), marker
+
+
+def _marked(marker: CommandResult) -> tuple[str, str, str, str]:
+    """Host, boot id, run and user of the run whose changes are pending; version 0.1.0 did not name the user."""
+    host, boot_id, run, user = (*marker.text.split()[:4], "?", "?", "?", "?")[:4]
+    return host, boot_id, run, user
+
+
 def _refuse_foreign_marker(transport: Transport, marker: CommandResult, boot_id: str) -> None:
     if not marker.ok:
         return
-    host, marked_boot, run = (*marker.text.split(), "?", "?", "?")[:3]
+    host, marked_boot, run, user = _marked(marker)
     if marked_boot != boot_id:
         transport.execute([Exec(("rm", "-f", MARKER))], deadline=Deadline.after(10))
         return
+    whose = f" of user {user}" if user != "?" else ""
     raise EnvironmentRefused(
-        f"{transport.serial}: run {run} on host {host} left changes on this phone and its journal is not here",
-        hint=f"run `./lab restore --device {transport.serial}` on {host}, or reboot the phone: that clears it",
+        f"{transport.serial}: run {run}{whose} on host {host} left changes on this phone and its journal is not here, "
+        f"in {journal_folder()}",
+        hint=f"run `./lab restore --device {transport.serial}` on {host}{f' as {user}' if whose else ''}, "
+        "or reboot the phone: that clears it",
     )

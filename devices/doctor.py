@@ -7,20 +7,24 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from tabulate import tabulate
 
 from base.arguments import CommandParser
 from base.deadline import Deadline
 from base.errors import EXIT_REFUSED, EnvironmentRefused, LabError
-from base.paths import cache_dir, state_dir
+from base.paths import cache_dir
+from base.text import clean
 from devices.android.writers import find_writers
 from devices.capability import Capability, detect
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
-from devices.device import MARKER, Device, open_device
+from devices.device import MARKER, holder_of, open_device
 from devices.health import HEALTH_OPS, parse_health
 from devices.identity import identify
 from devices.journal import Journal
+from devices.journal_files import all_journals
+from devices.lease import Holder, held_by, lease_key
 from devices.transport import Read
 
 _MIN_FREE_BYTES = 3 << 30
@@ -60,8 +64,7 @@ def _host_checks() -> Iterator[dict[str, str]]:
     yield _row("mmdebstrap", bool(mmdebstrap), mmdebstrap or "apt install mmdebstrap (only the virtual phone needs it)")
     free = shutil.disk_usage(cache_dir()).free
     yield _row("disk for the cache", free > _MIN_FREE_BYTES, f"{free >> 30} GiB free at {cache_dir()}")
-    pending = [path.stem for path in (state_dir() / "journals").glob("*.jsonl") if Journal.open(path).pending]
-    yield _row("nothing left to restore", not pending, f"./lab restore: {', '.join(pending)}" if pending else "")
+    yield _left_to_restore()
 
 
 def _adb_server() -> dict[str, str]:
@@ -74,6 +77,34 @@ def _adb_server() -> dict[str, str]:
     return _row("adb server", good, f"version {version}" if good else other)
 
 
+def _left_to_restore() -> dict[str, str]:
+    """Journals of runs that go on are what they must be."""
+    check = "nothing left to restore"
+    pending, bad, busy = [], [], []
+    try:
+        paths = all_journals()
+    except EnvironmentRefused as error:
+        return _row(check, False, f"{error}: {error.hint}")
+    for path in paths:
+        try:
+            journal = Journal.open(path)
+        except LabError as error:
+            bad.append(f"{error}: {error.hint}")
+            continue
+        if holder := _holder(journal):
+            busy.append(f"{path.stem} is in use by {holder}")
+        elif journal.pending:
+            pending.append(path.stem)
+    told = [f"./lab restore: {', '.join(pending)}"] if pending else []
+    return _row(check, not (pending or bad), "; ".join([*told, *bad, *busy]))
+
+
+def _holder(journal: Journal) -> Holder | None:
+    """Who measures on the phone now whose journal it is."""
+    last = journal.entries[-1] if journal.entries else None
+    return held_by(lease_key(last.boot_id, last.phone.serialno)) if last and last.phone else None
+
+
 def _row(check: str, good: bool, detail: str) -> dict[str, str]:
     return {"check": check, "verdict": "ok" if good else "missing", "detail": detail}
 
@@ -83,6 +114,8 @@ def _phone_verdict(serial: str, state: str) -> dict[str, str]:
     try:
         transport = connect(serial)
         deadline = Deadline.after(60)
+        if holder := holder_of(transport, deadline=deadline):
+            return {"serial": serial, "verdict": "in use", "detail": f"in use by {holder}: wait until that run ends"}
         identity = identify(transport, deadline=deadline)
         found = detect(transport, deadline=deadline)
         marker, *health = transport.execute([Read(MARKER), *HEALTH_OPS], deadline=deadline, keep_going=True)
@@ -107,26 +140,35 @@ def restore(argv: list[str]) -> int:
     """Replay the journals of all attached phones, or of those named. Phones without a journal are left alone."""
     arguments = _arguments("restore", argv)
     states = attached()
-    pending = {path.stem: path for path in (state_dir() / "journals").glob("*.jsonl")}
+    pending = [path for path in all_journals() if _needs_restore(path)]
     wanted = arguments.device or [serial for serial, state in states.items() if state == "device"]
     if not pending:
         print("nothing to restore: no journal of an unfinished run")
         return 0
-    worst, done = 0, []
+    worst = 0
     for serial in wanted:
         try:
-            with open_device(connect(serial), say=lambda text: print(text, file=sys.stderr)) as device:
-                done.append(_key(device))
+            with open_device(connect(serial), say=_say):
+                pass
         except LabError as error:
-            print(f"{serial}: {error.for_people()}", file=sys.stderr)
+            _say(f"{serial}: {error.for_people()}")
             worst = worst or error.exit_status
-    for key in sorted(set(pending) - set(done)):
-        if pending[key].exists():
-            print(f"{key}: not attached; attach it (a virtual phone: start it) and run ./lab restore", file=sys.stderr)
-            worst = worst or EXIT_REFUSED
-    print(f"restored: {', '.join(sorted(set(done) & set(pending))) or 'none'}")
+    left = [path for path in pending if path.exists()]
+    for path in left:
+        _say(f"{path.stem}: not attached, or not restored; attach it (a virtual phone: start it) and run ./lab restore")
+        _say(f"  -> if that phone was wiped since, nothing is left to restore: delete {path}")
+        worst = worst or EXIT_REFUSED
+    print(f"restored: {', '.join(sorted(path.stem for path in pending if path not in left)) or 'none'}")
     return worst
 
 
-def _key(device: Device) -> str:
-    return device.journal.path.stem
+def _needs_restore(path: Path) -> bool:
+    """Also a journal that cannot be read: its phone's name is in its own, and opening the phone says what is wrong."""
+    try:
+        return Journal.open(path).pending
+    except LabError:
+        return True
+
+
+def _say(text: str) -> None:
+    print(clean(text), file=sys.stderr)

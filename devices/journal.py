@@ -1,23 +1,30 @@
 """The way back, on disk before the change is made.
 
-One file per phone in the host's state folder, one JSON line per entry, synced before the call returns. Another process
-can replay it after SIGKILL, a pulled cable or a power cut. An undo is judged by what can be read back afterwards, not
-by the statuses of its steps: what was never done, or is undone already, may fail to be undone.
+One file per phone in the host's state folder (journal_files.py), one JSON line per entry, synced before the call
+returns. Another process can replay it after SIGKILL, a pulled cable or a power cut. An undo is judged by what can be
+read back afterwards, not by the statuses of its steps: what was never done, or is undone already, may fail to be
+undone.
+
+A journal is carried out as root, so it is obeyed only where nobody but this user could have written it, and every entry
+says which phone it is of.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from base.deadline import Deadline
-from base.errors import DeviceLost, DeviceTimeout, LabError, RestoreFailed
+from base.errors import DeviceLost, DeviceTimeout, LabError, RestoreFailed, StorageFailed, UnreadableAnswer
 from base.files import append_line, read_lines
+from base.parsing import whole_number
 from devices.transport import CommandResult, Exec, Op, Read, Transport, op_from_json, op_to_json
 
 
@@ -59,9 +66,26 @@ class Expect:
             ExpectRule.selected: f"[{self.value}]" in text.split() or text == self.value,
             ExpectRule.contains: self.value in text,
             ExpectRule.lacks: self.value not in text,
-            ExpectRule.at_least: text.isdigit() and int(text) >= int(self.value or 0),
+            ExpectRule.at_least: self.match is ExpectRule.at_least and self._reached(text),
         }[self.match]
         return "" if fulfilled else f"{where}: {text[:120]!r}, expected {self.match} {self.value!r}"
+
+    def _reached(self, text: str) -> bool:
+        try:
+            return whole_number(text, self.path) >= whole_number(self.value or "0", self.path)
+        except UnreadableAnswer:
+            return False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Expect:
+        """Raises ValueError for what this project does not write."""
+        match data:
+            case {"path": str(path), "value": str(value), "match": str(rule), **rest}:
+                argv = rest.get("argv", [])
+                if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
+                    raise ValueError("what is to be read back is not told in words")
+                return cls(path, value, ExpectRule(rule), tuple(argv))
+        raise ValueError("what is to be read back is not told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +110,50 @@ class Undo:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Undo:
-        return cls(
-            what=data["what"],
-            steps=tuple(op_from_json(step) for step in data["steps"]),
-            expect=tuple(
-                Expect(e["path"], e["value"], ExpectRule(e["match"]), tuple(e.get("argv", ()))) for e in data["expect"]
-            ),
-            survives_reboot=data["survives_reboot"],
-        )
+        """Raises ValueError for what this project does not write."""
+        match data:
+            case {"what": str(what), "steps": list(steps), "expect": list(expect), "survives_reboot": bool(survives)}:
+                return cls(what, tuple(map(op_from_json, steps)), tuple(map(Expect.from_json, expect)), survives)
+        raise ValueError("no undo in it")
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneFacts:
+    """Which phone an entry is of: the random id that is kept on it, and how it was reached.
+
+    None of them would do alone: serial numbers repeat, disks are copied, a phone is reached by USB or by network.
+    """
+
+    id: str
+    serial: str
+    serialno: str
 
 
 @dataclass(slots=True)
 class Entry:
+    """``phone`` is None in journals of version 0.1.0, which did not say."""
+
     number: int
     boot_id: str
     undo: Undo
+    phone: PhoneFacts | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Entry:
+        """Raises ValueError for what this project does not write."""
+        match data:
+            case {"number": int(number), "boot_id": str(boot_id), "undo": dict(undo), **rest}:
+                return cls(number, boot_id, Undo.from_json(undo), _facts(rest.get("phone")))
+        raise ValueError("neither an undo nor the end of one")
+
+
+def _facts(data: object) -> PhoneFacts | None:
+    match data:
+        case None:
+            return None
+        case {"id": str(id), "serial": str(serial), "serialno": str(serialno)}:
+            return PhoneFacts(id, serial, serialno)
+    raise ValueError("the phone is not told")
 
 
 @dataclass(slots=True)
@@ -112,25 +165,35 @@ class Journal:
     """
 
     path: Path
+    phone: PhoneFacts | None = None
     entries: list[Entry] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     _next: int = 0
+    _has_file: bool = False
 
     @classmethod
     def open(cls, path: Path) -> Journal:
-        """Read what an earlier run left; a torn last line is a change that was never begun."""
+        """Read what an earlier run left; a torn last line is a change that was never begun.
+
+        Raises RestoreFailed for a file that cannot be read, or that somebody else could have written.
+        """
         journal = cls(path)
         try:
-            lines = read_lines(path)
+            lines = read_lines(path, private=True)
         except FileNotFoundError:
             return journal
         except OSError as error:
+            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
             raise RestoreFailed(
-                f"{path}: the journal cannot be read: {error.strerror or error}", hint=_DAMAGE_HINT.format(path)
+                f"{path}: the journal cannot be obeyed: {reason}", hint=_DISTRUST_HINT.format(path)
             ) from error
+        journal._has_file = True
         for line in lines:
-            if not journal._take(line.record) and not line.last:
-                journal.damage.append(f"{path}:{line.number}")
+            try:
+                journal._take(line.record)
+            except ValueError as error:
+                if not line.torn:
+                    journal.damage.append(f"{path}:{line.number} cannot be read ({error})")
         return journal
 
     @property
@@ -138,39 +201,58 @@ class Journal:
         """Whether anything is left to be undone, as far as is known."""
         return bool(self.entries or self.damage)
 
-    def _take(self, record: Mapping[str, Any] | None) -> bool:
-        """Whether the record is one that this project writes."""
+    def _take(self, record: dict[str, Any] | None) -> None:
+        """Raises ValueError unless the record is one that this project writes."""
         match record:
-            case {"done": int(number), **rest} if not rest:
+            case None:
+                raise ValueError("no JSON object")
+            case {"done": int(number)} if len(record) == 1:
                 self.entries = [entry for entry in self.entries if entry.number != number]
-            case {"number": int(number), "boot_id": str(boot_id), "undo": dict(data)}:
-                try:
-                    self.entries.append(Entry(number, boot_id, Undo.from_json(data)))
-                except (KeyError, TypeError, ValueError):
-                    return False
-                self._next = max(self._next, number + 1)
-            case _:
-                return False
-        return True
+            case dict():
+                self.entries.append(Entry.from_json(record))
+                self._next = max(self._next, self.entries[-1].number + 1)
 
     def record(self, undo: Undo, *, boot_id: str) -> Entry:
-        """Write the way back; when this returns it is on disk."""
-        entry = Entry(self._next, boot_id, undo)
-        self._append({"number": entry.number, "boot_id": boot_id, "undo": undo.to_json()})
+        """Write the way back; when this returns it is on disk. Raises StorageFailed; then nothing may be changed."""
+        entry = Entry(self._next, boot_id, undo, self.phone)
+        record: dict[str, Any] = {"number": entry.number, "boot_id": boot_id, "undo": undo.to_json()}
+        if self.phone:
+            record["phone"] = asdict(self.phone)
+        try:
+            self._append(record)
+        except OSError as error:
+            raise StorageFailed(
+                f"{self.path}: the way back of {undo.what} cannot be written: {error.strerror or error}",
+                hint="nothing was changed for it; free some room, or set ZRAM_LAB_STATE to a folder on another disk",
+            ) from error
         self.entries.append(entry)
         self._next += 1
         return entry
 
     def done(self, entry: Entry) -> None:
-        """Cross an entry out; the file goes with the last one."""
-        self._append({"done": entry.number})
-        self.entries.remove(entry)
-        if not self.pending:
+        """Cross an entry out; the file goes with the last one. Raises OSError."""
+        if len(self.entries) > 1 or self.damage:
+            self._append({"done": entry.number})
+        else:
             self.path.unlink(missing_ok=True)
+            self._has_file = False
+        self.entries.remove(entry)
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._has_file:
+            self._claim_file()
         append_line(self.path, json.dumps(record).encode(), mode=0o600)
+
+    def _claim_file(self) -> None:
+        """A file that is there is another phone's of the same name; then a number is added to ours."""
+        for path in _numbered(self.path):
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            except FileExistsError:
+                continue
+            self.path, self._has_file = path, True
+            return
 
     def rollback(
         self, transport: Transport, *, boot_id: str, keep: int = 0, last: Sequence[Op] = (), step_s: float = 120
@@ -182,17 +264,18 @@ class Journal:
         gone. ``last`` is done before the only entry that is left is crossed out: a cable that is pulled then leaves a
         journal that is replayed.
         """
-        undone, failures = [], [f"{where} cannot be read, and what it would undo is unknown" for where in self.damage]
+        undone, failures = [], [f"{where}, and what it would undo is unknown" for where in self.damage]
         for entry in reversed(self.entries[keep:]):
-            if entry.boot_id == boot_id or entry.undo.survives_reboot:
-                mismatches = _tried(entry.undo, transport, Deadline.after(step_s))
-                if mismatches:
-                    failures.append(f"{entry.undo.what}: {'; '.join(mismatches)}")
-                    continue
+            is_void = entry.boot_id != boot_id and not entry.undo.survives_reboot
+            mismatches = [] if is_void else _tried(entry.undo, transport, Deadline.after(step_s))
+            if not mismatches and len(self.entries) == 1:
+                mismatches = _tried(Undo("the mark on the phone", tuple(last)), transport, Deadline.after(step_s))
+            if not mismatches:
+                mismatches = self._crossed_out(entry)
+            if mismatches:
+                failures.append(f"{entry.undo.what}: {'; '.join(mismatches)}")
+            elif not is_void:
                 undone.append(entry.undo.what)
-            if len(self.entries) == 1:
-                transport.execute(last, deadline=Deadline.after(step_s))
-            self.done(entry)
         if failures:
             hint = "`./lab restore` tries again; a reboot clears zram and loop. The journal is {}"
             raise RestoreFailed(
@@ -201,8 +284,25 @@ class Journal:
             )
         return undone
 
+    def _crossed_out(self, entry: Entry) -> Sequence[str]:
+        try:
+            self.done(entry)
+        except OSError as error:
+            return [f"is undone, but that cannot be written to the journal: {error.strerror or error}"]
+        return []
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in range(1, 1000):
+        yield path.with_name(f"{path.stem}~{number}{path.suffix}")
+
 
 _DAMAGE_HINT = "reboot the phone, which clears zram and loop, look through {} for files to remove, then delete it"
+_DISTRUST_HINT = (
+    "it is carried out as root, so nobody else may have written it: look through it; if you trust it make {} a file of "
+    "your own that only you may write (chown, chmod 600), else delete it"
+)
 
 
 def _tried(undo: Undo, transport: Transport, deadline: Deadline) -> Sequence[str]:

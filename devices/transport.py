@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from base.deadline import Deadline
 from base.errors import CommandFailed
+from base.units import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,17 @@ def op_to_json(op: Op) -> dict[str, Any]:
     return {"op": _TAGS[type(op)], **asdict(op)}
 
 
-def op_from_json(data: dict[str, Any]) -> Op:
-    match data["op"]:
-        case "read":
-            return Read(data["path"])
-        case "write":
-            return Write(data["path"], data["value"])
-        case "run":
-            return Exec(tuple(data["argv"]), tuple(data["accept"]))
-        case other:
-            raise ValueError(f"unknown operation {other!r}")
+def op_from_json(data: object) -> Op:
+    """Raises ValueError for what ``op_to_json`` does not write."""
+    match data:
+        case {"op": "read", "path": str(path)}:
+            return Read(path)
+        case {"op": "write", "path": str(path), "value": str(value)}:
+            return Write(path, value)
+        case {"op": "run", "argv": list(argv), "accept": list(accept)} if argv:
+            if all(isinstance(word, str) for word in argv) and all(isinstance(status, int) for status in accept):
+                return Exec(tuple(argv), tuple(accept))
+    raise ValueError(f"unknown operation {shown(data)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from base.errors import DeviceError, DeviceLost, EnvironmentRefused, LabError, R
 from base.units import MIB
 from devices.adb import AdbTransport
 from devices.backing import loop_backing
-from devices.device import Changes, Device, journal_path, open_device
+from devices.device import Changes, Device, open_device
 from devices.fake.android import Refused
 from devices.fake.phone import FakePhone
+from devices.journal_files import journal_path
 from devices.profiles.profile import Profile
 from devices.profiles.sections import Backing
 from devices.profiles.what_is_measured import Faults

@@ -16,7 +16,7 @@ from pathlib import Path
 from base.deadline import Deadline
 from base.errors import CommandFailed, DeviceLost
 from devices.fake.android import FakeAndroid, Refused
-from devices.probe.session import PROBE_PATH
+from devices.probe.session import PROBE_FOLDER, PROBE_PATH
 from devices.transport import CommandResult, Exec, Op, Process, Read, WireTime, Write
 
 _ZRAM_DEFAULTS = {
@@ -62,8 +62,8 @@ class FakePhone:
             self.files[f"/sys/block/zram0/{name}"] = value
 
     def state(self) -> tuple[dict[str, str], dict[str, tuple[int, int]], dict[int, str], tuple[object, ...]]:
-        """All that a run must put back. The probe's file is a tool of ours and may stay."""
-        files = {path: text for path, text in self.files.items() if not path.startswith(PROBE_PATH)}
+        """All that a run must put back. The probe's folder holds tools of ours and may stay."""
+        files = {path: text for path, text in self.files.items() if not path.startswith(f"{PROBE_FOLDER}/")}
         return files, dict(self.swaps), dict(self.loops), self.android.state()
 
     def reboot(self) -> None:

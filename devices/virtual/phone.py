@@ -11,6 +11,7 @@ from pathlib import Path
 from base.deadline import Deadline, wait_until
 from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, EnvironmentRefused
 from base.units import GIB
+from devices.journal_files import forget
 from devices.virtual import adb_link
 from devices.virtual.accelerator import choose
 from devices.virtual.image import Image, ensure_image
@@ -144,6 +145,8 @@ def start(
         image = ensure_image(config.kernel, progress=progress, mirror=config.mirror)
         accelerator = choose(config.accelerator, image, progress=progress)
         to_format = state.disks(config.ufs_bytes, fresh=fresh)
+        if to_format:
+            forget(_serialno(config.name))
         for attempt in range(1, _ATTEMPTS + 1):
             progress(f"booting {image.kernel_release} with {accelerator}")
             try:
@@ -208,6 +211,10 @@ def _boot(
     return _phone(state, state.record_boot_time(run, round(time.monotonic() - began, 2)))
 
 
+def _serialno(name: str) -> str:
+    return f"virtual-{name}"
+
+
 def _spawn(
     config: VirtualPhoneConfig, state: PhoneState, image: Image, accelerator: str, *, to_format: bool, detached: bool
 ) -> QemuRecord:
@@ -215,7 +222,7 @@ def _spawn(
         left_over.unlink(missing_ok=True)
     port = state.choose_port()
     options = {
-        "serialno": f"virtual-{config.name}",
+        "serialno": _serialno(config.name),
         "qemu": "1",
         "lab.accelerator": accelerator,
         "lab.image": image.key,
