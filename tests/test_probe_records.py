@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from dataclasses import fields
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 
 from devices.probe.build import build
+from devices.probe.replies import AppDeath, AppSwitch
 from tests.probe_process import Reply, run
-from workloads import app_watch, faults, synthetic_apps
-from workloads.app_model import Switch
+from workloads import app_watch, faults
 
 DTYPES = {"sample": faults.RECORD, "memory_sample": app_watch.SAMPLE, "round": app_watch.WRITEBACK}
 # workloads/faults_under_load.py reads these as a table of so many numbers.
@@ -54,6 +53,6 @@ def test_a_table_of_numbers_is_read_as_it_is_written(described: Reply, name: str
 
 def test_the_rows_of_switches_and_deaths_are_read_in_their_order(described: Reply) -> None:
     assert described["rows"] == {
-        "switches": [field.name for field in fields(Switch)],
-        "deaths": list(inspect.signature(synthetic_apps._death).parameters),
+        "switches": [field.name for field in fields(AppSwitch)],
+        "deaths": [field.name for field in fields(AppDeath)],
     }
