@@ -31,7 +31,6 @@ from reports.progress import ProgressBar
 from workloads.compressors import Compressor, compressors
 from workloads.provenance import provenance
 from workloads.stage import Stage, set_stage
-from workloads.writeback import SweepPlan
 
 ROOT = Path(__file__).resolve().parent
 
@@ -56,16 +55,6 @@ class LabRun:
     @property
     def device(self) -> Device:
         return self.phone.device
-
-    def sweeps(self) -> list[SweepPlan]:
-        wanted = self.profile.sweep
-        batches: tuple[int | None, ...] = wanted.batch_sizes if self.stage.has_batch_size else (None,)
-        return [
-            SweepPlan(data, pages, str(order), batches, wanted.repeats, wanted.warmups, self.seed)
-            for data in wanted.data
-            for pages in wanted.pages
-            for order in wanted.order
-        ]
 
     def compressors(self) -> list[Compressor]:
         wanted, offered = self.profile.compressors.algorithms, self.provenance.zram["algorithms"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,10 @@ from conftest import LAB, LabRun
 from devices.capability import Capability
 from devices.transport import Exec, Write
 from records.model import RunResult
-from suites.bench import Bench, with_caveats
 from workloads.apps import conditions
+from workloads.bench import Bench, with_caveats
 from workloads.stage import Stage
+from workloads.writeback import sweeps
 
 # What a kernel prints when something broke that a passing test would hide.
 _SPLAT = re.compile(r"BUG:|WARNING:|Oops|Call trace:|general protection|hung task|soft lockup|Out of memory")
@@ -71,7 +73,7 @@ def spared(lab: LabRun, needs: None) -> None:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage) -> Bench:
+def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: Path) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
 
     def record(result: RunResult) -> None:
@@ -82,16 +84,16 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage) -> Bench:
             raise
         lab.record(with_caveats(result, doubts))
 
-    return Bench(stage, title, lab.seed, record, lab.folder.save_raw, lab.step)
+    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.step)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What the profile and the phone decide: sweeps (batch sizes are points within each) and compressors."""
     run = metafunc.config.stash.get(LAB, None)
     if "sweep" in metafunc.fixturenames:
-        sweeps = [] if run is None else run.sweeps()
-        ids = [f"{sweep.data_bytes >> 20}MiB-{sweep.pages}-{sweep.order}" for sweep in sweeps]
-        metafunc.parametrize("sweep", sweeps, ids=ids)
+        plans = [] if run is None else sweeps(run.stage)
+        ids = [f"{plan.data_bytes >> 20}MiB-{plan.pages}-{plan.order}" for plan in plans]
+        metafunc.parametrize("sweep", plans, ids=ids)
     if "compressor" in metafunc.fixturenames:
         points = [] if run is None else run.compressors()
         metafunc.parametrize("compressor", points, ids=[point.name for point in points])

@@ -1,32 +1,29 @@
-"""What the phone is like for whoever switches between apps: with writeback and without, by batch size (Q11)."""
+"""What switching between apps is like under memory pressure: with writeback and without, by batch size."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from devices.profiles.profile import Trigger
-from suites.bench import Bench
 from workloads.app_model import SwitchCondition, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
 from workloads.apps import Shared, run_apps, steps_of
+from workloads.bench import Bench
 
 
 @pytest.fixture(scope="module")
 def shared() -> Shared:
-    """Every condition switches between as many apps as the first."""
+    """Have every condition switch between as many apps as the first."""
     return Shared()
 
 
 @pytest.mark.capability("writeback")
 @pytest.mark.kills_apps
 @pytest.mark.steps(count=steps_of)
-def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared, tmp_path: Path) -> None:
+def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared) -> None:
     """Switching between apps under memory pressure"""
-    stage = bench.stage
-    run = run_apps(stage, condition, seed=bench.seed, folder=tmp_path, shared=shared, progress=bench.progress)
-    result = app_switch_result(stage, run, bench.title, bench.save_raw)
+    run = run_apps(bench, condition, shared)
+    result = app_switch_result(bench, run)
     bench.record(result)
     assert corrupt(run) == 0, "pages of an app did not hold what was written to them"
     missed = len(run.switches) - len(made(run.switches))

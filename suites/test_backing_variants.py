@@ -1,20 +1,18 @@
-"""What zram writes back to: file or partition, which file system, pinned, sparse, through the page cache (Q9)."""
+"""What zram writes back to: file or partition, which file system, pinned, sparse, through the page cache."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from records.model import RunResult
-from suites.bench import Bench
 from suites.turns import chosen, recorded_even_if_broken_off, skip_or_raise
+from workloads.bench import Bench
 from workloads.variants import VARIANTS, MeasuredVariant, Variant, measure_variants, variant_results
 
 
 @pytest.fixture(scope="module")
 def measured() -> dict[Variant, MeasuredVariant]:
-    """Filled by the first test, for all that were selected."""
+    """Hold what the first test measures, for all points that were selected."""
     return {}
 
 
@@ -26,17 +24,16 @@ def test_backing_variant(
     variant: Variant,
     measured: dict[Variant, MeasuredVariant],
     request: pytest.FixtureRequest,
-    tmp_path: Path,
 ) -> None:
     """Writeback and page faults by what zram writes back to"""
 
     def results(point: Variant) -> list[RunResult]:
-        return variant_results(bench.stage, point, measured[point], bench.title, bench.save_raw)
+        return variant_results(bench, point, measured[point])
 
     if not measured:
         measured.update({point: MeasuredVariant() for point in chosen(request, "variant")})
-        with bench.probe() as probe, recorded_even_if_broken_off(bench, measured, results):
-            measure_variants(bench.stage, probe, measured, bench.seed, tmp_path, bench.progress)
+        with bench.probing() as probing, recorded_even_if_broken_off(bench, measured, results):
+            measure_variants(probing, measured)
     found = measured[variant]
     skip_or_raise(found.error)
     for result in results(variant):

@@ -1,12 +1,11 @@
-"""Grammar and bounds of ``writeback_batch_size`` (Q13). No value above 4096 is ever written."""
+"""Grammar and bounds of ``writeback_batch_size``. No value above 4096 is ever written."""
 
 from __future__ import annotations
 
 import pytest
 
-from records.model import RunResult
-from suites.bench import Bench
-from workloads.attributes import try_values
+from workloads.attributes import batch_size_result, try_values
+from workloads.bench import Bench
 
 TAKEN = ("1", "2", "32", "128")
 REFUSED = ("0", "-1", "abc", "0x10", "1 2")
@@ -21,8 +20,7 @@ def test_batch_size_attribute(bench: Bench) -> None:
     refused = try_values(bench.stage, "writeback_batch_size", REFUSED, "32")
     # 4096 is the largest value this project ever writes; vendors clamp (256 has been seen), which is recorded.
     largest = try_values(bench.stage, "writeback_batch_size", ("4096",), "32")[0]
-    facts = {"taken": taken, "refused": refused, "4096_reads_back": largest.reads}
-    bench.record(RunResult("batch_size_attribute", bench.title, params={}, metrics={}, facts=facts))
+    bench.record(batch_size_result(bench, taken, refused, largest))
     assert [w.reads for w in taken] == list(TAKEN)
     assert [w.errno for w in taken] == [""] * len(TAKEN)
     assert {w.value: w.errno for w in refused} == dict.fromkeys(REFUSED, "EINVAL")

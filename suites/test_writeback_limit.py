@@ -1,12 +1,11 @@
-"""Grammar, unit and bound of the writeback limit (Q13)."""
+"""Grammar, unit and bound of the writeback limit."""
 
 from __future__ import annotations
 
 import pytest
 
-from records.model import RunResult
-from suites.bench import Bench
-from workloads.attributes import try_values, write_back_under_limit
+from workloads.attributes import limit_grammar_result, limit_result, try_values, write_back_under_limit
+from workloads.bench import Bench
 
 PAGES = 512
 # A multiple of 16, so that kernels which round down to a page of up to 64 KiB leave it alone.
@@ -20,8 +19,7 @@ def test_writeback_limit_grammar(bench: Bench) -> None:
     bench.stage.as_block_device(1024)
     limit = try_values(bench.stage, "writeback_limit", ("0", "16", "1048576", "-1", "abc"), "0")
     switch = try_values(bench.stage, "writeback_limit_enable", ("1", "0", "7", "abc"), "0")
-    facts = {"writeback_limit": limit, "writeback_limit_enable": switch}
-    bench.record(RunResult("writeback_limit_grammar", bench.title, params={}, metrics={}, facts=facts))
+    bench.record(limit_grammar_result(bench, limit, switch))
     assert [w.errno for w in limit] == ["", "", "", "EINVAL", "EINVAL"]
     assert [w.reads for w in limit][:3] == ["0", "16", "1048576"]
     assert [w.errno for w in switch] == ["", "", "", "EINVAL"]
@@ -33,21 +31,12 @@ def test_writeback_limit_grammar(bench: Bench) -> None:
 def test_writeback_limit_is_kept(bench: Bench, batch_size: int) -> None:
     """A writeback stops exactly at its limit, at every batch size"""
     bench.progress(f"writeback limit at batch {batch_size}")
-    if batch_size != 1 and not bench.stage.has_batch_size:
+    (chosen,) = bench.stage.batch_sizes([batch_size])
+    if batch_size != 1 and chosen is None:
         pytest.skip("writeback_batch_size: not on this phone; the limit was checked at one page at a time")
-    chosen = batch_size if bench.stage.has_batch_size else None
-    with bench.probe() as probe:
-        limited, rest = write_back_under_limit(
-            bench.stage, probe, pages=PAGES, limit_4k=LIMIT_4K, batch_size=chosen, seed=bench.seed
-        )
-    facts = {"limited": limited, "rest": rest}
-    total_4k = PAGES * bench.stage.page_bytes // 4096
-    checks = {
-        "written under the limit (4 KiB)": {"expected": LIMIT_4K, "seen": limited.written_4k},
-        "written in all (4 KiB)": {"expected": total_4k, "seen": limited.written_4k + rest.written_4k},
-    }
-    bench.record(
-        RunResult("writeback_limit", bench.title, params={"batch_size": chosen}, metrics={}, checks=checks, facts=facts)
-    )
+    with bench.probing() as probing:
+        kept = write_back_under_limit(probing, pages=PAGES, limit_4k=LIMIT_4K, batch_size=chosen)
+    bench.record(limit_result(bench, kept))
+    limited, rest = kept.limited, kept.rest
     assert (limited.written_4k, limited.left_4k, limited.errno) == (LIMIT_4K, 0, "EIO")
-    assert (limited.written_4k + rest.written_4k, rest.errno) == (total_4k, "")
+    assert (limited.written_4k + rest.written_4k, rest.errno) == (kept.total_4k, "")

@@ -10,7 +10,7 @@ import pytest
 
 from base.errors import DeviceLost
 from records.model import RunResult
-from suites.bench import Bench
+from workloads.bench import Bench
 from workloads.turns import NotAvailable
 
 
@@ -25,7 +25,7 @@ M = TypeVar("M", bound=Measured)
 
 
 def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
-    """The values of a parametrised argument with which the tests of this function were selected."""
+    """Return the values of a parametrised argument with which tests of this function were selected."""
     siblings = (item for item in request.session.items if isinstance(item, pytest.Function))
     return [item.callspec.params[argument] for item in siblings if item.function is request.function]
 
@@ -34,7 +34,7 @@ def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
 def recorded_even_if_broken_off(
     bench: Bench, measured: Mapping[P, M], results: Callable[[P], Sequence[RunResult]]
 ) -> Iterator[None]:
-    """When the phone is lost or somebody stops the run, what each point has by then is recorded.
+    """Record what each point has by then when the phone is lost or somebody stops the run.
 
     The points then have that error, so that no other test takes them for measured.
     """
@@ -51,7 +51,7 @@ def recorded_even_if_broken_off(
 
 
 def skip_or_raise(error: BaseException | None) -> None:
-    """What one point's error is for its test."""
+    """Skip a test whose point is not available, and raise any other error of its point."""
     if isinstance(error, NotAvailable):
         pytest.skip(str(error))
     if error is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from devices.profiles.reading import load
 from devices.transport import CommandResult, Op
 from devices.zram import Zram
 from tests.android_fakes import opened, phone_that_lives
+from tests.bench_sample import bench_on
 from workloads.app_model import SwitchKind
 from workloads.app_packages import PackageApps, package_apps
 from workloads.stage import Stage
@@ -68,7 +70,8 @@ def packages_of(phone: FakePhone, folder: Path, packages: str) -> Iterator[tuple
     with opened(phone, folder) as device:
         backing = BackingDevice("/dev/block/loop3", "loop", "/data/x", 1 << 30, True, 4096)
         stage = Stage(device, load(str(path)), Zram(device, 0), backing, None)
-        with package_apps(stage, ProbeSession(phone, serve)) as packages_:
+        bench = replace(bench_on(stage, folder)[0], session=ProbeSession(phone, serve))
+        with package_apps(bench) as packages_:
             yield packages_, serve
 
 

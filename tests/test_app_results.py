@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from base.errors import EnvironmentRefused
@@ -22,11 +21,13 @@ from devices.profiles.reading import load
 from devices.zram import Zram
 from records.model import Caveat, RunResult
 from tests.android_fakes import opened, phone_that_lives
+from tests.bench_sample import Kept, bench_on
 from tests.replies_sample import daemon_stopped, sampler_stopped
 from workloads.app_model import Death, Played, Switch, SwitchCondition, SwitchKind
 from workloads.app_results import app_switch_result
 from workloads.app_watch import SAMPLE, WRITEBACK, Watch
 from workloads.apps import AppRun, conditions
+from workloads.bench import Bench
 from workloads.stage import Stage
 from workloads.synthetic_apps import check_room
 
@@ -51,16 +52,6 @@ class TwoApps:
 
     def problems(self) -> Sequence[str]:
         return []
-
-
-@dataclass
-class Saved:
-    arrays: dict[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
-
-    def __call__(self, name: str, samples: npt.NDArray[np.uint64]) -> str:
-        assert samples.dtype == np.uint64 and samples.ndim == 1
-        self.arrays[name] = samples
-        return f"raw/{name}.npy"
 
 
 @pytest.fixture
@@ -105,13 +96,24 @@ def played() -> AppRun:
 
 
 @pytest.fixture
-def saved() -> Saved:
-    return Saved()
+def bench(stage: Stage, tmp_path: Path) -> Bench:
+    return bench_on(stage, tmp_path)[0]
 
 
 @pytest.fixture
-def result(stage: Stage, saved: Saved) -> RunResult:
-    return app_switch_result(stage, played(), "Switching", saved)
+def left(stage: Stage, tmp_path: Path) -> tuple[RunResult, Kept]:
+    bench, kept = bench_on(stage, tmp_path)
+    return app_switch_result(bench, played()), kept
+
+
+@pytest.fixture
+def result(left: tuple[RunResult, Kept]) -> RunResult:
+    return left[0]
+
+
+@pytest.fixture
+def saved(left: tuple[RunResult, Kept]) -> Kept:
+    return left[1]
 
 
 def test_only_the_rounds_that_count_are_in_the_figures(result: RunResult) -> None:
@@ -130,18 +132,18 @@ def test_one_value_of_each_kind(result: RunResult) -> None:
     }  # fmt: skip
 
 
-def test_the_phones_own_speed_is_told_where_apps_time_themselves(stage: Stage, result: RunResult, saved: Saved) -> None:
+def test_the_phones_own_speed_is_told_where_apps_time_themselves(bench: Bench, result: RunResult) -> None:
     assert result.metrics["switch.control"].values == [2, 1, 1, 1]
     without = played()
     for switches in ([at(0, 300, 4, HOT)], [at(0, 300, 0, MISSED)]):
         without.rounds = [Played(switches, [])]
-        assert "switch.control" not in app_switch_result(stage, without, "Switching", saved).metrics
+        assert "switch.control" not in app_switch_result(bench, without).metrics
 
 
-def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Saved) -> None:
+def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Kept) -> None:
     lengths: dict[str, set[int]] = {}
     for name, path in result.raw.items():
-        array = saved.arrays[path.removeprefix("raw/").removesuffix(".npy")]
+        array = saved.raw[path.removeprefix("raw/").removesuffix(".npy")]
         lengths.setdefault(name.partition(".")[0], set()).add(len(array))
     assert lengths == {"switch": {4}, "sample": {5}, "kill": {1}, "writeback": {1}}
 
@@ -164,8 +166,8 @@ def test_samples_of_one_kind_have_one_length(result: RunResult, saved: Saved) ->
         ("writeback.pages_4k", [256]),
     ],
 )
-def test_samples(result: RunResult, saved: Saved, name: str, values: list[int]) -> None:
-    assert saved.arrays[result.raw[name].removeprefix("raw/").removesuffix(".npy")].tolist() == values
+def test_samples(result: RunResult, saved: Kept, name: str, values: list[int]) -> None:
+    assert saved.raw[result.raw[name].removeprefix("raw/").removesuffix(".npy")].tolist() == values
 
 
 def test_who_died_of_what_and_which_switch_was_missed(result: RunResult) -> None:
@@ -185,12 +187,12 @@ def test_reads_are_checked_against_zrams_own_count(result: RunResult) -> None:
     assert result.checks == {"pages read from flash (bd_stat)": {"expected": 30, "seen": 30}}
 
 
-def test_doubts_are_told(stage: Stage, saved: Saved) -> None:
+def test_doubts_are_told(bench: Bench) -> None:
     run = played()
     run.problems = ["c: not installed"]
     run.watch.sampled = replace(run.watch.totals, bd_after=BdStat(5, 40, 400))
     run.health = [Health(skin_temp_c=30), Health(skin_temp_c=61)]
-    doubts = app_switch_result(stage, run, "Switching", saved).caveats
+    doubts = app_switch_result(bench, run).caveats
     assert set(doubts) == {Caveat.apps_crashed, Caveat.other_writer, Caveat.too_hot}
 
 

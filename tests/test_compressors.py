@@ -21,6 +21,7 @@ from devices.profiles.sections import Backing, PageKind
 from devices.profiles.what_is_measured import Compressors as Wanted
 from devices.profiles.what_is_measured import Faults
 from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
+from tests.bench_sample import bench_on
 from tests.replies_sample import timed_writeback
 from workloads.compressors import (
     Compressor,
@@ -114,33 +115,27 @@ def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error(monkeypa
             zram.configure(ZramConfig(MIB, writeback_batch_size=257))
 
 
-def test_records_have_ratio_writeback_and_faults_of_both_slots() -> None:
+def test_records_have_ratio_writeback_and_faults_of_both_slots(tmp_path: Path) -> None:
     run = timed_writeback(3 * 256, 100)
     values = np.arange(10, dtype=np.uint64)
     share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "zstd")
-    saved: dict[str, Any] = {}
-
-    def save(name: str, samples: Any) -> str:
-        saved[name] = samples
-        return f"raw/{name}.npy"
-
     with taken_over(FakePhone()) as zram:
         profile = Profile(name="x", compressors=Wanted(data=MIB, batch_size=8))
         stage = Stage(zram.device, profile, zram, Any, None)  # type: ignore[arg-type]
         stage.backing = type("Direct", (), {"direct_io": True})()
-        written, ram, back = compressor_results(
-            stage, Compressor("zstd", True), MeasuredCompressor([run] * 5, [share, share]), "title", save
-        )  # fmt: skip
+        bench, kept = bench_on(stage, tmp_path)
+        measured = MeasuredCompressor([run] * 5, [share, share])
+        written, ram, back = compressor_results(bench, Compressor("zstd", True), measured)
         for partial, tests in (([run], ["compressor"]), ([], [])):
             found = MeasuredCompressor(partial)
-            assert [r.test for r in compressor_results(stage, Compressor("lz4", None), found, "title", save)] == tests
+            assert [r.test for r in compressor_results(bench, Compressor("lz4", None), found)] == tests
     assert written.test == "compressor"
     point = {"comp_algorithm": "zstd", "compressed_writeback": True}
     assert written.params == {**point, "batch_size": 8, "data_bytes": MIB}
     assert written.metrics["zram.ratio"].values == [3.0] * 5
     assert written.metrics["zram.ratio"].better == "higher"
     assert [r.params for r in (ram, back)] == [{**point, "slot": "ram"}, {**point, "slot": "written_back"}]
-    assert saved["compressor-zstd-compressed-written_back"].tolist() == [*range(100, 110)] * 2
+    assert kept.raw["compressor-zstd-compressed-written_back"].tolist() == [*range(100, 110)] * 2
     assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 20, "seen": 20}
 
 
@@ -159,9 +154,9 @@ def on_phone(transport: AdbTransport) -> Iterator[Stage]:
 @pytest.mark.phone
 def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport: AdbTransport, tmp_path: Path) -> None:
     points = [Compressor("zstd", True), Compressor("nosuch", False)]
-    with on_phone(transport) as stage, stage.device.probe.session(alarm_s=120) as probe:
-        measured = {point: MeasuredCompressor() for point in points}
-        measure_compressors(stage, probe, measured, 4711, tmp_path)
+    measured = {point: MeasuredCompressor() for point in points}
+    with on_phone(transport) as stage, bench_on(stage, tmp_path)[0].probing(alarm_s=120) as bench:
+        measure_compressors(bench, measured)
     good, missing = (measured[point] for point in points)
     assert isinstance(missing.error, NotAvailable)
     assert "nosuch: this kernel offers lz4" in str(missing.error)
@@ -175,16 +170,17 @@ def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport
 @pytest.mark.phone
 @pytest.mark.parametrize("compressed", [False, True])
 def test_on_a_phone_pages_are_written_back_as_they_are_stored_only_if_asked(
-    transport: AdbTransport, compressed: bool
+    transport: AdbTransport, tmp_path: Path, compressed: bool
 ) -> None:
     """On the backing device there are the probe's pages in another order, or something else."""
-    with on_phone(transport) as before, before.device.probe.session(alarm_s=120) as probe:
+    with on_phone(transport) as before, bench_on(before, tmp_path, seed=1)[0].probing(alarm_s=120) as probing:
         stage = replace(before, comp_algorithm="lz4", compressed_writeback=compressed)
+        bench = probing.on(stage)
         stage.as_block_device(64)
         pages = PageKind.compressible
-        fill_and_write_back(stage, probe, stage.all_pages(64), pages=pages, seed=1, batch_size=None)
-        found = probe.verify_device(DevicePages(stage.backing.node, 1, 32), mix=pages.mix, seed=1)
+        fill_and_write_back(bench, stage.all_pages(64), pages=pages, batch_size=None)
+        found = bench.probe.verify_device(DevicePages(stage.backing.node, 1, 32), mix=pages.mix, seed=1)
         assert found.damaged == (32 if compressed else 0)
-        seen = check_block(stage, probe, 256, 1)
+        seen = check_block(bench, 256)
     assert (seen.corrupt, seen.checker_works) == (0, True)
     assert seen.read_back == seen.written_back > 200

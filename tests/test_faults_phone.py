@@ -10,9 +10,10 @@ import pytest
 
 from devices.adb import AdbTransport
 from devices.device import open_device
-from devices.probe.session import ProbeSession
 from devices.profiles.reading import load
 from devices.profiles.sections import PageKind
+from tests.bench_sample import bench_on
+from workloads.bench import Bench
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
 from workloads.faults_during import measure_faults_during_writeback
 from workloads.stage import Stage, set_stage
@@ -39,31 +40,31 @@ def stage(transport: AdbTransport, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def probe(stage: Stage) -> Iterator[ProbeSession]:
-    with stage.device.probe.session(alarm_s=120) as session:
-        yield session
+def bench(stage: Stage, tmp_path: Path) -> Iterator[Bench]:
+    with bench_on(stage, tmp_path, seed=9)[0].probing(alarm_s=120) as probing:
+        yield probing
 
 
-def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, probe: ProbeSession, tmp_path: Path) -> None:
+def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, bench: Bench) -> None:
     stage.as_swap(1000)
-    probe.fill_area("a", 400 * stage.page_bytes, mix=PageKind.compressible.mix, seed=9)
-    swap_out(stage, probe, "a", 400)
-    write_back_half(stage, probe, "a", 200, seed=9)
-    records, _ = touch_all(stage, probe, "a", 9, tmp_path)
+    bench.probe.fill_area("a", 400 * stage.page_bytes, mix=PageKind.compressible.mix, seed=9)
+    swap_out(bench, "a", 400)
+    write_back_half(bench, "a", 200, seed=9)
+    records, _ = touch_all(bench, "a", 9)
     label = records["label"]
     assert [(label == RAM).sum(), (label == WRITTEN_BACK).sum()] == [200, 200]
     # In a random order about every second page is of the other kind than the one before.
     assert np.count_nonzero(np.diff(label.astype(int))) > 100
 
 
-def test_a_race_meets_all_kinds_and_its_books_agree(stage: Stage, probe: ProbeSession, tmp_path: Path) -> None:
-    quiet, *running = measure_faults_during_writeback(stage, probe, seed=9, folder=tmp_path)
+def test_a_race_meets_all_kinds_and_the_kernel_counts_the_same(bench: Bench) -> None:
+    quiet, *running = measure_faults_during_writeback(bench)
     assert [condition.batch_size for condition in running] == [1, 32]
     for condition in (quiet, *running):
         slots = {"ram", "written_back"} | ({"in_flight"} if condition.running else set())
         assert condition.samples.keys() == slots
         assert all(condition.count(slot) >= 200 for slot in slots)
-        assert [book for book in condition.books.values() if book["seen"] != book["expected"]] == []
+        assert [check for check in condition.checks.values() if check["seen"] != check["expected"]] == []
     for condition in running:
         assert condition.share_in_flight > 0.3, (condition.waiting, condition.count("in_flight"))
         # Pages in flight are still in memory: no read from storage is among them.

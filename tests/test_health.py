@@ -15,8 +15,8 @@ from devices.fake.phone import FakePhone
 from devices.health import Guard, Health, parse_health, read_health, throttled, wait_until_fit
 from devices.profiles.sections import Limits
 from records.model import Caveat, Metric, RunResult
-from suites.bench import with_caveats
 from tests.android_fakes import opened, phone_that_lives, sample
+from workloads.bench import with_caveats
 
 LIMITS = Limits(temperature=42, battery=30, cooldown=0.3, written_per_run=64 * MIB)
 CAP = "/sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq"

@@ -12,11 +12,12 @@ import pytest
 from devices.probe.build import build
 from devices.probe.replies import AppDeath, AppSwitch
 from tests.probe_process import Reply, run
-from workloads import app_watch, faults
+from workloads import app_watch, faults, faults_under_load
 
-DTYPES = {"sample": faults.RECORD, "memory_sample": app_watch.SAMPLE, "round": app_watch.WRITEBACK}
-# workloads/faults_under_load.py reads these as a table of so many numbers.
-NUMBERS = {"extent": 3}
+DTYPES = {
+    "sample": faults.RECORD, "memory_sample": app_watch.SAMPLE, "round": app_watch.WRITEBACK,
+    "extent": faults_under_load.EXTENT,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +36,12 @@ def layout(dtype: np.dtype[np.void]) -> dict[str, Any]:
 
 
 def test_every_record_has_its_copy_on_the_host(described: Reply) -> None:
-    assert described["records"].keys() == DTYPES.keys() | NUMBERS.keys()
+    assert described["records"].keys() == DTYPES.keys()
 
 
 @pytest.mark.parametrize("name", DTYPES)
 def test_a_record_is_read_as_it_is_written(described: Reply, name: str) -> None:
     assert layout(DTYPES[name]) == described["records"][name]
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_table_of_numbers_is_read_as_it_is_written(described: Reply, name: str) -> None:
-    record = described["records"][name]
-    assert record["bytes"] == 8 * NUMBERS[name]
-    assert [field["offset"] for field in record["fields"].values()] == list(range(0, record["bytes"], 8))
-    assert {field["bytes"] for field in record["fields"].values()} == {8}
 
 
 def test_the_rows_of_switches_and_deaths_are_read_in_their_order(described: Reply) -> None:

@@ -255,7 +255,7 @@ def test_the_real_probe_plays_apps(probe: ProbeSession, tmp_path: Path) -> None:
 
 def test_every_field_that_python_knows_is_a_word_of_the_c_sources() -> None:
     """For the commands that need a phone: a field renamed on one side only is found here."""
-    # records.c describes layouts for another test; no measurement asks for them.
+    # records.c answers the tests of the layouts of result files, and nobody else.
     sources = "".join(path.read_text() for path in SOURCES.glob("*.c") if path.name != "records.c")
     ours = [kind for kind in vars(replies).values() if getattr(kind, "__module__", "") == replies.__name__]
     sent_as_arrays = (replies.AppSwitch, replies.AppDeath)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from devices.profiles.what_is_measured import Faults
 from devices.profiles.what_is_measured import Variants as Wanted
 from devices.zram import take_over
 from records.model import Caveat
-from suites.bench import Bench
 from suites.turns import recorded_even_if_broken_off
+from tests.bench_sample import bench_on
 from tests.replies_sample import timed_writeback
 from workloads.faults import FaultSamples
 from workloads.stage import Stage, set_stage
@@ -249,7 +250,7 @@ def test_a_phone_that_is_gone_or_spoilt_ends_it(error: LabError) -> None:
 
 @pytest.mark.parametrize(("samples", "repeats", "count", "share"), [(2000, 5, 2, 1000), (101, 5, 2, 51), (7, 1, 1, 7)])
 def test_shares_add_up_to_the_faults_asked_for(samples: int, repeats: int, count: int, share: int) -> None:
-    shares = FaultShares(samples, repeats, 1, Path())
+    shares = FaultShares(samples, repeats)
     assert (shares.count, shares.share) == (count, share)
     assert shares.count * shares.share >= samples
 
@@ -266,14 +267,9 @@ def measured_as(count: int) -> MeasuredVariant:
 def results_of(
     probe_file: Path, variant: Variant, count: int = 0, measured: MeasuredVariant | None = None
 ) -> tuple[list[Any], dict[str, Any]]:
-    saved: dict[str, Any] = {}
-
-    def save(name: str, samples: Any) -> str:
-        saved[name] = samples
-        return f"raw/{name}.npy"
-
     with staged(used_phone(), probe_file, profile_of(data=MIB)) as stage:
-        return variant_results(stage, variant, measured or measured_as(count), "title", save), saved
+        bench, kept = bench_on(stage, probe_file.parent)
+        return variant_results(bench, variant, measured or measured_as(count)), kept.raw
 
 
 def test_a_file_has_a_record_for_fresh_and_one_for_overwritten_blocks(probe_file: Path) -> None:
@@ -324,7 +320,7 @@ def test_what_points_have_is_recorded_when_their_measurement_is_broken_off(error
         recorded.append(result)
         raise DeviceLost("what was measured is recorded first, then the phone is asked how it is")
 
-    bench = Bench(stage=None, title="", seed=0, record=record, save_raw=None, progress=print)  # type: ignore[arg-type]
+    bench = replace(bench_on(None, Path())[0], record=record)  # type: ignore[arg-type]
     measured = {"a": MeasuredVariant(), "b": MeasuredVariant(error=NotAvailable("no")), "c": MeasuredVariant()}
     with pytest.raises(type(error)), recorded_even_if_broken_off(bench, measured, results):
         raise error
@@ -340,9 +336,9 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
     profile = Profile(name="x").model_copy(update=small)
     with open_device(transport) as device, device.changes() as changes:
         stage = set_stage(changes, profile)
-        with device.probe.session(alarm_s=120) as probe:
-            measured = {variant: MeasuredVariant() for variant in VARIANTS}
-            measure_variants(stage, probe, measured, 4711, tmp_path)
+        measured = {variant: MeasuredVariant() for variant in VARIANTS}
+        with bench_on(stage, tmp_path)[0].probing(alarm_s=120) as bench:
+            measure_variants(bench, measured)
         assert {variant.name: found.error for variant, found in measured.items()} == dict.fromkeys(BY_NAME)
         verified = {variant.name: found.verified for variant, found in measured.items()}
         loops = device.run("ls", "/data/per_boot", "/mnt/scratch").split()

@@ -22,10 +22,9 @@ from devices.android.apps import (
 )
 from devices.android.events import Kill, phone_time_s, read_kills
 from devices.android.screen import Keyguard, ready_screen
-from devices.probe.session import ProbeSession
 from devices.transport import Read
 from workloads.app_model import Death, Played, Switch, SwitchKind
-from workloads.stage import Stage
+from workloads.bench import Bench
 from workloads.synthetic_apps import backing_name
 
 _READ_SECTORS = 2
@@ -38,8 +37,7 @@ _KINDS = {LaunchState.cold: SwitchKind.cold, LaunchState.hot: SwitchKind.hot}
 class PackageApps:
     """See ``package_apps``. Latency is am's TotalTime: until the window is drawn, by the phone's clock."""
 
-    stage: Stage
-    probe: ProbeSession
+    bench: Bench
     launcher: AppLauncher
     apps: Sequence[App]
     clock_ns: int
@@ -62,30 +60,30 @@ class PackageApps:
         return Played([self._switch(app, dwell_s) for app in apps], self._deaths())
 
     def _switch(self, number: int, dwell_s: float) -> Switch:
-        t_ns = self.probe.hello().monotonic_ns
+        t_ns = self.bench.probe.hello().monotonic_ns
         missed = Switch(number, t_ns, 0, SwitchKind.missed)
         if number in self._left_out:
             return missed
         app = self.apps[number]
         old = self._pids.get(number)
-        before_4k, before_faults = self._books(old)
+        before_4k, before_faults = self._counters(old)
         try:
             launch = self.launcher.start(app)
         except AppProblem as problem:
             self._leave_out(number, problem)
             return missed
-        after_4k, faults = self._books(launch.pid)
+        after_4k, faults = self._counters(launch.pid)
         self._pids[number] = launch.pid
         self._warnings += [f"{app.package}: {text}" for text in launch.warnings]
-        self.probe.daemon_front(launch.pid)
-        self.probe.daemon_pause()
+        self.bench.probe.daemon_front(launch.pid)
+        self.bench.probe.daemon_pause()
         time.sleep(dwell_s)
         self.launcher.home()
         faults -= before_faults if launch.pid == old else 0
         return self._timed(missed, launch, majflt=max(0, faults), flash_4k=after_4k - before_4k)
 
     def _timed(self, switch: Switch, launch: Launch, *, majflt: int, flash_4k: int) -> Switch:
-        """With am's own time; where am measured none, with how long it waited, which is counted and told."""
+        """Add am's own time to a switch; where am measured none, the time that it waited, which is counted and told."""
         total_ms = launch.total_ms
         if total_ms is None:
             total_ms = launch.wait_ms
@@ -97,26 +95,26 @@ class PackageApps:
         return Switch(switch.app, switch.t_ns, total_ms * 1_000_000, kind, majflt, flash_4k)
 
     def _leave_out(self, number: int, problem: AppProblem) -> None:
-        """It is not started again: what hindered it once hinders it again, and costs a time limit each time."""
+        """Never start the app again: what hindered it once hinders it again, and costs a time limit each time."""
         self._left_out.add(number)
         self._problems[problem.package] = str(problem)
         self._pids.pop(number, None)
         self.launcher.force_stop(problem.package)
 
-    def _books(self, pid: int | None) -> tuple[int, int]:
-        """Pages of 4 KiB that the backing device was read for, and the process's major faults."""
-        ops = [Read(f"/sys/class/block/{backing_name(self.stage)}/stat"), Read(f"/proc/{pid or 'self'}/stat")]
-        disk, process = self.stage.device.execute(*ops, keep_going=True)
+    def _counters(self, pid: int | None) -> tuple[int, int]:
+        """Return what was read from the backing device, in 4 KiB, and the process's major faults."""
+        ops = [Read(f"/sys/class/block/{backing_name(self.bench.stage)}/stat"), Read(f"/proc/{pid or 'self'}/stat")]
+        disk, process = self.bench.stage.device.execute(*ops, keep_going=True)
         # The name of a process may hold blanks and parentheses; what follows the last one does not.
         after_name = process.text.rpartition(")")[2].split() if process.ok and pid else []
         faults = int(after_name[_MAJFLT]) if after_name else 0
         return int(disk.check().text.split()[_READ_SECTORS]) // SECTORS_PER_4K, faults
 
     def _deaths(self) -> list[Death]:
-        """Apps whose process is gone, with what the phone's logs say of it."""
+        """Return the apps whose process is gone, with what the phone's logs say of it."""
         running = self.launcher.pids(self.names)
         gone = {app: pid for app, pid in self._pids.items() if pid not in running[self.apps[app].package]}
-        log = read_kills(self.stage.device, since_s=self.since_s)
+        log = read_kills(self.bench.stage.device, since_s=self.since_s)
         killed = {kill.pid: kill for kill in log.kills if kill.pid not in self._told}
         deaths = [self._death(app, pid, killed.get(pid), log.events) for app, pid in gone.items()]
         self._told |= set(gone.values())
@@ -128,7 +126,7 @@ class PackageApps:
         if kill is not None:
             t_ns = int(kill.t_epoch_s * 1e9) + self.clock_ns
             return Death(app, t_ns, pid, True, f"{kill.by}: {kill.reason}")
-        now_ns = self.probe.hello().monotonic_ns
+        now_ns = self.bench.probe.hello().monotonic_ns
         # Without an event log nobody can tell a kill from a crash; the former is what pressure makes likely.
         return Death(app, now_ns, pid, not events, "no log says why")
 
@@ -143,13 +141,12 @@ class PackageApps:
 
 
 @contextmanager
-def package_apps(stage: Stage, probe: ProbeSession) -> Iterator[PackageApps]:
-    """The profile's apps with the screen on; afterwards they are stopped and the screen is as it was.
+def package_apps(bench: Bench) -> Iterator[PackageApps]:
+    """Yield the profile's apps with the screen on; afterwards they are stopped and the screen is as it was.
 
     Raises EnvironmentRefused when none can be started or the keyguard stays in front of all.
     """
-    wanted = stage.profile.apps
-    device = stage.device
+    wanted, device = bench.stage.profile.apps, bench.stage.device
     problems: Sequence[AppProblem] = ()
     if wanted.packages == "auto":
         apps = launchable_apps(device, wanted.count)
@@ -160,7 +157,7 @@ def package_apps(stage: Stage, probe: ProbeSession) -> Iterator[PackageApps]:
             f"{device.serial}: no app to switch to: {'; '.join(map(str, problems)) or 'none is installed by the user'}",
             hint="install some, name them in apps.packages, or set apps.kind to synthetic",
         )
-    hello = probe.hello()
+    hello = bench.probe.hello()
     with device.changes() as changes, app_launcher(device) as launcher:
         if ready_screen(changes) is Keyguard.showing:
             raise EnvironmentRefused(
@@ -168,4 +165,4 @@ def package_apps(stage: Stage, probe: ProbeSession) -> Iterator[PackageApps]:
                 hint="unlock the phone, or set its screen lock to none for the run",
             )
         clock_ns = hello.monotonic_ns - hello.realtime_ns
-        yield PackageApps(stage, probe, launcher, apps, clock_ns, phone_time_s(device), problems)
+        yield PackageApps(bench, launcher, apps, clock_ns, phone_time_s(device), problems)

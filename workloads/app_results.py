@@ -1,8 +1,8 @@
-"""From a played condition to its record: see docs/app-switch.md for what each name means."""
+"""Turns a played condition into its record; docs/app-switch.md says what each name means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,25 +15,24 @@ from devices.profiles.profile import Trigger
 from records.model import Caveat, Metric, RunResult
 from workloads.app_model import Death, Switch, SwitchKind, made
 from workloads.apps import AppRun
+from workloads.bench import Bench
 from workloads.stage import Stage
 from workloads.switching import sequence_sha256
 
-SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
 
-
-def app_switch_result(stage: Stage, run: AppRun, title: str, save_raw: SaveRaw) -> RunResult:
-    """The record of one condition; samples are saved on the way."""
-    condition = run.condition
+def app_switch_result(bench: Bench, run: AppRun) -> RunResult:
+    """Make the record of one condition; samples are saved on the way."""
+    stage, condition = bench.stage, run.condition
     return RunResult(
         test="app_switch",
-        title=title,
+        title=bench.title,
         params={
             "kind": run.workload.kind, "pattern": str(stage.profile.apps.pattern), "writeback": str(condition.trigger),
             "batch_size": condition.batch_size, "apps": len(run.warmup.switches),
         },
         metrics=_metrics(run),
         warmups={"switch.latency": _latencies(run.warmup.switches)},
-        raw={name: save_raw(f"app-switch-{condition}-{name}", values) for name, values in _raw(run).items()},
+        raw={name: bench.save_raw(f"app-switch-{condition}-{name}", values) for name, values in _raw(run).items()},
         checks=_checks(run),
         caveats=_caveats(stage, run),
         facts=_facts(stage, run),
@@ -45,12 +44,12 @@ def _latencies(switches: Sequence[Switch]) -> Metric:
 
 
 def written_back_4k(run: AppRun) -> int:
-    """Pages that zram wrote to its backing device, by bd_stat."""
+    """Return what zram wrote to its backing device, in 4 KiB, by bd_stat."""
     return run.watch.totals.written_4k
 
 
 def flash_reads_4k(run: AppRun) -> int:
-    """Pages that zram read from its backing device, by bd_stat."""
+    """Return what zram read from its backing device, in 4 KiB, by bd_stat."""
     return run.watch.totals.read_4k
 
 
@@ -77,7 +76,7 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
 
 
 def _mean_while_switching(run: AppRun, name: str) -> float:
-    """Over the looks at memory since the first switch that counts; the last one if the rounds were over before any."""
+    """Return the mean of the samples since the first switch that counts; the last sample if none came after it."""
     samples = run.watch.samples
     begin = min((switch.t_ns for switch in run.switches), default=0)
     chosen = samples[name][samples["t_ns"] >= begin]
@@ -111,12 +110,12 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
 
 
 def _kills_before(switches: Sequence[Switch], kills: Sequence[Death]) -> npt.NDArray[np.int64]:
-    """How many apps were killed since the switch before, for the first one since the first start."""
+    """Return how many apps were killed between each switch and the one before it; for the first, since the start."""
     return np.diff(np.searchsorted(sorted(one.t_ns for one in kills), [one.t_ns for one in switches]), prepend=0)
 
 
 def _alive_at(run: AppRun, t_ns: npt.ArrayLike) -> npt.NDArray[np.uint64]:
-    """How many apps ran at each of these times: those that were started, but for those that died since."""
+    """Return how many apps ran at each of these times: those that were started less those that died since."""
     played = (run.starts, run.warmup, *run.rounds)
     born = [(one.t_ns + one.latency_ns, one.app, 1) for part in played for one in made(part.switches)]
     died = [(one.t_ns, one.app, 0) for one in run.deaths]
@@ -134,7 +133,7 @@ def _array(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 
 def _checks(run: AppRun) -> dict[str, Mapping[str, float]]:
-    """The backing device's own counter against zram's: both count every page that was read."""
+    """Compare the backing device's own counter with zram's: both count every page that was read."""
     read = run.watch.totals.backing_read_sectors // SECTORS_PER_4K
     return {"pages read from flash (bd_stat)": {"expected": read, "seen": flash_reads_4k(run)}}
 
@@ -182,7 +181,7 @@ def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:
 
 
 def corrupt(run: AppRun) -> int:
-    """Pages that did not hold what was written to them, of all switches."""
+    """Return how many pages did not hold what was written to them, over all switches."""
     return sum(switch.corrupt for played in (run.starts, run.warmup, *run.rounds) for switch in played.switches)
 
 

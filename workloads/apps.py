@@ -15,13 +15,12 @@ from pathlib import Path
 from base.errors import EnvironmentRefused
 from devices.android.events import phone_time_s, read_kills
 from devices.health import Health, cool_down, read_health
-from devices.probe.session import ProbeSession
 from devices.profiles.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
 from devices.transport import Exec, Read
 from workloads.app_model import Death, Played, Switch, SwitchCondition, Workload, made
 from workloads.app_packages import package_apps
 from workloads.app_watch import Watch, watched
-from workloads.progress import Progress, silent
+from workloads.bench import Bench, Progress
 from workloads.stage import Stage
 from workloads.switching import read_trace, rounds_of
 from workloads.synthetic_apps import PROCESS_NAME, synthetic_apps
@@ -35,7 +34,7 @@ _SWAP_HALF, _PSI_PERCENT = 0.5, 10.0
 
 @dataclass(slots=True)
 class Shared:
-    """What the first condition finds out and the others keep to: which apps reach the goal, and why some do not run."""
+    """What the first condition finds out and the others keep to: apps that reach the goal, why some are left out."""
 
     apps: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
@@ -72,9 +71,9 @@ class AppRun:
 
 
 def conditions(stage: Stage) -> list[SwitchCondition]:
-    """The points of the profile: each trigger with each batch size, and once without writeback."""
+    """Return the profile's points: each trigger with each batch size, and once without writeback."""
     wanted = stage.profile.apps
-    batches: Sequence[int | None] = wanted.batch_sizes if stage.has_batch_size else (None,)
+    batches = stage.batch_sizes(wanted.batch_sizes)
     return [
         SwitchCondition(trigger, batch_size)
         for trigger in wanted.writeback
@@ -83,26 +82,24 @@ def conditions(stage: Stage) -> list[SwitchCondition]:
 
 
 def steps_of(stage: Stage, condition: SwitchCondition) -> int:
-    """How many times ``progress`` is called for a condition."""
+    """Return how many steps ``run_apps`` reports for a condition."""
     return 1 + stage.profile.apps.rounds
 
 
-def run_apps(
-    stage: Stage, condition: SwitchCondition, *, seed: int, folder: Path, shared: Shared, progress: Progress = silent
-) -> AppRun:
-    """Play one condition from an empty zram to an empty zram.
+def run_apps(bench: Bench, condition: SwitchCondition, shared: Shared) -> AppRun:
+    """Play one condition, from an empty zram to an empty zram.
 
     Raises ProfileError for a trace with unknown apps, EnvironmentRefused when the apps do not fit the phone or none of
     them can be started; both before anything is started.
     """
-    wanted = stage.profile.apps
+    stage, wanted = bench.stage, bench.stage.profile.apps
     planned_s = wanted.count * (wanted.rounds + 2) * (_SWITCH_S + wanted.dwell)
     stage.as_swap(stage.pages(stage.profile.zram.disksize))
     stage.set_batch_size(condition.batch_size)
     began_s = phone_time_s(stage.device)
     alarm_s = min(_WEEK_S, max(_ALARM_S, round(4 * planned_s)))
-    with stage.device.probe.session(alarm_s=alarm_s) as probe, _workload(stage, probe, seed) as workload:
-        run = _play(stage, probe, workload, condition, _Plan(seed, folder, shared, planned_s, progress))
+    with bench.probing(alarm_s=alarm_s) as probing, _workload(probing) as workload:
+        run = _play(probing, workload, condition, shared, planned_s)
     run.left_running = _left_running(stage)
     kills = read_kills(stage.device, since_s=began_s - 1)
     run.reasons = {kill.pid: f"{kill.by}: {kill.reason}" if kill.reason else str(kill.by) for kill in kills.kills}
@@ -111,48 +108,39 @@ def run_apps(
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    seed: int
-    folder: Path
-    shared: Shared
-    planned_s: float
-    progress: Progress
-
-
 @contextmanager
-def _workload(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[Workload]:
-    if stage.profile.apps.kind is AppsKind.packages:
-        with package_apps(stage, probe) as packages:
+def _workload(bench: Bench) -> Iterator[Workload]:
+    if bench.stage.profile.apps.kind is AppsKind.packages:
+        with package_apps(bench) as packages:
             yield packages
     else:
-        with synthetic_apps(stage, probe, seed) as synthetic:
+        with synthetic_apps(bench) as synthetic:
             yield synthetic
 
 
-def _play(stage: Stage, probe: ProbeSession, workload: Workload, condition: SwitchCondition, plan: _Plan) -> AppRun:
-    wanted = stage.profile.apps
+def _play(bench: Bench, workload: Workload, condition: SwitchCondition, shared: Shared, planned_s: float) -> AppRun:
+    stage, wanted = bench.stage, bench.stage.profile.apps
     trace: Sequence[int] = ()
     if wanted.pattern is SwitchPattern.trace and wanted.trace is not None:
         trace = read_trace(Path(wanted.trace), workload.names)
-    with watched(stage, probe, condition, plan.planned_s, plan.folder) as watch:
-        plan.progress(f"apps, writeback {condition}: starting them")
-        starts, reached = _start(stage, workload, plan.shared)
-        apps = plan.shared.apps
-        sequence = rounds_of(wanted.pattern, len(apps), wanted.rounds, plan.seed, trace)
+    with watched(bench, condition, planned_s) as watch:
+        bench.progress(f"apps, writeback {condition}: starting them")
+        starts, reached = _start(stage, workload, shared)
+        apps = shared.apps
+        sequence = rounds_of(wanted.pattern, len(apps), wanted.rounds, bench.seed, trace)
         if not trace:
             sequence = [tuple(apps[place] for place in places) for places in sequence]
         warmup = workload.play(apps, wanted.dwell)
         run = AppRun(
-            condition, plan.seed, workload, sequence, watch, starts, warmup, plan.shared.problems, goal_reached=reached
+            condition, bench.seed, workload, sequence, watch, starts, warmup, shared.problems, goal_reached=reached
         )
         run.health.append(read_health(stage.device))
         for number, order in enumerate(sequence, start=1):
-            plan.progress(f"apps, writeback {condition}: round {number} of {len(sequence)}")
+            bench.progress(f"apps, writeback {condition}: round {number} of {len(sequence)}")
             run.rounds.append(workload.play(order, wanted.dwell))
-            run.health.append(_look_after(stage, plan.progress))
+            run.health.append(_look_after(stage, bench.progress))
         run.alive = workload.alive()
-        run.problems = list(dict.fromkeys([*plan.shared.problems, *workload.problems()]))
+        run.problems = list(dict.fromkeys([*shared.problems, *workload.problems()]))
     return run
 
 
@@ -205,7 +193,7 @@ _GOALS: dict[PressureGoal, Callable[[Stage, Sequence[Death]], bool]] = {
 
 
 def _look_after(stage: Stage, progress: Progress) -> Health:
-    """Between rounds: a hot phone cools, an empty one stops; the health that was seen before cooling."""
+    """Let a hot phone cool between rounds; return the health that was seen before. An empty phone is an error."""
     limits = stage.profile.limits
     health = read_health(stage.device)
     if health.battery_percent is not None and health.battery_percent < limits.battery:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from base.kernel import DEFAULT_BATCH_SIZE
-from devices.probe.session import ProbeSession
+from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, PAGE_4K
 from devices.profiles.sections import PageKind
 from devices.transport import Read, Write
 from devices.zram import ZramError, errno_of
+from records.model import RunResult
+from workloads.bench import Bench
 from workloads.stage import Stage
 
 
@@ -21,18 +23,33 @@ class Written:
     reads: str
 
 
-def try_values(stage: Stage, attribute: str, values: tuple[str, ...], put_back: str) -> list[Written]:
-    """Each value written and read back, in one round trip; the attribute is ``put_back`` at the end.
+def try_values(stage: Stage, attribute: str, values: Sequence[str], put_back: str) -> list[Written]:
+    """Write each value and read it back, in one round trip; at the end write ``put_back``.
 
-    Never used with a batch size above 4096 (T3); ``Zram.write`` refuses that, so this does too.
+    Raises ZramError for a batch size above 4096, which is never written: the kernel allocates as many requests as it
+    is told, and has panicked of it.
     """
     path = stage.zram.attribute(attribute)
-    if attribute == "writeback_batch_size" and any(v.isdigit() and int(v) > 4096 for v in values):
-        raise ZramError(f"{path}: a batch size above 4096 is never written")
+    if attribute == "writeback_batch_size" and any(v.isdigit() and int(v) > MAX_BATCH_SIZE for v in values):
+        raise ZramError(f"{path}: a batch size above {MAX_BATCH_SIZE} is never written")
     ops = [op for value in values for op in (Write(path, value), Read(path))]
     results = stage.device.execute(*ops, Write(path, put_back), keep_going=True)
     pairs = zip(values, results[0:-1:2], results[1:-1:2], strict=True)
     return [Written(v, "" if w.ok else errno_of(w.stderr) or w.stderr.strip(), r.text) for v, w, r in pairs]
+
+
+def batch_size_result(
+    bench: Bench, taken: Sequence[Written], refused: Sequence[Written], largest: Written
+) -> RunResult:
+    """Make the record of the values that ``writeback_batch_size`` takes and refuses; ``largest`` was 4096."""
+    facts = {"taken": taken, "refused": refused, "4096_reads_back": largest.reads}
+    return RunResult("batch_size_attribute", bench.title, params={}, metrics={}, facts=facts)
+
+
+def limit_grammar_result(bench: Bench, limit: Sequence[Written], switch: Sequence[Written]) -> RunResult:
+    """Make the record of the values that the writeback limit and its switch take and refuse."""
+    facts = {"writeback_limit": limit, "writeback_limit_enable": switch}
+    return RunResult("writeback_limit_grammar", bench.title, params={}, metrics={}, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +63,45 @@ class LimitRun:
     errno: str
 
 
-def write_back_under_limit(
-    stage: Stage, probe: ProbeSession, *, pages: int, limit_4k: int, batch_size: int | None, seed: int
-) -> tuple[LimitRun, LimitRun]:
-    """A budget smaller than the data, spent; then the limit switched off and the rest written."""
+@dataclass(frozen=True, slots=True)
+class LimitKept:
+    """A writeback that met its limit, and the one that wrote the rest; ``total_4k`` is what both had to write."""
+
+    limited: LimitRun
+    rest: LimitRun
+    total_4k: int
+
+
+def write_back_under_limit(bench: Bench, *, pages: int, limit_4k: int, batch_size: int | None) -> LimitKept:
+    """Write back more pages than the limit allows, then switch the limit off and write the rest."""
+    stage = bench.stage
     stage.as_block_device(pages)
     stage.set_batch_size(batch_size)
-    probe.fill_device(stage.all_pages(pages), mix=PageKind.incompressible.mix, seed=seed)
+    bench.probe.fill_device(stage.all_pages(pages), mix=PageKind.incompressible.mix, seed=bench.seed)
     stage.zram.write("idle", "all")
     stage.zram.write("writeback_limit", str(limit_4k))
     stage.zram.write("writeback_limit_enable", "1")
-    limited = _write_back(stage, probe, batch_size, limit_4k)
+    limited = _write_back(bench, batch_size, limit_4k)
     stage.zram.write("writeback_limit_enable", "0")
-    rest = _write_back(stage, probe, batch_size, limit_4k)
+    rest = _write_back(bench, batch_size, limit_4k)
     stage.zram.write("writeback_limit", "0")
     stage.set_batch_size(DEFAULT_BATCH_SIZE if batch_size else None)
-    return limited, rest
+    return LimitKept(limited, rest, pages * stage.page_bytes // PAGE_4K)
 
 
-def _write_back(stage: Stage, probe: ProbeSession, batch_size: int | None, limit_4k: int) -> LimitRun:
-    path = stage.zram.attribute("writeback")
-    reply = probe.write_timed(path, "idle", zram=stage.zram.number, seconds=300)
-    left = int(stage.zram.read("writeback_limit"))
+def limit_result(bench: Bench, kept: LimitKept) -> RunResult:
+    """Make the record of a limit that was met."""
+    limited, rest = kept.limited, kept.rest
+    checks = {
+        "written under the limit (4 KiB)": {"expected": limited.limit_4k, "seen": limited.written_4k},
+        "written in all (4 KiB)": {"expected": kept.total_4k, "seen": limited.written_4k + rest.written_4k},
+    }
+    facts, params = {"limited": limited, "rest": rest}, {"batch_size": limited.batch_size}
+    return RunResult("writeback_limit", bench.title, params=params, metrics={}, checks=checks, facts=facts)
+
+
+def _write_back(bench: Bench, batch_size: int | None, limit_4k: int) -> LimitRun:
+    zram = bench.stage.zram
+    reply = bench.probe.write_timed(zram.attribute("writeback"), "idle", zram=zram.number, seconds=300)
+    left = int(zram.read("writeback_limit"))
     return LimitRun(batch_size, limit_4k, reply.written_4k, left, reply.errno)

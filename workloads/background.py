@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from base.units import MIB
 from devices.device import Changes
 from devices.journal import Expect, ExpectRule, Undo
-from devices.probe.session import ProbeSession, probe_argv
+from devices.probe.session import probe_argv
 from devices.profiles.profile import Load
 from devices.transport import Exec
-from workloads.stage import Stage
+from workloads.bench import Bench
 
 FILE_BYTES = 64 * MIB
 # Of one load; storage wears.
@@ -26,7 +26,7 @@ _THREADS = {Load.random_read: 4, Load.sequential_write: 1}
 
 @dataclass(slots=True)
 class LoadDone:
-    """What a load did; ``ended_early``: a bound was reached while something was still measured."""
+    """What a load did. ``ended_early`` says that it reached a bound while something was still measured."""
 
     bytes: int = 0
     cpu_s: float = 0.0
@@ -37,13 +37,12 @@ class LoadDone:
 class Background:
     """Loads on a phone. ``file`` lies on the disk that is measured."""
 
-    stage: Stage
-    probe: ProbeSession
+    bench: Bench
     file: str
 
     @contextmanager
     def running(self, load: Load | None, done: LoadDone) -> Iterator[None]:
-        """The load for this scope, None is none; what it did is added to ``done``."""
+        """Run the load for this scope, or none; add what it did to ``done``."""
         if load is None:
             yield
             return
@@ -51,25 +50,25 @@ class Background:
         try:
             yield
         finally:
-            reply = self.probe.load_stop()
+            reply = self.bench.probe.load_stop()
             done.bytes += reply.bytes
             done.cpu_s += reply.cpu_ns / 1e9
             done.ended_early |= reply.ended_early
 
     def _start(self, load: Load) -> None:
-        threads = _THREADS.get(load, self.stage.device.identity.cpus)
+        threads = _THREADS.get(load, self.bench.stage.device.identity.cpus)
         if load is Load.cpu:
-            self.probe.load_start(str(load), threads=threads, limit_s=_LIMIT_S)
+            self.bench.probe.load_start(str(load), threads=threads, limit_s=_LIMIT_S)
             return
         # The first one makes its file.
-        self.probe.load_start(
+        self.bench.probe.load_start(
             str(load), threads=threads, limit_s=_LIMIT_S, file=self.file, size=FILE_BYTES, most_bytes=MOST_BYTES,
             rate=_WRITE_RATE,
         )  # fmt: skip
 
 
 def load_file(changes: Changes, path: str) -> str:
-    """A place for the file that I/O loads work on; it is removed with the scope."""
+    """Reserve a path for the file that I/O loads work on; the file is removed with the scope."""
     undo = Undo(
         "file of the load removed", (Exec(("rm", "-f", path)),), (Expect(path, match=ExpectRule.missing),), True
     )
@@ -78,20 +77,20 @@ def load_file(changes: Changes, path: str) -> str:
 
 
 @contextmanager
-def workers_first(stage: Stage, probe: ProbeSession) -> Iterator[int]:
-    """The kernel's unbound workers, the loop's among them, before all other tasks; yields how many that were.
+def workers_first(bench: Bench) -> Iterator[int]:
+    """Put the kernel's unbound workers, the loop's among them, before all other tasks; yield how many there are.
 
-    Workers come and go, so one that the kernel starts meanwhile is not among them.
+    Workers come and go: one that the kernel starts meanwhile keeps its place.
     """
-    pids = probe.kworkers().pids
+    pids = bench.probe.kworkers().pids
     if not pids:
         yield 0
         return
     named = ",".join(map(str, pids))
     # Fields 18 and 19 of its stat, priority and nice value; a worker that has ended has no file.
     expect = tuple(Expect(f"/proc/{pid}/stat", " 0 -20 ", ExpectRule.lacks) for pid in pids)
-    with stage.device.changes() as changes:
+    with bench.stage.device.changes() as changes:
         changes.will_undo(
             Undo("kernel workers' nice values", (Exec(probe_argv("renice", pids=named, minus=0)),), expect)
         )
-        yield probe.renice(pids, minus=20).changed
+        yield bench.probe.renice(pids, minus=20).changed

@@ -6,17 +6,19 @@ order. So both kinds are interleaved page by page, drift falls on both alike, an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from base.deadline import Deadline
 from devices.probe.replies import Touched
-from devices.probe.session import PROBE_FOLDER, ProbeSession
+from devices.probe.session import PROBE_FOLDER
 from devices.profiles.sections import PageKind, SlotOrder
-from workloads.progress import Progress, silent
+from devices.zram import selected
+from records.model import Metric, RunResult
+from workloads.bench import Bench
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
 
@@ -24,15 +26,19 @@ ROUNDS = 4
 # What `touch` writes, 24 bytes a sample (probe/README.md).
 RECORD = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
 RAM, WRITTEN_BACK = 0, 1
-AREA = "faults"
+READS_CHECK = "reads from the backing device (bd_stat)"
 SAMPLES_FILE = f"{PROBE_FOLDER}/touch.bin"
+_AREA = "faults"
 # Each page costs a write of its own on kernels that take one page_index per call; a generous bound.
 _LIMIT_S = 600.0
 
 
 @dataclass(slots=True)
 class FaultSamples:
-    """``ram_ns`` and ``written_back_ns``: uint64 latencies in ns, in order of measurement."""
+    """Latencies in ns (uint64) by where the page was, in order of measurement, and what the kernel counted.
+
+    ``overhead`` is what timing costs, in ns.
+    """
 
     ram_ns: npt.NDArray[np.uint64]
     written_back_ns: npt.NDArray[np.uint64]
@@ -43,26 +49,27 @@ class FaultSamples:
     algorithm: str
 
 
-def measure_faults(
-    stage: Stage, probe: ProbeSession, samples: int, seed: int, folder: Path, progress: Progress = silent,
-    rounds: int = ROUNDS,
-) -> FaultSamples:  # fmt: skip
-    """At least ``samples`` latencies of each kind. Raises NothingMeasured when the kernel's books disagree."""
+def measure_faults(bench: Bench, samples: int, *, rounds: int = ROUNDS) -> FaultSamples:
+    """Measure at least ``samples`` latencies of each kind.
+
+    Raises NothingMeasured when the kernel counted other faults or reads than were measured.
+    """
+    stage, probe = bench.stage, bench.probe
     per_round = -(-samples // rounds)
     pages = 2 * per_round
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
     overhead = probe.overhead(10_000)
-    probe.fill_area(AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+    probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=bench.seed)
     touched = []
     try:
         for number in range(rounds):
-            progress(f"page faults, round {number + 1} of {rounds}, {pages} pages")
-            swap_out(stage, probe, AREA, pages)
-            write_back_half(stage, probe, AREA, per_round, seed + number)
-            touched.append(touch_all(stage, probe, AREA, seed + number, folder))
+            bench.progress(f"page faults, round {number + 1} of {rounds}, {pages} pages")
+            swap_out(bench, _AREA, pages)
+            write_back_half(bench, _AREA, per_round, bench.seed + number)
+            touched.append(touch_all(bench, _AREA, bench.seed + number))
     finally:
-        probe.drop(AREA)
+        probe.drop(_AREA)
     records = np.concatenate([records for records, _ in touched])
     replies = [reply for _, reply in touched]
     ns, label = records["ns"], records["label"]
@@ -79,68 +86,90 @@ def measure_faults(
     return faults
 
 
-def swap_out(stage: Stage, probe: ProbeSession, name: str, pages: int) -> None:
-    """All pages of an area go to zram. Raises NothingMeasured when they do not."""
-    swapped = probe.pageout(name, seconds=_LIMIT_S).swapped
+def swap_out(bench: Bench, name: str, pages: int) -> None:
+    """Move all pages of an area to zram. Raises NothingMeasured when they do not go."""
+    swapped = bench.probe.pageout(name, seconds=_LIMIT_S).swapped
     if swapped < pages * 0.99:
         raise NothingMeasured(
-            f"{stage.device.serial}: only {swapped} of {pages} pages could be swapped out",
+            f"{bench.stage.device.serial}: only {swapped} of {pages} pages could be swapped out",
             hint="another swap device of the same priority, or swap full? raise zram.disksize",
         )
 
 
-def write_back_half(stage: Stage, probe: ProbeSession, name: str, half: int, seed: int) -> None:
-    """So many pages of a swapped-out area, drawn by seed, go on to the backing device; nobody else's."""
-    probe.writeback(
-        name, zram=stage.zram.number, pick=half, pick_seed=seed, order=str(SlotOrder.random), seconds=_LIMIT_S
-    )
-
-
-def fetch_records(stage: Stage, remote: str, folder: Path) -> npt.NDArray[np.void]:
-    """The samples that the probe wrote to ``remote``: RECORD, in the order of touching."""
-    local = folder / "touch.bin"
-    stage.device.transport.pull(remote, local, deadline=Deadline.after(60))
-    records: npt.NDArray[np.void] = np.fromfile(local, dtype=RECORD)
-    local.unlink()
-    return records
+def write_back_half(bench: Bench, name: str, half: int, seed: int) -> None:
+    """Write so many pages of a swapped-out area, drawn by seed, to the backing device, and nobody else's."""
+    zram, order = bench.stage.zram.number, str(SlotOrder.random)
+    bench.probe.writeback(name, zram=zram, pick=half, pick_seed=seed, order=order, seconds=_LIMIT_S)
 
 
 def touch_seed(seed: int) -> int:
-    """For the order of touching: drawn by the same seed, the pages written back would all be touched first."""
+    """Return a seed for the order of touching: with the same one, pages written back would all be touched first."""
     return seed + 0x5EED
 
 
-def touch_all(
-    stage: Stage, probe: ProbeSession, name: str, seed: int, folder: Path, *, io: str = "default"
-) -> tuple[npt.NDArray[np.void], Touched]:
-    """Every page of an area is touched, in an order drawn by seed: records and the probe's reply.
+def touch_all(bench: Bench, name: str, seed: int, *, io: str = "default") -> tuple[npt.NDArray[np.void], Touched]:
+    """Touch every page of an area in an order drawn by seed; return a RECORD for each and the probe's reply.
 
-    ``io``: the I/O priority of who touches, ``default`` or ``realtime``.
+    ``io`` is the I/O priority of the touching thread, ``default`` or ``realtime``.
     """
-    reply = probe.touch(
-        name, zram=stage.zram.number, order=str(SlotOrder.random), seed=touch_seed(seed), out=SAMPLES_FILE, io=io,
-        seconds=_LIMIT_S,
+    reply = bench.probe.touch(
+        name, zram=bench.stage.zram.number, order=str(SlotOrder.random), seed=touch_seed(seed), out=SAMPLES_FILE,
+        io=io, seconds=_LIMIT_S,
     )  # fmt: skip
-    return fetch_records(stage, SAMPLES_FILE, folder), reply
+    return bench.fetch(SAMPLES_FILE, RECORD, reply.samples), reply
 
 
 def algorithm_of(stage: Stage) -> str:
-    """The compressor that zram uses now."""
-    text = stage.zram.read("comp_algorithm")
-    return next((word.strip("[]") for word in text.split() if word.startswith("[")), text)
+    """Return the compressor that zram uses now."""
+    return selected(stage.zram.read("comp_algorithm"))
+
+
+def fault_results(bench: Bench, faults: FaultSamples) -> list[RunResult]:
+    """Make the records of the faults, one for each kind of page."""
+    return slot_results(
+        bench, faults, test="fault_latency", raw="fault-latency",
+        params=lambda slot: {"slot": slot, "comp_algorithm": faults.algorithm},
+        facts={"probe_overhead_ns": faults.overhead, "major_faults_of_both": faults.majflt},
+    )  # fmt: skip
+
+
+def slot_results(
+    bench: Bench, faults: FaultSamples, *, test: str, raw: str, params: Callable[[str], Mapping[str, Any]],
+    facts: Mapping[str, Any],
+) -> list[RunResult]:  # fmt: skip
+    """Make a record for each kind of page; ``params`` says where a slot's stands, ``raw`` begins its file's name."""
+    results = []
+    for slot, latencies in (("ram", faults.ram_ns), ("written_back", faults.written_back_ns)):
+        read = {"expected": len(latencies), "seen": faults.bd_reads}
+        results.append(
+            RunResult(
+                test=test,
+                title=bench.title,
+                params=params(slot),
+                metrics={"fault.major": Metric("count", "lower", [len(latencies)])},
+                raw={"fault.latency": bench.save_raw(f"{raw}-{slot}", latencies)},
+                checks={READS_CHECK: read} if slot == "written_back" else {},
+                facts=facts,
+            )
+        )
+    return results
 
 
 def _check(stage: Stage, faults: FaultSamples) -> None:
     touched = len(faults.ram_ns) + len(faults.written_back_ns)
-    if faults.bd_reads != len(faults.written_back_ns):
-        raise NothingMeasured(
-            f"{stage.device.serial}: {len(faults.written_back_ns)} faults on written-back pages, but bd_stat counts "
-            f"{faults.bd_reads} reads",
-            hint="another program reads this zram's written-back pages; stop it and run again",
-        )
+    check_reads(stage, len(faults.written_back_ns), faults.bd_reads)
     if faults.majflt + faults.not_swapped != touched:
         raise NothingMeasured(
             f"{stage.device.serial}: {touched} pages touched, {faults.majflt} major faults and {faults.not_swapped} "
             "pages that were in memory: pages moved while they were measured",
             hint="raise the phone's free memory: close apps",
+        )
+
+
+def check_reads(stage: Stage, faults: int, reads: int) -> None:
+    """Raise NothingMeasured when zram read other pages than the written-back ones that were touched."""
+    if faults != reads:
+        raise NothingMeasured(
+            f"{stage.device.serial}: {faults} faults on written-back pages, but bd_stat counts {reads} reads",
+            hint="another program reads this zram's written-back pages; stop it and run again",
         )

@@ -1,4 +1,4 @@
-"""Latency of page faults on a busy phone (Q7), and how much of it is the loop driver's worker.
+"""Latency of page faults on a busy phone, and how much of it is the loop driver's worker.
 
 On each backing device the conditions take turns in shuffled order: each load, and what settings change. Block events
 split a read from storage: the time at the disk, and the rest at the loop device, where its worker has to be woken, gets
@@ -17,26 +17,38 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from base.deadline import Deadline
 from base.kernel import SECTOR
+from base.units import MIB
 from devices.backing import BackingDevice, loop_backing, partition_backing
 from devices.device import Changes
 from devices.probe.replies import Touched
-from devices.probe.session import PROBE_FOLDER, ProbeFailed, ProbeSession
+from devices.probe.session import PROBE_FOLDER, ProbeFailed
 from devices.profiles.profile import BackingKind, Load
 from devices.profiles.sections import PageKind
 from devices.storage import Disk, disk_below
 from devices.tracing import BlockTrace, TracingRefused, block_trace
+from records.model import Caveat, Metric, RunResult
 from workloads.background import Background, LoadDone, load_file, workers_first
+from workloads.bench import Bench
 from workloads.blockevents import parse_events, requests, served_by
-from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
-from workloads.progress import Progress, silent
+from workloads.faults import (
+    RAM,
+    READS_CHECK,
+    WRITTEN_BACK,
+    algorithm_of,
+    check_reads,
+    swap_out,
+    touch_all,
+    write_back_half,
+)
 from workloads.stage import Stage
-from workloads.timed_writeback import NothingMeasured
 
 TURNS = 2
 DEFAULT, IO_REALTIME, WORKER_NICE = "default", "io_realtime", "worker_nice"
 _AREA = "under-load"
+_EXTENTS_FILE = f"{PROBE_FOLDER}/extents.bin"
+# What `extents` writes, 24 bytes a piece, in bytes (probe/README.md).
+EXTENT = np.dtype([(name, "<u8") for name in ("logical", "physical", "bytes")])
 # Fewer matches than this, and the layers between file and disk are not what we take them for.
 _ENOUGH_MATCHED = 0.9
 
@@ -47,8 +59,8 @@ Latencies = npt.NDArray[np.uint64]
 class LoadCondition:
     """One load with one setting on one backing device. Latencies in ns, one array a turn.
 
-    ``disk`` and ``worker`` are of the reads whose request at the disk was found: its time there, and the rest of the
-    time that it took at the loop device.
+    A read whose request at the disk was found is split: ``disk`` is its time there, and ``worker`` the rest of its time
+    at the loop device. ``unmatched`` counts the reads that were not found.
     """
 
     backing: str
@@ -59,14 +71,18 @@ class LoadCondition:
     disk: list[Latencies] = field(default_factory=list)
     worker: list[Latencies] = field(default_factory=list)
     done: LoadDone = field(default_factory=LoadDone)
-    majflt: int = 0
     bd_reads: int = 0
     unmatched: int = 0
     reniced: int = 0
 
     @property
+    def name(self) -> str:
+        """Return the name that its sample files begin with."""
+        return f"{self.backing}-{self.load or 'none'}-{self.setting}"
+
+    @property
     def split(self) -> tuple[Latencies, Latencies] | None:
-        """``disk`` and ``worker`` as one array each; None where too few reads were found at both."""
+        """Return ``disk`` and ``worker`` as one array each; None where too few reads were found at both."""
         if not self.disk:
             return None
         disk, worker = np.concatenate(self.disk), np.concatenate(self.worker)
@@ -75,17 +91,16 @@ class LoadCondition:
 
 @dataclass(slots=True)
 class UnderLoad:
-    """All conditions, and why there is no split of the reads where there is none."""
+    """All conditions, and the reason where reads could not be split."""
 
     conditions: list[LoadCondition]
     no_events_because: str = ""
     other_tracer: str = ""
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a backing device is attached; ``attach`` None is the run's own. ``file`` is what its loads work on."""
+    """A backing device to measure on; ``attach`` None is the run's own. Loads work on ``file``."""
 
     name: str
     attach: Callable[[Changes], BackingDevice] | None
@@ -94,37 +109,87 @@ class _Place:
 
 
 def steps_of(stage: Stage) -> int:
-    """How many times ``progress`` is called."""
+    """Return how many steps ``measure_faults_under_load`` reports."""
     return TURNS * sum(len(_conditions(stage, place.name)) for place in _places(stage))
 
 
-def measure_faults_under_load(
-    stage: Stage, probe: ProbeSession, *, seed: int, folder: Path, progress: Progress = silent
-) -> UnderLoad:
-    """Each backing device in turn. Raises NothingMeasured when the kernel's books disagree."""
-    result = UnderLoad([])
+def measure_faults_under_load(bench: Bench) -> UnderLoad:
+    """Measure each load and setting on each backing device, in turns.
+
+    Raises NothingMeasured when the kernel counted other reads than were measured.
+    """
+    stage, result = bench.stage, UnderLoad([])
     places = _places(stage)
     by_place = {place.name: _conditions(stage, place.name) for place in places}
-    if stage.profile.variants.partition is None:
-        result.skipped["partition"] = "the profile names no partition (variants.partition)"
     result.conditions = [condition for conditions in by_place.values() for condition in conditions]
-    shuffler = random.Random(seed)
+    shuffler = random.Random(bench.seed)
     for turn in range(TURNS):
         for place in shuffler.sample(places, len(places)):
             with _attached(stage, place) as there:
                 conditions = by_place[place.name]
                 order = shuffler.sample(conditions, len(conditions))
-                _Turn(there, probe, place, folder, result, progress).measure(order, seed + turn)
+                _Turn(bench.on(there), place, result).measure(order, bench.seed + turn)
     return result
 
 
+def under_load_results(bench: Bench, found: UnderLoad) -> list[RunResult]:
+    """Make the records: one for each condition and slot."""
+    algorithm = algorithm_of(bench.stage)
+    return [
+        _result(bench, found, condition, slot, algorithm)
+        for condition in found.conditions
+        for slot in ("ram", "written_back")
+    ]
+
+
+def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str, algorithm: str) -> RunResult:
+    latencies = np.concatenate(condition.ram if slot == "ram" else condition.written_back)
+    raw = {"fault.latency": bench.save_raw(f"fault-{condition.name}-{slot}", latencies)}
+    metrics: dict[str, Metric] = {}
+    facts: dict[str, object] = {}
+    caveats = []
+    if condition.load is not None:
+        metrics["load.cpu_busy"] = Metric("s", "higher", [condition.done.cpu_s])
+        metrics["load.bytes"] = Metric("B", "higher", [condition.done.bytes])
+    if condition.done.ended_early:
+        caveats.append(Caveat.load_ended_early)
+    if found.other_tracer:
+        caveats.append(Caveat.other_tracer)
+    if slot == "written_back" and (split := condition.split) is not None:
+        raw["fault.disk"] = bench.save_raw(f"fault-{condition.name}-disk", split[0])
+        raw["fault.worker"] = bench.save_raw(f"fault-{condition.name}-worker", split[1])
+        facts["reads_not_found_at_the_disk"] = condition.unmatched
+    elif slot == "written_back" and condition.backing.startswith("loop"):
+        facts["no_split_because"] = found.no_events_because or f"{condition.unmatched} reads were not found at the disk"
+    if condition.reniced:
+        facts["workers_reniced"] = condition.reniced
+    return RunResult(
+        test="fault_latency_load",
+        title=bench.title,
+        params={
+            "backing": condition.backing, "load": str(condition.load or "none"), "setting": condition.setting,
+            "slot": slot, "comp_algorithm": algorithm,
+        },
+        metrics=metrics,
+        raw=raw,
+        checks=_reads(condition) if slot == "written_back" else {},
+        caveats=caveats,
+        facts=facts,
+    )  # fmt: skip
+
+
+def _reads(condition: LoadCondition) -> dict[str, dict[str, float]]:
+    touched = sum(part.size for part in condition.written_back)
+    return {READS_CHECK: {"expected": touched, "seen": condition.bd_reads}}
+
+
 def _places(stage: Stage) -> list[_Place]:
-    """The run's own backing device, the buffered variant of it, and a raw partition where the profile names one."""
+    """Return the run's own backing device, its buffered variant, and a raw partition where the profile names one."""
     backing, variants, page = stage.profile.backing, stage.profile.variants, 4 * stage.page_bytes
     if backing.kind is BackingKind.raw_partition:
         return [_Place("partition", None, backing.path, f"{PROBE_FOLDER}/load")]
     buffered, load = f"{backing.path}.buffered", f"{backing.path}.load"
-    size = -(-page * stage.profile.faults.samples // (1 << 20) << 20)
+    size = -(-page * stage.profile.faults.samples // MIB * MIB)
     own = "loop_direct" if backing.direct_io else "loop_buffered"
     attach: Callable[[Changes], BackingDevice]
     places = [_Place(own, None, backing.path, load)]
@@ -166,7 +231,7 @@ class _Split:
     where: Mapping[int, int]
 
     def add(self, condition: LoadCondition, folder: Path) -> None:
-        """What was recorded last, as far as a read is found at both."""
+        """Add the reads that were recorded last and are found at both devices."""
         events = parse_events(self.trace.fetch(folder / "trace.txt"))
         at_loop, at_disk = requests(events, self.loop, reads=True), requests(events, self.disk, reads=True)
         pairs = served_by(at_loop, at_disk, self.where.get)
@@ -180,59 +245,52 @@ class _Split:
 class _Turn:
     """All conditions of one backing device, once each."""
 
-    stage: Stage
-    probe: ProbeSession
+    bench: Bench
     place: _Place
-    folder: Path
     result: UnderLoad
-    progress: Progress
 
     def measure(self, conditions: list[LoadCondition], seed: int) -> None:
-        stage, half = self.stage, -(-self.stage.profile.faults.samples // TURNS)
+        """Measure these conditions in this order and add to each what was measured."""
+        bench, stage = self.bench, self.bench.stage
+        half = -(-stage.profile.faults.samples // TURNS)
         pages = 2 * half
         stage.as_swap(2 * pages)
         with ExitStack() as stack:
             changes = stack.enter_context(stage.device.changes())
-            background = Background(stage, self.probe, load_file(changes, self.place.file))
+            background = Background(bench, load_file(changes, self.place.file))
             split = self._open_trace(stack, pages)
-            self.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
-            stack.callback(self.probe.drop, _AREA)
+            bench.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+            stack.callback(bench.probe.drop, _AREA)
             for condition in conditions:
-                self.progress(f"faults on {condition.backing} under load {condition.load or 'none'}")
-                swap_out(stage, self.probe, _AREA, pages)
-                write_back_half(stage, self.probe, _AREA, half, seed)
+                bench.progress(f"faults on {condition.backing} under load {condition.load or 'none'}")
+                swap_out(bench, _AREA, pages)
+                write_back_half(bench, _AREA, half, seed)
                 self._touch(condition, background, split, seed)
 
     def _touch(self, condition: LoadCondition, background: Background, split: _Split | None, seed: int) -> None:
         io = "realtime" if condition.setting == IO_REALTIME else "default"
         with ExitStack() as stack:
             if condition.setting == WORKER_NICE:
-                condition.reniced = stack.enter_context(workers_first(self.stage, self.probe))
+                condition.reniced = stack.enter_context(workers_first(self.bench))
             if split:
-                stack.enter_context(split.trace.record(self.probe))
+                stack.enter_context(split.trace.record(self.bench.probe))
             stack.enter_context(background.running(condition.load, condition.done))
-            records, reply = touch_all(self.stage, self.probe, _AREA, seed, self.folder, io=io)
+            records, reply = touch_all(self.bench, _AREA, seed, io=io)
         self._keep(condition, records, reply)
         if split:
-            split.add(condition, self.folder)
+            split.add(condition, self.bench.folder)
 
     def _keep(self, condition: LoadCondition, records: npt.NDArray[np.void], reply: Touched) -> None:
         ns, label = records["ns"].astype(np.uint64), records["label"]
         condition.ram.append(ns[label == RAM])
         condition.written_back.append(ns[label == WRITTEN_BACK])
-        condition.majflt += reply.majflt
-        reads = self.stage.pages_4k(reply.read_4k)
+        reads = self.bench.stage.pages_4k(reply.read_4k)
         condition.bd_reads += reads
-        if reads != condition.written_back[-1].size:
-            raise NothingMeasured(
-                f"{self.stage.device.serial}: {condition.written_back[-1].size} faults on written-back pages, but "
-                f"bd_stat counts {reads} reads",
-                hint="another program reads this zram's written-back pages; stop it and run again",
-            )
+        check_reads(self.bench.stage, condition.written_back[-1].size, reads)
 
     def _open_trace(self, stack: ExitStack, pages: int) -> _Split | None:
-        """Reads at the backing device and at the disk below; None with the reason in the result."""
-        stage = self.stage
+        """Trace reads at the backing device and the disk below; return None and note the reason where that fails."""
+        stage = self.bench.stage
         if stage.backing.file is None or stage.disk is None:
             return None
         own = stage.device.read(f"/sys/class/block/{stage.backing.name}/dev").strip()
@@ -248,15 +306,13 @@ class _Turn:
         return _Split(trace, own, stage.disk.number, where)
 
     def _places_on_disk(self, file: str, disk: Disk) -> dict[int, int]:
-        """Sector of each page of the backing file on its disk, by its sector at the loop device."""
-        remote, local = f"{PROBE_FOLDER}/extents.bin", self.folder / "extents.bin"
-        self.probe.extents(file, remote)
-        self.stage.device.transport.pull(remote, local, deadline=Deadline.after(60))
-        extents = np.fromfile(local, dtype="<u8").reshape(-1, 3) // SECTOR
-        local.unlink()
-        page = self.stage.page_bytes // SECTOR
+        """Return the sector on its disk of each page of the backing file, by its sector at the loop device."""
+        found = self.bench.probe.extents(file, _EXTENTS_FILE)
+        pieces = self.bench.fetch(_EXTENTS_FILE, EXTENT, found.extents)
+        columns = (pieces[name] // SECTOR for name in ("logical", "physical", "bytes"))
+        page = self.bench.stage.page_bytes // SECTOR
         return {
             int(logical) + at: int(physical) + at + disk.start_sector
-            for logical, physical, sectors in extents
+            for logical, physical, sectors in zip(*columns, strict=True)
             for at in range(0, int(sectors), page)
         }

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devices.probe.replies import Verified
-from devices.probe.session import ProbeSession
 from devices.profiles.sections import PageKind
+from records.model import Metric, RunResult
+from workloads.bench import Bench
+from workloads.faults import READS_CHECK
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
 
@@ -17,7 +19,10 @@ _LIMIT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """``read_back``: pages that really came from the backing device, by bd_stat's reads."""
+    """What was read back. ``read_back`` counts the pages that came from the backing device, by bd_stat's reads.
+
+    ``checker_works``: a byte that was flipped on purpose was noticed.
+    """
 
     pages: int
     corrupt: int
@@ -27,8 +32,9 @@ class Integrity:
     checker_works: bool
 
 
-def check_block(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Integrity:
-    """Through the block device: fill, write all back, read all again; then prove that one flipped byte is seen."""
+def check_block(bench: Bench, pages: int) -> Integrity:
+    """Fill the block device, write all back, read all again; then prove that one flipped byte is seen."""
+    stage, probe, seed = bench.stage, bench.probe, bench.seed
     stage.as_block_device(pages)
     area, mix = stage.all_pages(pages), PageKind.mixed.mix
     filled = probe.fill_device(area, mix=mix, seed=seed, seconds=_LIMIT_S)
@@ -42,12 +48,13 @@ def check_block(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Int
     return _judged(stage, seen, proof, filled.stored, before.count_4k, after.reads_4k - before.reads_4k)
 
 
-def check_swap(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Integrity:
-    """Through swap: the probe's memory is swapped out, its slots written back, and faulted in again."""
+def check_swap(bench: Bench, pages: int) -> Integrity:
+    """Swap the probe's memory out, write its slots back and fault it in again; then prove the same."""
+    stage, probe = bench.stage, bench.probe
     stage.as_swap(2 * pages)
     # Without zero pages: those never reach a swap device from 6.12 on.
     mix = "c70@3,i30"
-    probe.fill_area(_AREA, pages * stage.page_bytes, mix=mix, seed=seed)
+    probe.fill_area(_AREA, pages * stage.page_bytes, mix=mix, seed=bench.seed)
     swapped = probe.pageout(_AREA, seconds=_LIMIT_S)
     if swapped.swapped < swapped.pages * 0.99:
         raise NothingMeasured(f"{stage.device.serial}: {swapped.swapped} of {swapped.pages} pages were swapped out")
@@ -59,6 +66,21 @@ def check_swap(stage: Stage, probe: ProbeSession, pages: int, seed: int) -> Inte
     proof = probe.verify_area(_AREA, seconds=_LIMIT_S)
     probe.drop(_AREA)
     return _judged(stage, seen, proof, written.requested, written.written_4k, after.reads_4k - before.reads_4k)
+
+
+def integrity_result(bench: Bench, path: str, seen: Integrity) -> RunResult:
+    """Make the record of a check; ``path`` says which way the pages took."""
+    return RunResult(
+        test="data_integrity",
+        title=bench.title,
+        params={"path": path},
+        metrics={
+            "integrity.corrupt": Metric("pages", "lower", [seen.corrupt]),
+            "integrity.pages": Metric("pages", "higher", [seen.pages]),
+        },
+        checks={READS_CHECK: {"expected": seen.written_back, "seen": seen.read_back}},
+        facts={"first_corrupt": seen.first_corrupt, "one_flipped_byte_is_noticed": seen.checker_works},
+    )
 
 
 def _judged(stage: Stage, seen: Verified, proof: Verified, expected: int, written_4k: int, read_4k: int) -> Integrity:

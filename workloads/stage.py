@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
+from devices.capability import Capability
 from devices.device import Changes, Device
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
@@ -36,7 +37,12 @@ class Stage:
 
     @property
     def has_batch_size(self) -> bool:
-        return "writeback_batch_size" in self.device.capabilities
+        """Say whether this kernel has ``writeback_batch_size``."""
+        return Capability.writeback_batch_size in self.device.capabilities
+
+    def batch_sizes(self, wanted: Sequence[int]) -> tuple[int | None, ...]:
+        """Return the batch sizes to measure: those that are wanted, or only None on a kernel without the attribute."""
+        return tuple(wanted) if self.has_batch_size else (None,)
 
     @property
     def backing_pages(self) -> int:

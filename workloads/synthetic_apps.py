@@ -10,9 +10,10 @@ from typing import Any
 from base.errors import DeviceError, EnvironmentRefused
 from base.units import format_size
 from devices.probe.replies import AppDeath, AppsSwitched, AppSwitch
-from devices.probe.session import PROBE_FOLDER, ProbeSession
+from devices.probe.session import PROBE_FOLDER
 from devices.profiles.profile import Apps
 from workloads.app_model import Death, Played, Switch, SwitchKind
+from workloads.bench import Bench
 from workloads.stage import Stage
 
 # Left for everybody else on the phone, of its RAM.
@@ -31,8 +32,7 @@ PROCESS_NAME = "zwb.app"
 class SyntheticApps:
     """See ``synthetic_apps``."""
 
-    stage: Stage
-    probe: ProbeSession
+    bench: Bench
     count: int
     kind: str = "synthetic"
     _last: AppsSwitched | None = None
@@ -53,8 +53,8 @@ class SyntheticApps:
 
     def _play(self, apps: Sequence[int], dwell_s: float) -> Played:
         seconds = len(apps) * (_SWITCH_S + dwell_s)
-        self._last = reply = self.probe.apps_switch(
-            apps, dwell_ms=round(dwell_s * 1000), backing=backing_name(self.stage), seconds=seconds
+        self._last = reply = self.bench.probe.apps_switch(
+            apps, dwell_ms=round(dwell_s * 1000), backing=backing_name(self.bench.stage), seconds=seconds
         )
         return Played([_switch(seen) for seen in reply.switches], [_death(seen) for seen in reply.deaths])
 
@@ -62,7 +62,7 @@ class SyntheticApps:
         return self._last.alive if self._last else 0
 
     def facts(self) -> Mapping[str, Any]:
-        apps = self.stage.profile.apps
+        apps = self.bench.stage.profile.apps
         footprint = {key: getattr(apps, key) for key in ("anonymous", "file_backed", "working_set")}
         return {
             **{f"{key}_bytes": value for key, value in footprint.items()},
@@ -89,35 +89,35 @@ def _death(seen: AppDeath) -> Death:
 
 
 def backing_name(stage: Stage) -> str:
-    """The backing device as /sys/class/block calls it."""
+    """Return what /sys/class/block calls the backing device."""
     if stage.backing.kind == "loop":
         return stage.backing.node.rsplit("/", 1)[-1]
     return stage.device.run("readlink", "-f", stage.backing.node).rsplit("/", 1)[-1]
 
 
 @contextmanager
-def synthetic_apps(stage: Stage, probe: ProbeSession, seed: int) -> Iterator[SyntheticApps]:
-    """Apps of the profile's size, none of which runs yet; afterwards none runs any more.
+def synthetic_apps(bench: Bench) -> Iterator[SyntheticApps]:
+    """Yield apps of the profile's size, none of which runs yet; afterwards none runs any more.
 
     Raises EnvironmentRefused when they need more memory than the phone has.
     """
-    apps = stage.profile.apps
+    stage, apps = bench.stage, bench.stage.profile.apps
     check_room(stage, apps)
-    probe.apps_make(
+    bench.probe.apps_make(
         apps.count, anonymous=_whole_pages(stage, apps.anonymous),
         file_backed=_whole_pages(stage, apps.file_backed), working_set=_whole_pages(stage, apps.working_set),
-        mix=apps.pages.mix, seed=seed, order=str(apps.touch), folder=PROBE_FOLDER, seconds=_PREPARE_S,
+        mix=apps.pages.mix, seed=bench.seed, order=str(apps.touch), folder=PROBE_FOLDER, seconds=_PREPARE_S,
     )  # fmt: skip
     try:
-        yield SyntheticApps(stage, probe, apps.count)
+        yield SyntheticApps(bench, apps.count)
     finally:
-        _end(probe)
+        _end(bench)
 
 
-def _end(probe: ProbeSession) -> None:
-    """When the phone is gone, or the probe, they are too; then the first error counts."""
+def _end(bench: Bench) -> None:
+    """End all apps. When the phone or the probe is gone, they are too; then the first error counts."""
     try:
-        probe.apps_end(seconds=_PREPARE_S)
+        bench.probe.apps_end(seconds=_PREPARE_S)
     except DeviceError:
         return
 
@@ -127,7 +127,7 @@ def _whole_pages(stage: Stage, size_bytes: int) -> int:
 
 
 def check_room(stage: Stage, apps: Apps) -> None:
-    """Raises EnvironmentRefused when all apps together do not fit into RAM and swap, with a margin for the phone."""
+    """Raise EnvironmentRefused when all apps together do not fit into RAM and swap, with a margin for the phone."""
     ram, swap = stage.device.identity.ram_bytes, stage.profile.zram.disksize
     need, have = apps.count * apps.anonymous, int(ram * (1 - _MARGIN)) + swap
     if need > have:

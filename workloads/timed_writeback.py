@@ -1,4 +1,4 @@
-"""One measured writeback: pages are filled, marked idle, written back and counted, by the phone's clock and books."""
+"""One measured writeback: pages are filled, marked idle, written back and counted, on the phone's clock."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from base.kernel import PAGE_4K
 from base.units import MIB
 from devices.probe.commands import DevicePages
 from devices.probe.replies import WriteTimed
-from devices.probe.session import ProbeSession
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.zram import zram_error
-from records.model import Metric
+from records.model import Caveat, Metric
+from workloads.bench import Bench
 from workloads.stage import Stage
+
+# Below this many an interval is wide or missing.
+_FEW_REPEATS = 5
 
 
 class NothingMeasured(DeviceError):
@@ -23,7 +26,7 @@ class NothingMeasured(DeviceError):
 
 @dataclass(frozen=True, slots=True)
 class TimedWriteback:
-    """One writeback: what the probe measured of it, and the pages that were to be written and were, by bd_stat."""
+    """One writeback: what the probe measured, the pages that were to be written, and those that were, by bd_stat."""
 
     timed: WriteTimed
     expected: int
@@ -42,20 +45,21 @@ class TimedWriteback:
 
 
 def fill_and_write_back(
-    stage: Stage, probe: ProbeSession, area: DevicePages, *, pages: PageKind, seed: int, batch_size: int | None,
-    disks: Sequence[str] = (), sample: bool = False,
+    bench: Bench, area: DevicePages, *, pages: PageKind, batch_size: int | None, disks: Sequence[str] = (),
+    sample: bool = False,
 ) -> TimedWriteback:  # fmt: skip
     """Fill the pages of ``area`` and write them back, timed.
 
     The result has the counters of ``disks`` too, and with ``sample`` their depth. Raises NothingMeasured when bd_stat
     counts other pages than were filled.
     """
+    stage, probe = bench.stage, bench.probe
     limit_s = stage.profile.deadlines.writeback
-    filled = probe.fill_device(area, mix=pages.mix, seed=seed, seconds=limit_s)
+    filled = probe.fill_device(area, mix=pages.mix, seed=bench.seed, seconds=limit_s)
     # Over the probe's open connection: a shell of its own for each write would cost more than the write.
     if batch_size is not None:
-        write_attribute(stage, probe, "writeback_batch_size", str(batch_size))
-    write_attribute(stage, probe, "idle", "all")
+        write_attribute(bench, "writeback_batch_size", str(batch_size))
+    write_attribute(bench, "idle", "all")
     # The bare word is what every kernel since 5.0 takes; type=idle came with 6.16.
     timed = probe.write_timed(
         stage.zram.attribute("writeback"), "idle", zram=stage.zram.number, disks=disks, sample=sample, seconds=limit_s
@@ -66,27 +70,30 @@ def fill_and_write_back(
 
 
 def prepare_half(
-    stage: Stage, probe: ProbeSession, data_bytes: int, *, pages: PageKind, order: str, seed: int
+    bench: Bench, data_bytes: int, *, pages: PageKind, order: SlotOrder
 ) -> tuple[DevicePages, TimedWriteback]:
     """Write back a zram twice as large as the data, then free a half of it: that is where measured pages go.
 
     Returns that half, and the writeback that allocated the blocks.
     """
+    stage = bench.stage
     count = stage.pages(data_bytes)
     span = min(2 * count, stage.backing_pages)
     stage.as_block_device(span)
     area = stage.all_pages(span)
-    allocating = fill_and_write_back(stage, probe, area, pages=pages, seed=seed, batch_size=None)
-    half = replace(area, pick=count, pick_seed=seed) if order == SlotOrder.random else replace(area, hi=count - 1)
-    probe.free(half)
+    allocating = fill_and_write_back(bench, area, pages=pages, batch_size=None)
+    drawn, first = replace(area, pick=count, pick_seed=bench.seed), replace(area, hi=count - 1)
+    half = drawn if order is SlotOrder.random else first
+    bench.probe.free(half)
     return half, allocating
 
 
-def write_attribute(stage: Stage, probe: ProbeSession, attribute: str, value: str) -> None:
+def write_attribute(bench: Bench, attribute: str, value: str) -> None:
     """Write one of zram's attributes over the probe's connection. Raises the ZramError that the errno means."""
-    reply = probe.write_attribute(stage.zram.attribute(attribute), value)
+    path = bench.stage.zram.attribute(attribute)
+    reply = bench.probe.write_attribute(path, value)
     if reply.rc < 0:
-        raise zram_error(f"echo {value} > {stage.zram.attribute(attribute)}", reply.errno)
+        raise zram_error(f"echo {value} > {path}", reply.errno)
 
 
 def metrics(runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
@@ -107,6 +114,16 @@ def written_check(runs: Sequence[TimedWriteback]) -> dict[str, dict[str, float]]
     """Return the cross-check of these writebacks with what zram counted."""
     expected, seen = sum(run.expected for run in runs), sum(run.written for run in runs)
     return {"pages written (bd_stat)": {"expected": expected, "seen": seen}}
+
+
+def writeback_caveats(batch_size: int | None, repeats: int, *, buffered: bool) -> list[Caveat]:
+    """Return the doubts about writebacks that were repeated so many times at one batch size."""
+    doubts = {
+        Caveat.no_batch_size: batch_size is None,
+        Caveat.buffered_io: buffered,
+        Caveat.few_repeats: repeats < _FEW_REPEATS,
+    }
+    return [caveat for caveat, applies in doubts.items() if applies]
 
 
 def _check(stage: Stage, run: TimedWriteback, batch_size: int | None) -> None:

@@ -1,35 +1,30 @@
-"""What zram writes back to, in its variants: the same writeback and the same faults on each, measured in turns.
+"""Variants of what zram writes back to: the same writebacks and the same faults on each, measured in turns.
 
-At each turn a variant is made anew. The first writeback into it meets blocks that nothing was ever written to
-(``fresh``), the second one the same blocks again (``overwritten``). A partition has no blocks to be allocated; its
-first writeback is a warm-up.
+Each turn makes a variant anew. Its first writeback meets blocks that nothing was ever written to (``fresh``), the
+second one meets the same blocks again (``overwritten``). A partition has no blocks to be allocated; its first writeback
+is a warm-up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from base.errors import DeviceError, EnvironmentRefused
 from base.units import MIB
 from devices.backing import BackingDevice, PinRefused, loop_backing, partition_backing
 from devices.device import Changes
-from devices.probe.session import ProbeSession
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, PageKind
 from devices.storage import Disk, disk_below
 from devices.transport import Exec
 from records.model import RunResult
-from workloads.faults import FaultSamples
-from workloads.progress import Progress, silent
+from workloads.bench import Bench
+from workloads.faults import READS_CHECK, FaultSamples
 from workloads.stage import Stage
-from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, written_check
-from workloads.turns import FaultShares, NotAvailable, in_turns, joined, point_caveats
+from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
+from workloads.turns import FaultShares, NotAvailable, in_turns, joined
 
 PAGES = PageKind.incompressible
 # F2FS pins whole sections; a file of another size would be rounded up, and only that one.
@@ -50,7 +45,7 @@ class Variant:
 
     @property
     def slug(self) -> str:
-        """The name in test ids and file names."""
+        """Return the name in test ids and file names."""
         return self.name.replace(",", "").replace(" ", "-")
 
 
@@ -66,7 +61,7 @@ VARIANTS = (
 
 @dataclass(slots=True)
 class MeasuredVariant:
-    """Replies of ``fill_and_write_back`` by what was known of the blocks, and what the variant was found to be."""
+    """Writebacks by the state of the blocks, shares of faults, and what the variant was found to be."""
 
     fresh: list[TimedWriteback] = field(default_factory=list)
     overwritten: list[TimedWriteback] = field(default_factory=list)
@@ -76,7 +71,7 @@ class MeasuredVariant:
 
 
 def path_of(profile: Profile, variant: Variant) -> str:
-    """The file to be made, or the partition. Raises NotAvailable where the profile has none."""
+    """Return the file to make, or the partition. Raises NotAvailable where the profile has none."""
     on_partition = profile.backing.kind is BackingKind.raw_partition
     if variant.file_system is None:
         path = profile.variants.partition or (profile.backing.path if on_partition else None)
@@ -93,7 +88,7 @@ def path_of(profile: Profile, variant: Variant) -> str:
 
 
 def attach(changes: Changes, profile: Profile, variant: Variant, size_bytes: int) -> BackingDevice:
-    """The variant as a backing device, read back and found to be what it claims.
+    """Make the variant, attach it as a backing device, and read back that it is what it claims.
 
     Raises NotAvailable; EnvironmentRefused when it is not what the profile promises; DeviceError when it is not what
     was asked for.
@@ -128,59 +123,54 @@ def _check(variant: Variant, backing: BackingDevice, serial: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
-    """What all variants have in common; ``disks`` remembers what lies below each."""
+class _Turns:
+    """What the turns of all variants have in common; ``disks`` remembers what lies below each."""
 
-    stage: Stage
-    probe: ProbeSession
-    seed: int
+    bench: Bench
     faults: FaultShares
-    progress: Progress
     disks: dict[Variant, Disk | None] = field(default_factory=dict)
 
     @property
     def pages(self) -> int:
-        return self.stage.pages(self.stage.profile.variants.data)
+        return self.bench.stage.pages(self.bench.stage.profile.variants.data)
 
     @property
     def size_bytes(self) -> int:
-        """Of a file, with the block that older kernels leave unused."""
-        needed = (max(self.pages, self.faults.share) + 1) * self.stage.page_bytes
+        """Return the size of a file, with the block that older kernels leave unused."""
+        needed = (max(self.pages, self.faults.share) + 1) * self.bench.stage.page_bytes
         return -(-needed // _SECTION) * _SECTION
 
     def turn(self, variant: Variant, measured: MeasuredVariant, repeat: int) -> None:
-        """Make it, write back twice, time faults, unmake it."""
-        profile = self.stage.profile
-        self.progress(f"{variant.name}, repeat {repeat + 1} of {profile.variants.repeats}")
+        """Make the variant, write back twice, time faults, unmake it."""
+        stage, profile = self.bench.stage, self.bench.stage.profile
+        self.bench.progress(f"{variant.name}, repeat {repeat + 1} of {profile.variants.repeats}")
         path = path_of(profile, variant)
         if variant not in self.disks:
-            self.disks[variant] = disk_below(self.stage.device, path)
+            self.disks[variant] = disk_below(stage.device, path)
 
         def attached(changes: Changes) -> BackingDevice:
             return attach(changes, profile, variant, self.size_bytes)
 
-        with self.stage.on_backing(attached, self.disks[variant]) as stage:
-            stage.as_block_device(self.pages)
-            measured.fresh.append(self._pass(stage))
+        with stage.on_backing(attached, self.disks[variant]) as there:
+            there.as_block_device(self.pages)
+            measured.fresh.append(self._pass(there))
             if not measured.verified:
-                measured.verified = self._verified(stage, variant)
-            measured.overwritten.append(self._pass(stage))
-            measured.faults += self.faults.measure(stage, self.probe, repeat)
+                measured.verified = self._verified(there, variant)
+            measured.overwritten.append(self._pass(there))
+            measured.faults += self.faults.measure(self.bench.on(there), repeat)
 
     def _pass(self, stage: Stage) -> TimedWriteback:
-        area = stage.all_pages(self.pages)
         disks = [stage.disk.name] if stage.disk else []
-        batch_size = batch_size_of(stage)
-        reply = fill_and_write_back(
-            stage, self.probe, area, pages=PAGES, seed=self.seed, batch_size=batch_size, disks=disks
+        run = fill_and_write_back(
+            self.bench.on(stage), stage.all_pages(self.pages), pages=PAGES, batch_size=batch_size_of(stage), disks=disks
         )
         if stage.backing.direct_io is False:
             # Else the page cache would be written out while the next one is measured.
             stage.device.run("sync", seconds=stage.profile.deadlines.writeback)
-        return reply
+        return run
 
     def _verified(self, stage: Stage, variant: Variant) -> dict[str, Any]:
-        """What it was read back as; after the first pass, when a sparse file must have grown by what was written."""
+        """Return what the variant was read back as. Called after the first pass, when a sparse file must have grown."""
         facts = stage.backing.facts()
         names = ("kind", "file_system", "size_bytes", "allocated_bytes", "pinned", "direct_io", "block_size_bytes")
         verified = {name: facts[name] for name in names}
@@ -203,83 +193,68 @@ def _allocated_bytes(stage: Stage, file: str) -> int:
 
 
 def batch_size_of(stage: Stage) -> int | None:
-    """The batch size at which variants are compared; None on a kernel that has none."""
-    return stage.profile.variants.batch_size if stage.has_batch_size else None
+    """Return the batch size at which variants are compared; None on a kernel without the attribute."""
+    return stage.batch_sizes([stage.profile.variants.batch_size])[0]
 
 
-def measure_variants(
-    stage: Stage, probe: ProbeSession, measured: Mapping[Variant, MeasuredVariant], seed: int, folder: Path,
-    progress: Progress = silent,
-) -> None:  # fmt: skip
-    """All of them in turns. ``measured`` is filled on the way, so what it has stays if the phone is lost.
+def measure_variants(bench: Bench, measured: Mapping[Variant, MeasuredVariant]) -> None:
+    """Measure all of them in turns.
 
-    One that cannot be had or fails has its ``error``, and the others are measured still.
+    ``measured`` is filled on the way, so it keeps what it has if the phone is lost. A variant that cannot be had, or
+    fails, gets its ``error``, and the others are measured still.
     """
-    profile = stage.profile
+    profile = bench.stage.profile
     repeats = profile.variants.repeats
-    faults = FaultShares(profile.faults.samples, repeats, seed, folder)
-    bench = _Bench(stage, probe, seed, faults, progress)
-    errors = in_turns(list(measured), repeats, seed, lambda variant, n: bench.turn(variant, measured[variant], n))
+    turns = _Turns(bench, FaultShares(profile.faults.samples, repeats))
+    errors = in_turns(list(measured), repeats, bench.seed, lambda variant, n: turns.turn(variant, measured[variant], n))
     for variant, error in errors.items():
         measured[variant].error = error
 
 
-SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
+def variant_results(bench: Bench, variant: Variant, measured: MeasuredVariant) -> list[RunResult]:
+    """Make a record for fresh blocks, where there are such, and one for overwritten blocks, which has the faults.
 
-
-def variant_results(
-    stage: Stage, variant: Variant, measured: MeasuredVariant, title: str, save_raw: SaveRaw
-) -> list[RunResult]:
-    """One record for fresh blocks, where there are such, and one for overwritten ones, which has the faults.
-
-    Of one that was broken off, those for which there is something.
+    A variant that was broken off has a record for what was measured.
     """
     records = []
     if measured.fresh and variant.file_system is not None:
-        records.append(_result(stage, variant, "fresh", measured.fresh, measured, title))
+        records.append(_result(bench, variant, "fresh", measured.fresh, measured))
     if measured.overwritten:
-        overwritten = _result(stage, variant, "overwritten", measured.overwritten, measured, title)
+        overwritten = _result(bench, variant, "overwritten", measured.overwritten, measured)
         if variant.file_system is None:
             overwritten = replace(overwritten, warmups=metrics(measured.fresh))
-        records.append(_with_faults(overwritten, variant, measured.faults, save_raw))
+        records.append(_with_faults(bench, overwritten, variant, measured.faults))
     return records
 
 
-def _with_faults(
-    overwritten: RunResult, variant: Variant, shares: Sequence[FaultSamples], save_raw: SaveRaw
-) -> RunResult:
+def _with_faults(bench: Bench, overwritten: RunResult, variant: Variant, shares: Sequence[FaultSamples]) -> RunResult:
     if not shares:
         return overwritten
     faults = joined(shares)
     checks = {
         **overwritten.checks,
-        "reads from the backing device (bd_stat)": {"expected": len(faults.written_back_ns), "seen": faults.bd_reads},
+        READS_CHECK: {"expected": len(faults.written_back_ns), "seen": faults.bd_reads},
     }
     return replace(
         overwritten,
-        raw={"fault.latency": save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
+        raw={"fault.latency": bench.save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
         checks=checks,
         facts={**overwritten.facts, "probe_overhead_ns": faults.overhead},
     )
 
 
 def _result(
-    stage: Stage,
-    variant: Variant,
-    blocks: str,
-    runs: Sequence[TimedWriteback],
-    measured: MeasuredVariant,
-    title: str,
+    bench: Bench, variant: Variant, blocks: str, runs: Sequence[TimedWriteback], measured: MeasuredVariant
 ) -> RunResult:
-    data, batch_size = stage.profile.variants.data, batch_size_of(stage)
+    data, batch_size = bench.stage.profile.variants.data, batch_size_of(bench.stage)
     on_disk = [counted.written_bytes for run in runs for counted in run.timed.disks.values()]
     return RunResult(
         test="backing_variant",
-        title=title,
+        title=bench.title,
         params={"variant": variant.name, "blocks": blocks, "batch_size": batch_size, "data_bytes": data},
         metrics=metrics(runs),
         checks=written_check(runs),
-        caveats=point_caveats(batch_size, len(runs), buffered=not variant.direct_io),
+        caveats=writeback_caveats(batch_size, len(runs), buffered=not variant.direct_io),
         facts={
             "verified": measured.verified,
             "pages": str(PAGES),

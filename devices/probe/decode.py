@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from base.errors import DeviceError
+from base.text import clean
 
 T = TypeVar("T")
 
@@ -114,9 +115,8 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _quoted(line: str) -> str:
-    """The first characters of a line, with a mark in place of each that a terminal would act on."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line[:_QUOTED])
-    return f"{shown!r}{'...' if len(line) > _QUOTED else ''}"
+    """The first characters of a line, fit to be shown on a terminal."""
+    return f"{clean(line[:_QUOTED])!r}{'...' if len(line) > _QUOTED else ''}"
 
 
 @cache

@@ -1,0 +1,34 @@
+"""A bench for tests of workloads: what is recorded and saved on it stays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from records.model import RunResult
+from workloads.bench import Bench
+from workloads.stage import Stage
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a measurement left."""
+
+    records: list[RunResult] = field(default_factory=list)
+    raw: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+
+    def save_raw(self, name: str, samples: npt.NDArray[np.uint64]) -> str:
+        """Keep samples under their name."""
+        self.raw[name] = samples
+        return f"raw/{name}.npy"
+
+
+def bench_on(stage: Stage, folder: Path, *, seed: int = 4711) -> tuple[Bench, Kept]:
+    """Return a bench with this stage, and what will be left on it."""
+    kept = Kept()
+    return Bench(stage, "title", seed, folder, kept.records.append, kept.save_raw, kept.steps.append), kept
