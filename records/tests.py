@@ -20,7 +20,7 @@ class Fact:
     about: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MeasuredTest:
     """One test. ``needs`` is the metric or the samples that its section cannot do without; None: it has no section.
 

@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from base.errors import ReportError
+from records.courses import Course
+from records.metrics import Quantity, row_of
 from records.model import Caveat, RunResult
 from records.reading import StoredRun
-from reports.catalogue import SHOWN
+from records.tests import TESTS, MeasuredTest
 from reports.stats import FEWEST_FOR_INTERVAL, Quantile, Summary, first_is_slow, quantiles, summarise
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-# What is counted is the same at every repeat: one value says it all.
-COUNTED_UNITS = frozenset({"pages", "count", "bytes", "B"})
-# Read once at a point, on purpose.
-READ_ONCE = frozenset({"zram.ratio", "load.cpu_busy"})
-# Neither a time nor a rate: a first value that stands out is no slow start.
-UNITS_WITHOUT_SPEED = frozenset({"requests", "%", "x"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +36,38 @@ class Point:
     @property
     def has_section(self) -> bool:
         """Whether a section of the report is made for this test and finds in this record what it needs."""
-        shown = SHOWN.get(self.result.test)
-        if shown is None:
+        test = TESTS.get(self.result.test)
+        if test is None or test.needs is None:
             return False
-        samples = self.samples.get(shown.needs)
-        return bool(samples.size) if samples is not None else self.median(shown.needs) is not None
+        samples = self.array(test.needs)
+        return bool(samples.size) if samples is not None else self.median(test.needs) is not None
 
-    def median(self, metric: str) -> float | None:
-        """The median of a metric, or None where it was not measured."""
-        summary = self.figures.get(metric)
+    def summary(self, metric: Quantity) -> Summary | None:
+        """Return what is known of a metric's repeats, or None where it was not measured."""
+        return self.figures.get(metric.name)
+
+    def median(self, metric: Quantity) -> float | None:
+        """Return the median of a metric, or None where it was not measured."""
+        summary = self.summary(metric)
         return summary.median if summary else None
 
-    def quantile(self, metric: str, name: str) -> Quantile | None:
-        """One quantile of raw samples, or None where there are none."""
-        return next((q for q in self.quantiles.get(metric, ()) if q.name == name), None)
+    def values(self, metric: Quantity) -> Sequence[float]:
+        """Return every repeat of a metric in order of measurement; empty where it was not measured."""
+        found = self.result.metrics.get(metric.name)
+        return found.values if found else ()
+
+    def quantile(self, metric: Quantity, name: str) -> Quantile | None:
+        """Return one quantile of raw samples, or None where there are none."""
+        return next((q for q in self.quantiles.get(metric.name, ()) if q.name == name), None)
+
+    def array(self, row: Quantity | Course) -> npt.NDArray[np.uint64] | None:
+        """Return the raw samples of a metric or one array of a course, or None where it could not be read."""
+        return self.samples.get(row.name)
+
+    def size_of(self, row: Quantity | Course) -> int:
+        """Return how many raw samples there are."""
+        found = self.array(row)
+        return 0 if found is None else int(found.size)
 
     def param(self, key: str) -> Any:
         """A parameter, or None."""
@@ -70,9 +83,9 @@ class Analysis:
     session_caveats: tuple[Caveat, ...]
     problems: tuple[str, ...]
 
-    def of(self, test: str) -> list[Point]:
-        """The points of a test that its section of the report can show, in order of measurement."""
-        return [point for point in self.points if point.result.test == test and point.has_section]
+    def of(self, test: MeasuredTest) -> list[Point]:
+        """Return the points of a test that its section of the report can show, in order of measurement."""
+        return [point for point in self.points if point.result.test == test.name and point.has_section]
 
 
 def analyse(run: StoredRun) -> Analysis:
@@ -108,7 +121,7 @@ def batch_rank(point: Point) -> float:
     return float(batch) if isinstance(batch, int | float) else 0.0
 
 
-def ratio(point: Point, base: Point | None, metric: str) -> float | None:
+def ratio(point: Point, base: Point | None, metric: Quantity) -> float | None:
     """Median over median."""
     mine, other = point.median(metric), base.median(metric) if base else None
     return mine / other if mine is not None and other else None
@@ -131,16 +144,16 @@ def _point(run: StoredRun, result: RunResult, known: set[Caveat], problems: list
 
 
 def _is_one_run(result: RunResult) -> bool:
-    shown = SHOWN.get(result.test)
-    return shown is not None and shown.one_run
+    test = TESTS.get(result.test)
+    return test is not None and test.one_run
 
 
 def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]]) -> list[Caveat]:
-    repeated = [m for name, m in result.metrics.items() if m.unit not in COUNTED_UNITS and name not in READ_ONCE]
+    rows = [(row_of(name, metric), metric) for name, metric in result.metrics.items()]
     seen = []
-    if any(0 < len(metric.values) < FEWEST_FOR_INTERVAL for metric in repeated):
+    if any(row.needs_repeats and 0 < len(metric.values) < FEWEST_FOR_INTERVAL for row, metric in rows):
         seen.append(Caveat.few_repeats)
-    if any(first_is_slow(m.values, m.better) for m in repeated if m.unit not in UNITS_WITHOUT_SPEED):
+    if any(row.has_speed and first_is_slow(metric.values, metric.better) for row, metric in rows):
         seen.append(Caveat.first_run_slow)
     if any(q.low is None and q.name != "max" for each in found.values() for q in each):
         seen.append(Caveat.few_samples)

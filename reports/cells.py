@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from base.units import NS_PER_US
+from records import metrics as m
 from reports import wording as w
 from reports.analysis import Point, batch_rank, ratio
-from reports.catalogue import CPU_BUSY, LATENCY, MIB_PER_S, SWITCHES, SYS, USER, WALL
 from reports.stats import FEWEST_FOR_INTERVAL, Summary
 from reports.tables import Column, Field
 
+COSTS = (m.WALL, m.USER_CPU, m.SYS_CPU, m.CPU_BUSY, m.CONTEXT_SWITCHES)
+"""the metrics that ``cost_fields`` shows"""
 QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 OVERLAP_NOTE = "~: no sure difference: the intervals of the two overlap, or there is none."
 
@@ -28,48 +30,56 @@ def first_point(points: Sequence[Point]) -> Point:
 
 def ratio_cell(point: Point, base: Point) -> str:
     """Throughput against the base point; nothing where the kernel has no batches to compare."""
-    return w.MISSING if base.param("batch_size") is None else w.number(ratio(point, base, MIB_PER_S))
+    return w.MISSING if base.param("batch_size") is None else w.number(ratio(point, base, m.THROUGHPUT))
 
 
-def median_of(metric: str) -> Callable[[Point], str]:
+def median_of(metric: m.Quantity) -> Callable[[Point], str]:
     """A cell with the median of a metric."""
     return lambda point: w.number(point.median(metric))
 
 
-def count_of(metric: str) -> Callable[[Point], str]:
+def count_of(metric: m.Quantity) -> Callable[[Point], str]:
     """A cell with a counter."""
     return lambda point: w.count(point.median(metric))
 
 
-def interval_of(metric: str) -> Callable[[Point], str]:
+def interval_of(metric: m.Quantity) -> Callable[[Point], str]:
     """A cell with the interval of a metric's median."""
 
     def cell(point: Point) -> str:
-        summary = point.figures.get(metric)
+        summary = point.summary(metric)
         return w.interval(summary.interval) if summary else w.MISSING
 
     return cell
 
 
-def repeats_of(metric: str) -> Callable[[Point], str]:
+def repeats_of(metric: m.Quantity) -> Callable[[Point], str]:
     """A cell with the number of repeats."""
-    return lambda point: str(point.figures[metric].n) if metric in point.figures else w.MISSING
+
+    def cell(point: Point) -> str:
+        summary = point.summary(metric)
+        return str(summary.n) if summary else w.MISSING
+
+    return cell
 
 
 def rate_fields() -> list[Field[Point]]:
     """Writeback throughput with its interval and the number of repeats."""
     return [
-        Field(Column("MiB/s"), median_of(MIB_PER_S)),
-        Field(Column("interval"), interval_of(MIB_PER_S)),
-        Field(Column("n"), repeats_of(MIB_PER_S)),
+        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
+        Field(Column("interval"), interval_of(m.THROUGHPUT)),
+        Field(Column("n"), repeats_of(m.THROUGHPUT)),
     ]
 
 
 def cost_fields() -> list[Field[Point]]:
     """What a writeback costs in time and CPU."""
-    heads = {WALL: "real s", USER: "user s", SYS: "sys s", CPU_BUSY: "all CPUs busy s"}
-    seconds: list[Field[Point]] = [Field(Column(head, wrap=8), median_of(metric)) for metric, head in heads.items()]
-    return [*seconds, Field(Column("context switches", wrap=8), count_of(SWITCHES))]
+    heads = ("real s", "user s", "sys s", "all CPUs busy s")
+    *seconds, switches = COSTS
+    fields: list[Field[Point]] = [
+        Field(Column(head, wrap=8), median_of(metric)) for head, metric in zip(heads, seconds, strict=True)
+    ]
+    return [*fields, Field(Column("context switches", wrap=8), count_of(switches))]
 
 
 def word_of(key: str) -> Callable[[Point], str]:
@@ -98,13 +108,13 @@ def interval_note(summaries: Iterable[Summary | None]) -> str:
     return f"Interval: where the true median lies; confidence {w.listing(kinds)}."
 
 
-def microseconds(point: Point, name: str, metric: str = LATENCY) -> float | None:
+def microseconds(point: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> float | None:
     """One quantile of a point's latencies in µs, or None."""
     found = point.quantile(metric, name)
     return None if found is None or found.value is None else found.value / NS_PER_US
 
 
-def latency_cell(point: Point, name: str, metric: str = LATENCY) -> str:
+def latency_cell(point: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> str:
     """A quantile in µs, its interval on a second line."""
     found = point.quantile(metric, name)
     if found is None or found.value is None:
@@ -115,16 +125,16 @@ def latency_cell(point: Point, name: str, metric: str = LATENCY) -> str:
     return f"{value}\n{w.span(found.low / NS_PER_US, found.high / NS_PER_US)}"
 
 
-def latency_fields(metric: str = LATENCY) -> list[Field[Point]]:
+def latency_fields(metric: m.Quantity = m.FAULT_LATENCY) -> list[Field[Point]]:
     """Number of samples and every quantile with its interval."""
 
     def field(name: str) -> Field[Point]:
         return Field(Column(name), lambda point: latency_cell(point, name, metric))
 
-    return [Field(Column("n"), lambda point: str(point.samples[metric].size)), *map(field, QUANTILES)]
+    return [Field(Column("n"), lambda point: str(point.size_of(metric))), *map(field, QUANTILES)]
 
 
-def times(point: Point, base: Point | None, name: str, metric: str = LATENCY) -> float | None:
+def times(point: Point, base: Point | None, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> float | None:
     """How many times as long as at ``base``, at one quantile; None where one of them is not known."""
     mine, other = (p.quantile(metric, name) if p else None for p in (point, base))
     if point is base or not (mine and mine.value and other and other.value):
@@ -132,7 +142,7 @@ def times(point: Point, base: Point | None, name: str, metric: str = LATENCY) ->
     return mine.value / other.value
 
 
-def times_cell(point: Point, base: Point | None, name: str, metric: str = LATENCY) -> str:
+def times_cell(point: Point, base: Point | None, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> str:
     """The same as a cell, with a ~ in front where no difference is shown."""
     factor = times(point, base, name, metric)
     if factor is None or base is None:
@@ -156,7 +166,7 @@ def overhead_notes(points: Iterable[Point]) -> list[str]:
     return [f"The probe's own cost per sample, in ns, is in every value and was not subtracted: {told}"] if told else []
 
 
-def quantiles_differ(point: Point, base: Point, name: str, metric: str = LATENCY) -> bool:
+def quantiles_differ(point: Point, base: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> bool:
     """Whether the intervals of one quantile of two points lie apart; False where one has none."""
     one, other = point.quantile(metric, name), base.quantile(metric, name)
     if one is None or other is None:
@@ -166,22 +176,22 @@ def quantiles_differ(point: Point, base: Point, name: str, metric: str = LATENCY
     return one.low > other.high or other.low > one.high
 
 
-def medians_differ(point: Point, base: Point | None, metric: str) -> bool:
+def medians_differ(point: Point, base: Point | None, metric: m.Quantity) -> bool:
     """Whether the intervals of a metric's medians lie apart; False where one has none."""
-    mine, other = (p.figures.get(metric) if p else None for p in (point, base))
+    mine, other = (p.summary(metric) if p else None for p in (point, base))
     if mine is None or other is None or mine.interval is None or other.interval is None:
         return False
     return not mine.interval.overlaps(other.interval)
 
 
-def with_interval(point: Point, metric: str) -> str:
+def with_interval(point: Point, metric: m.Quantity) -> str:
     """A median with its unit and, where it has one, its interval: ``49.8 MiB/s [46.3, 50.3]``."""
-    summary = point.figures[metric]
+    summary = point.figures[metric.name]
     found = f" {w.interval(summary.interval)}" if summary.interval else ""
-    return f"{w.number(summary.median)} {w.clean(point.result.metrics[metric].unit)}{found}"
+    return f"{w.number(summary.median)} {w.clean(point.result.metrics[metric.name].unit)}{found}"
 
 
-def latency_mark(point: Point, metric: str, name: str) -> tuple[float, float | None, float | None] | None:
+def latency_mark(point: Point, metric: m.Quantity, name: str) -> tuple[float, float | None, float | None] | None:
     """A quantile in µs with the ends of its interval, for a plot."""
     found = point.quantile(metric, name)
     if found is None or found.value is None:
@@ -190,9 +200,9 @@ def latency_mark(point: Point, metric: str, name: str) -> tuple[float, float | N
     return found.value / NS_PER_US, low, high
 
 
-def median_mark(point: Point, metric: str) -> tuple[float, float | None, float | None] | None:
+def median_mark(point: Point, metric: m.Quantity) -> tuple[float, float | None, float | None] | None:
     """A median with the ends of its interval, for a plot."""
-    summary = point.figures.get(metric)
+    summary = point.summary(metric)
     if summary is None or summary.median is None:
         return None
     interval = summary.interval

@@ -1,8 +1,8 @@
-"""The sections of a report in their order. A new one is made in reports/sections and named here."""
+"""The sections of a report in their order, and which metrics they show. A new one is made in reports/sections."""
 
 from __future__ import annotations
 
-from reports.analysis import Analysis
+from reports.analysis import Analysis, Point
 from reports.sections import (
     backing,
     compressors,
@@ -14,22 +14,28 @@ from reports.sections import (
     switches,
     throughput,
 )
-from reports.sections.section import Section
+from reports.sections.section import Section, SectionModule
 
-_MAKERS = (
-    throughput.section,
-    depth.section,
-    faults.section,
-    faults_writeback.section,
-    faults_load.section,
-    backing.section,
-    compressors.section,
-    switches.section,
-    integrity.section,
+_MODULES: tuple[SectionModule, ...] = (
+    throughput,
+    depth,
+    faults,
+    faults_writeback,
+    faults_load,
+    backing,
+    compressors,
+    switches,
+    integrity,
 )
+_SHOWN = {test.name: frozenset(row.name for row in rows) for each in _MODULES for test, rows in each.SHOWS.items()}
 
 
 def sections(analysis: Analysis) -> list[Section]:
-    """Those that the run has something for."""
-    made = (make(analysis) for make in _MAKERS)
+    """Make those sections that the run has something for."""
+    made = (each.section(analysis) for each in _MODULES)
     return [section for section in made if section is not None]
+
+
+def shown_in_section(point: Point) -> frozenset[str]:
+    """Return the metrics of this point that its section shows; what no section shows belongs in the general table."""
+    return _SHOWN.get(point.result.test, frozenset()) if point.has_section else frozenset()

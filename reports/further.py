@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from reports import wording as w
 from reports.analysis import Analysis, Point
-from reports.catalogue import SHOWN
 from reports.cells import batch_label
+from reports.contents import shown_in_section
 from reports.tables import Column, Doubts, Table
 
 
@@ -19,7 +19,7 @@ def further_table(analysis: Analysis) -> Table | None:
     doubts = Doubts()
     places: dict[tuple[str, ...], list[str]] = {}
     for point in analysis.points:
-        hidden = SHOWN[point.result.test].metrics if point.has_section else frozenset()
+        hidden = shown_in_section(point)
         rows = [_figure_row(point, name) for name in point.figures if name not in hidden]
         rows += [] if point.has_section else _sample_rows(point)
         marks = "" if point.has_section else doubts.marks(point.caveats)

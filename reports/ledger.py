@@ -7,9 +7,9 @@ from typing import Any
 
 from records.model import RunResult, TestOutcome
 from records.reading import RAW_FOLDER
+from records.tests import TESTS
 from reports import wording as w
 from reports.analysis import Analysis, Point
-from reports.catalogue import SHOWN
 from reports.further import place_words
 from reports.tables import Column, Table
 
@@ -98,7 +98,7 @@ def fact_table(analysis: Analysis) -> Table | None:
     """What else was read at a point and stands in no section, values as they are."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for point in analysis.points:
-        hidden = SHOWN[point.result.test].facts if point.has_section else frozenset()
+        hidden = TESTS[point.result.test].fact_names if point.has_section else frozenset()
         for name, value in point.result.facts.items():
             if name in hidden:
                 continue

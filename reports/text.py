@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from records import tests as t
 from records.model import Caveat
 from reports import further, ledger
 from reports import wording as w
 from reports.analysis import Analysis
-from reports.catalogue import THROUGHPUT
 from reports.sections.section import Section
 from reports.tables import Doubts, Table
 from reports.verdict import verdict
@@ -106,7 +106,7 @@ def _mail_head(analysis: Analysis, sections: Sequence[Section]) -> list[str]:
 def _how(analysis: Analysis) -> str:
     warmups = max((len(m.values) for p in analysis.points for m in p.result.warmups.values()), default=0)
     said = ["medians", "in brackets where the true median lies (95 %, at n = 5 94 %, no distribution assumed)"]
-    said += ["points in shuffled order within each repeat"] if analysis.of(THROUGHPUT) else []
+    said += ["points in shuffled order within each repeat"] if analysis.of(t.THROUGHPUT) else []
     said += [f"{warmups} warm-up(s) before each point, in no figure"] if warmups else []
     if any(point.result.checks for point in analysis.points):
         agreed = not ledger.mismatches(analysis.points)

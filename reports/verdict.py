@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis
-from reports.catalogue import INTEGRITY
 from reports.ledger import mismatches
 from reports.sections.integrity import corrupt_pages
 from reports.sections.section import Section
@@ -58,7 +58,7 @@ def _bad_tests(analysis: Analysis) -> list[str]:
 
 
 def _corruption(analysis: Analysis) -> list[str]:
-    corrupt = sum(map(corrupt_pages, analysis.of(INTEGRITY)))
+    corrupt = sum(map(corrupt_pages, analysis.of(t.INTEGRITY)))
     return [f"DATA CORRUPTION: {w.count(corrupt)} pages came back different."] if corrupt else []
 
 

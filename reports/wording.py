@@ -8,42 +8,11 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from records.parameters import BY_KEY
 from reports.stats import Interval
 
 MISSING = "-"
 
-PARAM_WORDS: Mapping[str, str] = {
-    "batch_size": "batch",
-    "data_bytes": "data",
-    "pages": "pages",
-    "order": "slot order",
-    "slot": "page was in",
-    "comp_algorithm": "compressor",
-    "compressed_writeback": "compressed writeback",
-    "path": "path",
-}
-# Parameters whose values are names in code.
-VALUE_WORDS: Mapping[str, Mapping[Any, str]] = {
-    "slot": {"ram": "RAM", "written_back": "storage", "in_flight": "in flight"},
-    "batch_size": {None: "none"},
-    "compressed_writeback": {True: "on", False: "off", None: "not there"},
-    "backing": {
-        "loop_direct": "loop with direct I/O",
-        "loop_buffered": "loop with buffered I/O",
-        "partition": "raw partition",
-    },
-    "load": {
-        "none": "no load",
-        "cpu": "CPU, all cores",
-        "random_read": "random reads",
-        "sequential_write": "sequential writes",
-    },
-    "setting": {
-        "default": "default",
-        "io_realtime": "real-time I/O priority",
-        "worker_nice": "loop worker's nice",
-    },
-}
 MIB_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -99,20 +68,21 @@ def param(key: str, value: Any) -> str:
     """The value of a parameter, for a table's cell."""
     if key.endswith("_bytes"):
         return size(value)
-    words = VALUE_WORDS.get(key, {})
-    if isinstance(value, Hashable) and value in words:
-        return words[value]
+    row = BY_KEY.get(key)
+    if row is not None and isinstance(value, Hashable) and value in row.values:
+        return row.values[value]
     return clean(value)
 
 
 def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
     """All parameters in one line: ``data 32 MiB, pages incompressible``."""
     hidden = set(without)
-    return ", ".join(
-        f"{PARAM_WORDS.get(key) or clean(key)} {param(key, value)}"
-        for key, value in chosen.items()
-        if key not in hidden
-    )
+    return ", ".join(f"{_param_words(key)} {param(key, value)}" for key, value in chosen.items() if key not in hidden)
+
+
+def _param_words(key: str) -> str:
+    row = BY_KEY.get(key)
+    return row.words if row and row.words else clean(key)
 
 
 def clean(value: Any) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from records import model
+from records.tests import TESTS
 from records.writing import RunFolder
-from reports.catalogue import SHOWN
 from reports.render import Rendered, render_all
 from tests import reports_sample as sample
 from tests import reports_sample_questions as questions
@@ -143,7 +143,7 @@ ODD = (None, 7, "x", [1], {"x": "y"}, {"some": "x", "max": "hot", "0": None})
 
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_facts_cost_only_themselves(folder: RunFolder, odd: object) -> None:
-    names = set().union(*(shown.facts for shown in SHOWN.values()))
+    names = set().union(*(test.fact_names for test in TESTS.values()))
     points = [
         questions.depth(8, "loop"),
         writeback_faults(folder, "in_flight", 8, [80]),

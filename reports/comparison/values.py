@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from base.errors import ReportError
+from records.metrics import METRICS, row_of
+from records.metrics import Values as Kept
 from records.model import Better, Metric
 from reports.comparison.points import Pair, PooledPoint
 
@@ -18,10 +20,8 @@ if TYPE_CHECKING:
     Values = npt.NDArray[np.float64]
 
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
-# Samples of one distribution, so compared at quantiles; every other raw array is a course over time.
-SAMPLES = ("fault.latency", "fault.disk", "fault.worker")
-# One value per event in ``metrics``, so samples too.
-SAMPLED_METRICS = frozenset({"switch.latency", "switch.control"})
+# Raw samples of one distribution, so compared at quantiles; every other raw array is a course over time.
+SAMPLES = tuple(row.name for row in METRICS.values() if row.values is Kept.samples)
 # From so many runs on each side a run is what is counted, as enough_for() of a hundred points says.
 MANY_RUNS = 8
 BLOCKS = 20
@@ -78,7 +78,7 @@ def figures_of(pair: Pair, problems: list[str]) -> list[Figure]:
             )
             continue
         runs = [[_floats(metric.values) for metric in side[name]] for side in (base, cand)]
-        if name in SAMPLED_METRICS:
+        if row_of(name, mine).is_sampled:
             found += _at_quantiles(pair, name, mine.unit, runs)
         else:
             found += _of_repeats(pair, name, mine, runs)

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from records.model import Caveat
+from records.metrics import Quantity, row_of
+from records.model import Caveat, Metric
+from records.tests import TESTS
 from reports.comparison.points import PooledPoint
 from reports.comparison.ranktest import enough_for, false_discovery_rates, p_larger, p_smaller, ratio_interval
 from reports.comparison.values import Figure, Observed
@@ -23,16 +25,6 @@ LEVEL = 1 - CONFIDENCE
 FEWEST = enough_for(LEVEL)
 # More repeats than that nobody makes to find out.
 MOST_REPEATS = 1000
-
-# Told beside the verdicts, without one: counts, what follows from another figure, what is measured once per run.
-COUNTED = frozenset({"pages", "count", "bytes", "B", "requests", "%"})
-FOR_INFORMATION = frozenset(
-    {"writeback.wall", "writeback.user_cpu", "writeback.cpu_busy", "writeback.throughput_untraced", "load.cpu_busy",
-     "zram.ratio", "zram.mem_used", "zram.mem_used_mean", "memory.available", "memory.available_mean",
-     "app_switch.written", "app_switch.write_amplification", "fault.disk", "fault.worker", "switch.control"}
-)  # fmt: skip
-TESTS_FOR_INFORMATION = frozenset({"inflight_depth"})  # traced meanwhile, which costs time
-CORRUPT = "integrity.corrupt"
 
 
 class Verdict(StrEnum):
@@ -95,9 +87,14 @@ class _Test:
         return self.spread <= self.relevant and 1 / self.relevant <= self.low and self.high <= self.relevant
 
 
+def _row(figure: Figure) -> Quantity:
+    return row_of(figure.metric, Metric(figure.unit, figure.better, ()))
+
+
 def _is_judged(figure: Figure) -> bool:
-    informative = figure.metric in FOR_INFORMATION or figure.unit in COUNTED
-    return not (informative or figure.pair.test in TESTS_FOR_INFORMATION)
+    """Whether it carries a verdict: counts, what follows from another figure, what is measured once a run have none."""
+    test = TESTS.get(figure.pair.test)
+    return _row(figure).judged and (test is None or test.judged)
 
 
 def _tested(figure: Figure, relevant: float) -> _Test | None:
@@ -126,7 +123,7 @@ def _judged(figure: Figure, test: _Test | None, corrected: float, among: int) ->
     ratio = figure.cand.figure / figure.base.figure if figure.base.figure else None
     caveats = _caveats(figure)
     if not _is_judged(figure):
-        spoiled = figure.metric == CORRUPT and figure.cand.values.any() and not figure.base.values.any()
+        spoiled = _row(figure).must_be_zero and figure.cand.values.any() and not figure.base.values.any()
         verdict = Verdict.worse if spoiled else Verdict.none
         interval = _interval(figure) if ratio else None
         return Compared(figure, ratio, interval, None, None, verdict, "", None, caveats)

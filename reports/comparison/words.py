@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from records.metrics import CORRUPT, METRICS
 from records.model import Caveat, Provenance
 from reports import wording as w
 from reports.comparison.compare import Comparison
 from reports.comparison.points import PooledPoint
 from reports.comparison.sides import Side
-from reports.comparison.verdicts import CORRUPT, Compared, Verdict
+from reports.comparison.verdicts import Compared, Verdict
 
 NAMED_AT_MOST = 3
-
-METRIC_WORDS: Mapping[str, str] = {
-    "writeback.throughput": "writeback throughput",
-    "writeback.sys_cpu": "system CPU time of writeback",
-    "fault.latency": "page fault latency",
-    "switch.latency": "app switch latency",
-    "integrity.corrupt": "corrupt pages",
-}
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -36,7 +29,7 @@ def alarms(comparison: Comparison) -> list[str]:
     """What must be read before the figures."""
     said = [alarm for side in (comparison.base, comparison.cand) for alarm in _state(side)]
     for name, side in (("BASE", comparison.base), ("CAND", comparison.cand)):
-        metrics = (result.metrics.get(CORRUPT) for run in side.runs for result in run.runs)
+        metrics = (result.metrics.get(CORRUPT.name) for run in side.runs for result in run.runs)
         if corrupt := sum(sum(metric.values) for metric in metrics if metric):
             said.append(f"{name}: DATA CORRUPTION: {w.count(corrupt)} pages came back different.")
     pairing = comparison.pairing
@@ -105,7 +98,8 @@ def place(point: PooledPoint) -> str:
 
 
 def metric_words(metric: str) -> str:
-    return METRIC_WORDS.get(metric) or w.clean(metric)
+    row = METRICS.get(metric)
+    return row.words if row else w.clean(metric)
 
 
 def capital(text: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group, ratio
-from reports.catalogue import BACKING, LATENCY, MIB_PER_S, SYS
 from reports.cells import (
+    COSTS,
     cost_fields,
     interval_note,
     latency_fields,
@@ -24,13 +26,14 @@ from reports.cells import (
     with_interval,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 OVERWRITTEN = "overwritten"
 RATE_SERIES = (Series("overwritten blocks", 0), Series("fresh blocks", 1, hollow=True))
 FAULT_SERIES = (Series("p50", 0), Series("p99", 1, hollow=True))
 
+SHOWS: Shows = {t.BACKING: (m.THROUGHPUT, *COSTS)}
 HOW = (
     "What the backing file lies on. Fresh: the blocks of a new file, written for the first time, so that the file "
     "system may have to allocate them. Overwritten: the same blocks again, as on a phone in use. Bars: where the "
@@ -56,7 +59,7 @@ FAULT_INTRO = (
 
 def section(analysis: Analysis) -> Section | None:
     """The comparison of backing devices, or None where it was not run."""
-    points = analysis.of(BACKING)
+    points = analysis.of(t.BACKING)
     if not points:
         return None
     panels = group(points, without=("variant", "blocks"))
@@ -129,12 +132,12 @@ def _verified_cell(name: str, value: Any) -> str:
 def _table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
     fields: list[Field[Point]] = [*ROW_FIELDS, *rate_fields(), *cost_fields()]
     title = f"Writeback by kind of backing device: {w.params(params)}"
-    intro = INTRO + interval_note(point.figures[MIB_PER_S] for point in points)
+    intro = INTRO + interval_note(point.summary(m.THROUGHPUT) for point in points)
     return build(f"backing-variants-{number}", title, intro, fields, points)
 
 
 def _fault_table(number: int, points: Sequence[Point]) -> Table | None:
-    known = [point for point in points if LATENCY in point.quantiles]
+    known = [point for point in points if m.FAULT_LATENCY.name in point.quantiles]
     if not known:
         return None
     fields = [ROW_FIELDS[0], *latency_fields()]
@@ -146,7 +149,7 @@ def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doub
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
         *rate_fields(),
-        Field(Column("sys s"), median_of(SYS)),
+        Field(Column("sys s"), median_of(m.SYS_CPU)),
         Field(Column("fault us"), lambda point: w.number(microseconds(point, "p50"))),
     ]
     return build_for_mail(f"Writeback by kind of backing device: {w.params(params)}", fields, points, doubts)
@@ -157,11 +160,11 @@ def _findings(points: Sequence[Point]) -> list[str]:
     settled = [p for p in points if p.param("blocks") == OVERWRITTEN and Caveat.buffered_io not in p.caveats]
     if len(settled) < 2:
         return []
-    by_rate = sorted(settled, key=lambda point: point.median(MIB_PER_S) or 0.0)
+    by_rate = sorted(settled, key=lambda point: point.median(m.THROUGHPUT) or 0.0)
     fastest, next_best, slowest = by_rate[-1], by_rate[-2], by_rate[0]
-    sure = medians_differ(fastest, next_best, MIB_PER_S)
+    sure = medians_differ(fastest, next_best, m.THROUGHPUT)
     unsure = "" if sure else f" (no sure difference to {_variant(next_best)})"
-    most, least = (with_interval(point, MIB_PER_S) for point in (fastest, slowest))
+    most, least = (with_interval(point, m.THROUGHPUT) for point in (fastest, slowest))
     sentences = [
         f"{_variant(fastest)} was the fastest to write back to with {most}{unsure}, {_variant(slowest)} the "
         f"slowest with {least} (overwritten blocks, direct I/O)."
@@ -170,7 +173,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
         share
         for point in settled
         if (fresh := find(points, variant=point.param("variant"), blocks="fresh"))
-        and (share := ratio(fresh, point, MIB_PER_S)) is not None
+        and (share := ratio(fresh, point, m.THROUGHPUT)) is not None
     ]
     if shares:
         low, high = w.number(min(shares), 2), w.number(max(shares), 2)
@@ -183,11 +186,11 @@ def _plots(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> l
     rates: dict[str, dict[str, Mark]] = {}
     latencies: dict[str, dict[str, Mark]] = {}
     for point in points:
-        mark = median_mark(point, MIB_PER_S)
+        mark = median_mark(point, m.THROUGHPUT)
         if mark is not None:
             rates.setdefault(_variant(point), {})[f"{_blocks(point)} blocks"] = mark
         for name in ("p50", "p99"):
-            mark = latency_mark(point, LATENCY, name)
+            mark = latency_mark(point, m.FAULT_LATENCY, name)
             if mark is not None:
                 latencies.setdefault(_variant(point), {})[name] = mark
     where = w.params(params)

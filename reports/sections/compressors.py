@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
-from reports.catalogue import COMPRESSOR, COMPRESSOR_FAULTS, LATENCY, MIB_PER_S, RATIO, SYS
 from reports.cells import (
+    COSTS,
     cost_fields,
     interval_note,
     latency_fields,
@@ -27,12 +29,13 @@ from reports.cells import (
     word_of,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 RATE_SERIES = (Series("written back decompressed", 0), Series("written back compressed", 1, hollow=True))
 FAULT_SERIES = (Series("page in RAM", 0), Series("page in storage", 1))
 
+SHOWS: Shows = {t.COMPRESSOR: (m.THROUGHPUT, *COSTS, m.RATIO), t.COMPRESSOR_FAULTS: ()}
 HOW = (
     "Compressed writeback (compressed_writeback) writes a page as zram keeps it and decompresses it when it comes "
     "back. Bars: where the true value lies. x behind a name: how much smaller its pages got."
@@ -66,7 +69,7 @@ class Setting:
 
 def section(analysis: Analysis) -> Section | None:
     """The comparison of compressors, or None where it was not run."""
-    writebacks, faults = analysis.of(COMPRESSOR), analysis.of(COMPRESSOR_FAULTS)
+    writebacks, faults = analysis.of(t.COMPRESSOR), analysis.of(t.COMPRESSOR_FAULTS)
     if not writebacks and not faults:
         return None
     varied = ("comp_algorithm", "compressed_writeback")
@@ -122,7 +125,7 @@ def _compressed(setting: Setting) -> str:
 
 
 def _ratio(setting: Setting) -> float | None:
-    return setting.writeback.median(RATIO) if setting.writeback else None
+    return setting.writeback.median(m.RATIO) if setting.writeback else None
 
 
 def _of_writeback(field: Field[Point]) -> Field[Setting]:
@@ -139,7 +142,7 @@ NAME_FIELDS: list[Field[Setting]] = [
 
 def _table(number: int, params: Mapping[str, Any], settings: Sequence[Setting]) -> Table:
     fields = [*NAME_FIELDS, RATIO_FIELD, *map(_of_writeback, (*rate_fields(), *cost_fields()))]
-    intro = INTRO + interval_note(s.writeback.figures.get(MIB_PER_S) if s.writeback else None for s in settings)
+    intro = INTRO + interval_note(s.writeback.summary(m.THROUGHPUT) if s.writeback else None for s in settings)
     title = f"Writeback by compressor: {w.params(params)}"
     return build(f"compressors-{number}", title, intro, fields, [s for s in settings if s.writeback])
 
@@ -163,7 +166,7 @@ def _mail_table(params: Mapping[str, Any], settings: Sequence[Setting], doubts: 
         Field(Column("c.wb.", numeric=False), _compressed),
         RATIO_FIELD,
         *map(_of_writeback, rate_fields()[:2]),
-        _of_writeback(Field(Column("sys s"), median_of(SYS))),
+        _of_writeback(Field(Column("sys s"), median_of(m.SYS_CPU))),
         Field(Column("RAM us"), lambda s: w.number(microseconds(s.ram, "p50")) if s.ram else w.MISSING),
         Field(Column("storage us"), lambda s: w.number(microseconds(s.storage, "p50")) if s.storage else w.MISSING),
     ]
@@ -186,13 +189,13 @@ def _best_ratio(settings: Sequence[Setting]) -> list[str]:
 
 
 def _best_rate(settings: Sequence[Setting]) -> list[str]:
-    known = [(s, s.writeback) for s in settings if s.writeback and s.writeback.median(MIB_PER_S) is not None]
+    known = [(s, s.writeback) for s in settings if s.writeback and s.writeback.median(m.THROUGHPUT) is not None]
     if len(known) < 2:
         return []
-    ranked = sorted(known, key=lambda each: each[1].median(MIB_PER_S) or 0.0, reverse=True)
+    ranked = sorted(known, key=lambda each: each[1].median(m.THROUGHPUT) or 0.0, reverse=True)
     (fastest, point), (second, other) = ranked[:2]
-    sure = "" if medians_differ(point, other, MIB_PER_S) else f", no sure difference to {_in_full(second)}"
-    return [f"{_in_full(fastest)} wrote back fastest ({with_interval(point, MIB_PER_S)}{sure})"]
+    sure = "" if medians_differ(point, other, m.THROUGHPUT) else f", no sure difference to {_in_full(second)}"
+    return [f"{_in_full(fastest)} wrote back fastest ({with_interval(point, m.THROUGHPUT)}{sure})"]
 
 
 def _best_fault(settings: Sequence[Setting]) -> list[str]:
@@ -218,12 +221,12 @@ def _plots(number: int, settings: Sequence[Setting]) -> list[Plot]:
     for setting in settings:
         ratio = _ratio(setting)
         name = setting.name + (f" ({w.number(ratio)} x)" if ratio is not None else "")
-        mark = median_mark(setting.writeback, MIB_PER_S) if setting.writeback else None
+        mark = median_mark(setting.writeback, m.THROUGHPUT) if setting.writeback else None
         if mark is not None:
             rates.setdefault(name, {})[RATE_SERIES[bool(setting.compressed)].name] = mark
         label = setting.name + (",\ncompressed" if setting.compressed else "")
         for series, point in zip(FAULT_SERIES, (setting.ram, setting.storage), strict=True):
-            mark = latency_mark(point, LATENCY, "p50") if point else None
+            mark = latency_mark(point, m.FAULT_LATENCY, "p50") if point else None
             if mark is not None:
                 faults.setdefault(label, {})[series.name] = mark
     plots = []

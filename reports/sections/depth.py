@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from base.kernel import DEFAULT_BATCH_SIZE
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, find, group
-from reports.catalogue import DEPTH, IN_FLIGHT_MAX, IN_FLIGHT_MEAN, MIB_PER_S, TRACE_COST, UNTRACED
 from reports.cells import batch_label, interval_of, mapping_fact, median_of, repeats_of
 from reports.plots import INCHES, Plot, plot
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LAYER_WORDS: Mapping[str, str] = {"loop": "loop device", "disk": "disk"}
 # Depths that are told together: every doubling takes the same room.
 BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 1 << 62))
 
+SHOWS: Shows = {t.DEPTH: (m.IN_FLIGHT_MEAN, m.IN_FLIGHT_MAX, m.THROUGHPUT, m.UNTRACED, m.TRACE_COST)}
 HOW = (
     "Batching helps only if requests really wait at the storage together. Each bar is the time of the writebacks at "
     "one batch size, divided by how many writes were in flight: the darker, the more. Left as zram's loop device saw "
@@ -43,7 +45,7 @@ COST_INTRO = (
 
 def section(analysis: Analysis) -> Section | None:
     """The test of depth, or None where it was not run."""
-    points = analysis.of(DEPTH)
+    points = analysis.of(t.DEPTH)
     if not points:
         return None
     panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("batch_size", "layer"))]
@@ -99,7 +101,7 @@ def _number_fact(point: Point, name: str) -> float | None:
 
 def _deepest(point: Point) -> float | None:
     """The most that were in flight at once, over all repeats."""
-    return point.figures[IN_FLIGHT_MAX].maximum
+    return point.figures[m.IN_FLIGHT_MAX.name].maximum
 
 
 def _verdict(point: Point) -> str:
@@ -109,7 +111,7 @@ def _verdict(point: Point) -> str:
 FIELDS: list[Field[Point]] = [
     Field(Column("batch"), batch_label),
     Field(Column("at the", numeric=False), _layer),
-    Field(Column("mean"), median_of(IN_FLIGHT_MEAN)),
+    Field(Column("mean"), median_of(m.IN_FLIGHT_MEAN)),
     Field(Column("max"), lambda point: w.count(_deepest(point))),
     Field(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
     Field(Column("smallest of", numeric=False, wrap=20), _limits),
@@ -183,18 +185,18 @@ def _percent(share: float) -> str:
 
 
 def _cost_table(number: int, what: str, points: Sequence[Point]) -> Table | None:
-    known = [point for point in points if point.median(TRACE_COST) is not None]
+    known = [point for point in points if point.median(m.TRACE_COST) is not None]
     if not known:
         return None
     fields: list[Field[Point]] = [
         Field(Column("batch"), batch_label),
-        Field(Column("MiB/s traced"), median_of(MIB_PER_S)),
-        Field(Column("interval"), interval_of(MIB_PER_S)),
-        Field(Column("MiB/s untraced"), median_of(UNTRACED)),
-        Field(Column("interval"), interval_of(UNTRACED)),
-        Field(Column("cost %"), median_of(TRACE_COST)),
-        Field(Column("interval"), interval_of(TRACE_COST)),
-        Field(Column("n"), repeats_of(TRACE_COST)),
+        Field(Column("MiB/s traced"), median_of(m.THROUGHPUT)),
+        Field(Column("interval"), interval_of(m.THROUGHPUT)),
+        Field(Column("MiB/s untraced"), median_of(m.UNTRACED)),
+        Field(Column("interval"), interval_of(m.UNTRACED)),
+        Field(Column("cost %"), median_of(m.TRACE_COST)),
+        Field(Column("interval"), interval_of(m.TRACE_COST)),
+        Field(Column("n"), repeats_of(m.TRACE_COST)),
     ]
     return build(f"trace-cost-{number}", f"What tracing cost{what}", COST_INTRO, fields, known)
 
@@ -212,7 +214,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
     )
     if disk is not None and disk is not chosen:
         sentence += f" and {w.count(_deepest(disk))} at the disk"
-    mean = chosen.median(IN_FLIGHT_MEAN)
+    mean = chosen.median(m.IN_FLIGHT_MEAN)
     sentence += f"; {w.number(mean)} on average." if mean is not None else "."
     odd = [p for p in batches if _verdict(p) not in ("as expected", w.MISSING)]
     said = [
@@ -247,7 +249,7 @@ def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str) -> Plot:
         )  # fmt: skip
 
     described = "; ".join(
-        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.median(IN_FLIGHT_MEAN))} "
+        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.median(m.IN_FLIGHT_MEAN))} "
         f"max {w.count(_deepest(p))}"
         for p in known
     )

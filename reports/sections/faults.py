@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from base.units import NS_PER_US
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
-from reports.catalogue import FAULTS, LATENCY
 from reports.cells import QUANTILES, latency_fields, microseconds, overhead_notes, slot_label, times
 from reports.plots import STYLES, Plot, legend_below, plain_log_scale, plot
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHOWS: Shows = {t.FAULTS: ()}
 HOW = (
     "How long a program waits for a page that was swapped out: still compressed in RAM, or written back to storage. "
     "To the right the slow tail: each step is ten times rarer. Lower is better."
@@ -34,7 +36,7 @@ SLOT_ORDER = ("ram", "written_back", "in_flight")
 
 def section(analysis: Analysis) -> Section | None:
     """The test of faults on a quiet phone, or None where it was not run."""
-    groups = [sorted(members, key=slot_rank) for _, members in group(analysis.of(FAULTS), without=("slot",))]
+    groups = [sorted(members, key=slot_rank) for _, members in group(analysis.of(t.FAULTS), without=("slot",))]
     if not groups:
         return None
     return Section(
@@ -77,7 +79,7 @@ def _mail_table(points: Sequence[Point], doubts: Doubts) -> Table:
 
     fields = [
         Field(Column("page was in", numeric=False), slot_label),
-        Field(Column("n"), lambda point: str(point.samples[LATENCY].size)),
+        Field(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY))),
         *map(field, QUANTILES),
         _price(points),
     ]
@@ -104,12 +106,12 @@ def _plot(points: Sequence[Point], key: str) -> Plot:
         axes = figure.add_subplot()
         for index, point in enumerate(points):
             colour, dash, marker = _style(point, index)
-            x, y = _percentile_curve(point.samples[LATENCY])
+            x, y = _percentile_curve(point.samples[m.FAULT_LATENCY.name])
             label = f"page in {slot_label(point)}"
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, label=label, drawstyle="steps-post")
             _quantile_marks(axes, point, colour, marker)
         axes.set_xscale("log")
-        _percentile_ticks(axes, max(point.samples[LATENCY].size for point in points))
+        _percentile_ticks(axes, max(point.size_of(m.FAULT_LATENCY) for point in points))
         plain_log_scale(axes, "y")
         axes.set_ylabel("µs per fault")
         axes.set_xlabel("share of faults that took at most this long")
@@ -148,7 +150,7 @@ def _percentile_curve(samples: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.f
 
 
 def _quantile_marks(axes: Axes, point: Point, colour: str, marker: str) -> None:
-    for found in point.quantiles[LATENCY]:
+    for found in point.quantiles[m.FAULT_LATENCY.name]:
         if found.value is None or found.share >= 1:
             continue
         x, y = 1 / (1 - found.share), found.value / NS_PER_US

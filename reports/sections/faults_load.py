@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
-from reports.catalogue import AT_DISK, AT_WORKER, FAULTS_LOAD, LATENCY
 from reports.cells import (
     OVERLAP_NOTE,
     latency_cell,
@@ -23,7 +24,7 @@ from reports.cells import (
 )
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.faults import slot_rank
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 LOADS = ("none", "cpu", "random_read", "sequential_write")
@@ -36,6 +37,7 @@ SERIES = (
     Series("storage p99", 1, hollow=True),
 )
 
+SHOWS: Shows = {t.FAULTS_LOAD: (m.LOAD_BYTES, m.LOAD_CPU_BUSY)}
 HOW = (
     "A loop device hands each request to a worker thread, which has to get a CPU: does a busy phone delay faults, "
     "and do priorities help? A raw partition has no such worker. Filled: half of the faults took at most this long. "
@@ -55,7 +57,7 @@ WORKER_INTRO = (
 
 def section(analysis: Analysis) -> Section | None:
     """The test of faults under load, or None where it was not run."""
-    points = analysis.of(FAULTS_LOAD)
+    points = analysis.of(t.FAULTS_LOAD)
     if not points:
         return None
     panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("load", "setting", "slot"))]
@@ -131,9 +133,9 @@ def _given(points: Sequence[Point]) -> list[str]:
     given: dict[str, list[str]] = {}
     for point in points:
         done = []
-        if moved := point.median("load.bytes"):
+        if moved := point.median(m.LOAD_BYTES):
             done.append(w.size(moved))
-        if (busy := point.median("load.cpu_busy")) is not None:
+        if (busy := point.median(m.LOAD_CPU_BUSY)) is not None:
             done.append(f"{w.number(busy)} s of CPU time")
         if done:
             given.setdefault(_load(point), []).append(" and ".join(done))
@@ -144,21 +146,21 @@ def _given(points: Sequence[Point]) -> list[str]:
 
 
 def _worker_table(points: Sequence[Point]) -> Table | None:
-    known = [point for point in points if AT_WORKER in point.quantiles]
+    known = [point for point in points if m.FAULT_WORKER.name in point.quantiles]
     if not known:
         return None
 
-    def part(head: str, name: str, metric: str) -> Field[Point]:
+    def part(head: str, name: str, metric: m.Quantity) -> Field[Point]:
         return Field(Column(f"{head} {name}"), lambda point: latency_cell(point, name, metric))
 
     fields: list[Field[Point]] = [
         Field(Column("backing", numeric=False, wrap=12), lambda point: w.param("backing", point.param("backing"))),
         ROW_FIELDS[0],
-        Field(Column("n"), lambda point: str(point.samples[AT_WORKER].size)),
+        Field(Column("n"), lambda point: str(point.size_of(m.FAULT_WORKER))),
         Field(Column("fault p50"), lambda point: w.number(microseconds(point, "p50"))),
-        part("disk", "p50", AT_DISK),
-        part("worker", "p50", AT_WORKER),
-        part("worker", "p99", AT_WORKER),
+        part("disk", "p50", m.FAULT_DISK),
+        part("worker", "p50", m.FAULT_WORKER),
+        part("worker", "p99", m.FAULT_WORKER),
         Field(Column("share"), lambda point: _percent(_worker_share(point))),
     ]
     title = "The loop worker's share of a fault on a written-back page, in µs"
@@ -166,7 +168,7 @@ def _worker_table(points: Sequence[Point]) -> Table | None:
 
 
 def _worker_share(point: Point) -> float | None:
-    worker, whole = microseconds(point, "p50", AT_WORKER), microseconds(point, "p50")
+    worker, whole = microseconds(point, "p50", m.FAULT_WORKER), microseconds(point, "p50")
     return worker / whole if worker is not None and whole else None
 
 
@@ -185,7 +187,7 @@ def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doub
         Field(Column("load; setting", numeric=False, wrap=22), _load_and_setting),
         Field(Column("slot", numeric=False), slot_label),
         *(each for name in ("p50", "p99") for each in (value(name), factor(name))),
-        Field(Column("worker"), lambda point: w.number(microseconds(point, "p50", AT_WORKER))),
+        Field(Column("worker"), lambda point: w.number(microseconds(point, "p50", m.FAULT_WORKER))),
     ]
     title = f"Page fault in us under load (x: against no load; worker: loop worker's p50): {_where(params)}"
     return build_for_mail(title, fields, points, doubts)
@@ -249,7 +251,7 @@ def _worker_finding(points: Sequence[Point]) -> list[str]:
 def _plots(panels: Sequence[tuple[Mapping[str, Any], Sequence[Point]]]) -> list[Plot]:
     """One per backing device, all on one scale."""
     points = [point for _, members in panels for point in members]
-    marks = [mark for point in points for name in DRAWN if (mark := latency_mark(point, LATENCY, name))]
+    marks = [mark for point in points for name in DRAWN if (mark := latency_mark(point, m.FAULT_LATENCY, name))]
     if not marks:
         return []
     low, high = min(low or value for value, low, _ in marks), max(high or value for value, _, high in marks)
@@ -264,7 +266,7 @@ def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str, limits: 
     for point in points:
         label = _load_and_setting(point).replace("; ", ";\n")
         for name in DRAWN:
-            mark = latency_mark(point, LATENCY, name)
+            mark = latency_mark(point, m.FAULT_LATENCY, name)
             if mark is not None:
                 rows.setdefault(label, {})[f"{slot_label(point)} {name}"] = mark
     used = [series for series in SERIES if any(series.name in marks for marks in rows.values())]

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from base.kernel import DEFAULT_BATCH_SIZE
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, find, group
-from reports.catalogue import FAULTS_WRITEBACK, LATENCY
 from reports.cells import (
     OVERLAP_NOTE,
     batch_label,
@@ -24,7 +25,7 @@ from reports.cells import (
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plain_log_scale, plot
 from reports.sections.faults import slot_rank
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ DRAWN = ("p50", "p99")
 NO_DELAY, SMALL_DELAY = 1.10, 1.50
 QUIET = "quiet"
 
+SHOWS: Shows = {t.FAULTS_WRITEBACK: ()}
 HOW = (
     "Faults while a long writeback runs and while none does, taken in turns so that drift falls on both alike. "
     "Dashed lines: p50 and p99 of the quiet phone. Bars: where the true value lies. All plots share one scale; lower "
@@ -54,7 +56,7 @@ TIMES_INTRO = (
 
 def section(analysis: Analysis) -> Section | None:
     """The test of faults while writeback runs, or None where it was not run."""
-    points = analysis.of(FAULTS_WRITEBACK)
+    points = analysis.of(t.FAULTS_WRITEBACK)
     if not points:
         return None
     varied = ("slot", "batch_size", "writeback")
@@ -143,7 +145,7 @@ def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doub
     fields: list[Field[Point]] = [
         Field(Column("slot", numeric=False), slot_label),
         Field(Column("batch"), lambda point: QUIET if _is_quiet(point) else batch_label(point)),
-        Field(Column("n"), lambda point: str(point.samples[LATENCY].size)),
+        Field(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY))),
         *(each for name in ("p50", "p99", "p99.9") for each in (value(name), factor(name))),
     ]
     what = f", {w.params(params)}" if params else ""
@@ -195,7 +197,7 @@ def _delay_words(point: Point, base: Point) -> str:
 
 def _plots(points: Sequence[Point], number: int) -> list[Plot]:
     """One plot per slot, all on the same vertical scale."""
-    ends = [m for point in points for name in DRAWN if (m := latency_mark(point, LATENCY, name))]
+    ends = [mark for point in points for name in DRAWN if (mark := latency_mark(point, m.FAULT_LATENCY, name))]
     low = 0.55 * min((low if low is not None else value for value, low, _ in ends), default=1.0)
     high = 1.4 * max((high if high is not None else value for value, _, high in ends), default=10.0)
     slots = dict.fromkeys(str(point.param("slot")) for point in points)
@@ -237,7 +239,7 @@ def _plot(points: Sequence[Point], base: Point | None, key: str, limits: tuple[f
 
 def _line(axes: Axes, points: Sequence[Point], name: str, index: int) -> None:
     colour, dash, marker = STYLES[index]
-    marks = [(x, mark) for x, point in enumerate(points) if (mark := latency_mark(point, LATENCY, name))]
+    marks = [(x, mark) for x, point in enumerate(points) if (mark := latency_mark(point, m.FAULT_LATENCY, name))]
     axes.errorbar(
         [x for x, _ in marks], [value for _, (value, _, _) in marks], yerr=error_bars([mark for _, mark in marks]),
         color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.4, elinewidth=1.3, capsize=2.5,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point
-from reports.catalogue import CHECKED, CORRUPT, INTEGRITY
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
+SHOWS: Shows = {t.INTEGRITY: (m.CORRUPT, m.COMPARED)}
 INTRO = "Every page has its own content and is compared byte for byte after it was written back and read again."
 FIELDS: list[Field[Point]] = [
     Field(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
@@ -19,7 +21,7 @@ FIELDS: list[Field[Point]] = [
 
 def section(analysis: Analysis) -> Section | None:
     """The tests of integrity, or None where none was run."""
-    points = analysis.of(INTEGRITY)
+    points = analysis.of(t.INTEGRITY)
     if not points:
         return None
 
@@ -41,12 +43,11 @@ def section(analysis: Analysis) -> Section | None:
 
 def corrupt_pages(point: Point) -> float:
     """Pages that came back different."""
-    return sum(point.result.metrics[CORRUPT].values)
+    return sum(point.values(m.CORRUPT))
 
 
 def _checked(point: Point) -> float | None:
-    metric = point.result.metrics.get(CHECKED)
-    return sum(metric.values) if metric else None
+    return sum(point.values(m.COMPARED)) if point.summary(m.COMPARED) else None
 
 
 def _result(point: Point) -> str:

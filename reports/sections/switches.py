@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from base.kernel import DEFAULT_BATCH_SIZE
 from base.units import NS_PER_MS
+from records import courses as c
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, group
-from reports.catalogue import APP_SWITCH, CONTROL, SWITCH
 from reports.cells import (
     batch_label,
     count_of,
@@ -21,7 +23,7 @@ from reports.cells import (
     with_interval,
 )
 from reports.sections import switches_plots
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.stats import quantiles
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
@@ -32,9 +34,14 @@ if TYPE_CHECKING:
 OFF = "off"
 TRIGGERS = (OFF, "idle", "background", "periodic")
 KINDS = ("hot", "warm", "cold")
-ZRAM_MEAN = "zram.mem_used_mean"
 US_PER_S = 1e6
 
+SHOWS: Shows = {
+    t.APP_SWITCH: (
+        m.SWITCH_LATENCY, m.SWITCH_CONTROL, m.KILLED, m.ALIVE, m.FLASH_WRITTEN, m.WRITE_AMPLIFICATION, m.ZRAM_MEMORY,
+        m.ZRAM_MEMORY_MEAN, m.AVAILABLE, m.AVAILABLE_MEAN, m.REFAULTS,
+    )
+}  # fmt: skip
 HOW = (
     "Somebody switches between apps; how short memory was meanwhile stands below. Hot: the app was still whole in "
     "memory. Warm: parts of it had to be read back. Cold: it had been killed and started anew. Faint dots: every "
@@ -58,7 +65,7 @@ MEMORY_INTRO = (
 
 def section(analysis: Analysis) -> Section | None:
     """The test of app switches, or None where it was not run."""
-    points = analysis.of(APP_SWITCH)
+    points = analysis.of(t.APP_SWITCH)
     if not points:
         return None
     panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("writeback", "batch_size"))]
@@ -150,12 +157,12 @@ def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("n"), repeats_of(SWITCH)),
-        Field(Column("ms"), lambda point: w.number(point.median(SWITCH))),
-        Field(Column("interval"), interval_of(SWITCH)),
+        Field(Column("n"), repeats_of(m.SWITCH_LATENCY)),
+        Field(Column("ms"), lambda point: w.number(point.median(m.SWITCH_LATENCY))),
+        Field(Column("interval"), interval_of(m.SWITCH_LATENCY)),
         Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
         Field(Column("x off"), lambda point: _against_off_cell(points, point)),
-        Field(Column("control, ms", wrap=8), median_of(CONTROL)),
+        Field(Column("control, ms", wrap=8), median_of(m.SWITCH_CONTROL)),
         *map(of_kind, range(len(KINDS))),
     ]
     return build(f"switches-{number}", _title("What a switch costs, in ms", params), SWITCH_INTRO, fields, points)
@@ -164,13 +171,13 @@ def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 def _effect_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("kills"), count_of("switch.killed")),
-        Field(Column("apps alive at the end", wrap=10), count_of("apps.alive")),
-        Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, "switch.majflt"))),
-        Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, "switch.flash_pages"))),
-        Field(Column("refaults"), count_of("refault")),
-        Field(Column("written, MiB", wrap=8), median_of("app_switch.written")),
-        Field(Column("amplif."), median_of("app_switch.write_amplification")),
+        Field(Column("kills"), count_of(m.KILLED)),
+        Field(Column("apps alive at the end", wrap=10), count_of(m.ALIVE)),
+        Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_MAJOR_FAULTS))),
+        Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES))),
+        Field(Column("refaults"), count_of(m.REFAULTS)),
+        Field(Column("written, MiB", wrap=8), median_of(m.FLASH_WRITTEN)),
+        Field(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
     ]
     return build(f"switches-effect-{number}", _title("Kills and flash", params), EFFECT_INTRO, fields, points)
 
@@ -190,7 +197,7 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
         return Field(Column(head), cell)
 
-    def both(head: str, mean: str, extreme: str) -> Field[Point]:
+    def both(head: str, mean: m.Quantity, extreme: m.Quantity) -> Field[Point]:
         def cell(point: Point) -> str:
             return f"{w.number(point.median(mean))} / {w.number(point.median(extreme))}"
 
@@ -198,8 +205,8 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
     fields: list[Field[Point]] = [
         *ROW_FIELDS,
-        both("zram, MiB", ZRAM_MEAN, "zram.mem_used"),
-        both("available, MiB", "memory.available_mean", "memory.available"),
+        both("zram, MiB", m.ZRAM_MEMORY_MEAN, m.ZRAM_MEMORY),
+        both("available, MiB", m.AVAILABLE_MEAN, m.AVAILABLE),
         psi("some"),
         psi("full"),
         swapped("in", "pswpin"),
@@ -244,22 +251,22 @@ def _mail_tables(params: Mapping[str, Any], points: Sequence[Point], doubts: Dou
 
     latency: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("n"), repeats_of(SWITCH)),
-        Field(Column("ms"), lambda point: w.number(point.median(SWITCH))),
-        Field(Column("interval"), interval_of(SWITCH)),
+        Field(Column("n"), repeats_of(m.SWITCH_LATENCY)),
+        Field(Column("ms"), lambda point: w.number(point.median(m.SWITCH_LATENCY))),
+        Field(Column("interval"), interval_of(m.SWITCH_LATENCY)),
         Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
         Field(Column("x off"), lambda point: _against_off_cell(points, point)),
         *map(of_kind, range(len(KINDS))),
     ]
     effect: list[Field[Point]] = [
         *ROW_FIELDS,
-        Field(Column("kills"), count_of("switch.killed")),
-        Field(Column("alive"), count_of("apps.alive")),
-        Field(Column("written"), median_of("app_switch.written")),
-        Field(Column("amplif."), median_of("app_switch.write_amplification")),
-        Field(Column("read"), lambda point: w.count(_sum(point, "switch.flash_pages"))),
-        Field(Column("zram"), median_of(ZRAM_MEAN)),
-        Field(Column("avail."), median_of("memory.available")),
+        Field(Column("kills"), count_of(m.KILLED)),
+        Field(Column("alive"), count_of(m.ALIVE)),
+        Field(Column("written"), median_of(m.FLASH_WRITTEN)),
+        Field(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
+        Field(Column("read"), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES))),
+        Field(Column("zram"), median_of(m.ZRAM_MEMORY_MEAN)),
+        Field(Column("avail."), median_of(m.AVAILABLE)),
     ]
     what = "App switches (written, mean zram and least available in MiB, read in pages)"
     return [
@@ -270,7 +277,7 @@ def _mail_tables(params: Mapping[str, Any], points: Sequence[Point], doubts: Dou
 
 def _of_kind(point: Point, kind: int) -> npt.NDArray[np.uint64] | None:
     """Latencies in ns of the hot, warm or cold switches of a run; None where the kinds are not known."""
-    latency, kinds = point.samples.get("switch.latency_ns"), point.samples.get("switch.kind")
+    latency, kinds = point.array(c.SWITCH_NS), point.array(c.SWITCH_KIND)
     if latency is None or kinds is None or latency.size != kinds.size:
         return None
     chosen: npt.NDArray[np.uint64] = latency[kinds == kind]
@@ -289,25 +296,25 @@ def _p90(found: npt.NDArray[np.uint64]) -> float | None:
 
 
 def _p90_of_all(point: Point) -> float | None:
-    found = point.samples.get("switch.latency_ns")
+    found = point.array(c.SWITCH_NS)
     return None if found is None else _p90(found)
 
 
-def _sum(point: Point, name: str) -> float | None:
-    found = point.samples.get(name)
+def _sum(point: Point, row: c.Course) -> float | None:
+    found = point.array(row)
     return None if found is None else float(found.sum())
 
 
 def _against_off(points: Sequence[Point], point: Point) -> float | None:
     off = _off(points)
-    mine, other = point.median(SWITCH), off.median(SWITCH) if off else None
+    mine, other = point.median(m.SWITCH_LATENCY), off.median(m.SWITCH_LATENCY) if off else None
     return None if point is off or mine is None or not other else mine / other
 
 
 def _against_off_cell(points: Sequence[Point], point: Point) -> str:
     factor = _against_off(points, point)
     return (
-        ("" if medians_differ(point, _off(points), SWITCH) else "~") + w.number(factor)
+        ("" if medians_differ(point, _off(points), m.SWITCH_LATENCY) else "~") + w.number(factor)
         if factor is not None
         else w.MISSING
     )
@@ -317,7 +324,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
     off, chosen = _off(points), _chosen(points)
     sentences = []
     if off is not None:
-        ms = with_interval(off, SWITCH)
+        ms = with_interval(off, m.SWITCH_LATENCY)
         sentences.append(f"Without writeback a switch between apps took {ms} at the median, {_kills(off)}.")
     sentences += [_sentence(points, point, off) for point in chosen]
     return [*sentences, *_best_batches(points)]
@@ -327,13 +334,13 @@ def _sentence(points: Sequence[Point], point: Point, off: Point | None) -> str:
     batch = point.param("batch_size")
     which = f"{_trigger(point)} writeback" + (f", batch {w.clean(batch)}," if batch is not None else "")
     factor = _against_off(points, point)
-    sure = "" if medians_differ(point, off, SWITCH) else ", no sure difference"
+    sure = "" if medians_differ(point, off, m.SWITCH_LATENCY) else ", no sure difference"
     against = f" ({w.number(factor, 2)} times{sure})" if factor is not None else ""
-    parts = [f"With {which} it took {with_interval(point, SWITCH)}{against}, {_kills(point)}"]
-    mine, other = point.median(ZRAM_MEAN), off.median(ZRAM_MEAN) if off else None
+    parts = [f"With {which} it took {with_interval(point, m.SWITCH_LATENCY)}{against}, {_kills(point)}"]
+    mine, other = point.median(m.ZRAM_MEMORY_MEAN), off.median(m.ZRAM_MEMORY_MEAN) if off else None
     if mine is not None and other is not None:
         parts.append(f"zram took {w.number(abs(other - mine))} MiB {'less' if mine <= other else 'more'} on average")
-    written, read = point.median("app_switch.written"), _sum(point, "switch.flash_pages")
+    written, read = point.median(m.FLASH_WRITTEN), _sum(point, c.SWITCH_FLASH_PAGES)
     if written is not None:
         back = f" and {w.count(read)} pages read back" if read is not None else ""
         parts.append(f"the price was {w.number(written)} MiB written{back}")
@@ -341,7 +348,7 @@ def _sentence(points: Sequence[Point], point: Point, off: Point | None) -> str:
 
 
 def _kills(point: Point) -> str:
-    kills = point.median("switch.killed")
+    kills = point.median(m.KILLED)
     if not kills:
         return "kills unknown" if kills is None else "no kill"
     return f"{w.count(kills)} kill{'' if kills == 1 else 's'}"
@@ -352,8 +359,8 @@ def _best_batches(points: Sequence[Point]) -> list[str]:
     told, unsure = [], []
     for trigger in dict.fromkeys(_trigger(point) for point in points if not _is_off(point)):
         members = [p for p in points if _trigger(p) == trigger]
-        known = sorted(members, key=lambda p: p.median(SWITCH) or 0.0)
-        if len(known) > 1 and medians_differ(known[0], known[1], SWITCH):
+        known = sorted(members, key=lambda p: p.median(m.SWITCH_LATENCY) or 0.0)
+        if len(known) > 1 and medians_differ(known[0], known[1], m.SWITCH_LATENCY):
             told.append(f"With {trigger} writeback, batch {batch_label(known[0])} hurt least.")
         elif len(known) > 1:
             unsure.append(trigger)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from base.units import NS_PER_MS
+from records import courses as c
+from records import metrics as m
 from reports import wording as w
 from reports.analysis import Point
 from reports.cells import batch_label
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Course = npt.NDArray[np.float64]
+    Values = npt.NDArray[np.float64]
 
 KINDS = ("hot", "warm", "cold")
 MS_PER_S = 1000.0
@@ -25,11 +27,11 @@ KIB_PER_MIB = 1024.0
 PAGES_PER_MIB = 256.0
 # More points than this cannot be told apart in a small figure.
 MOST_POINTS = 400
-AVAILABLE = (("available", "sample.mem_available_kib", KIB_PER_MIB),)
+AVAILABLE = (("available", c.SAMPLE_AVAILABLE, KIB_PER_MIB),)
 SWAPPED = (
-    ("zram takes", "sample.zram_mem_used_kib", KIB_PER_MIB),
-    ("swap used", "sample.swap_used_kib", KIB_PER_MIB),
-    ("written back", "sample.written_back_4k", PAGES_PER_MIB),
+    ("zram takes", c.SAMPLE_ZRAM_MEMORY, KIB_PER_MIB),
+    ("swap used", c.SAMPLE_SWAP_USED, KIB_PER_MIB),
+    ("written back", c.SAMPLE_WRITTEN_BACK, PAGES_PER_MIB),
 )
 # One above the other, each on its own scale: what is in swap is often little beside all memory.
 PANELS = (AVAILABLE, SWAPPED)
@@ -38,7 +40,7 @@ PANELS = (AVAILABLE, SWAPPED)
 def plots(number: int, points: Sequence[Point], chosen: Sequence[Point]) -> list[Plot]:
     """All plots of one set of runs; ``chosen`` are those worth a line of their own, without writeback first."""
     drawn = [*_latency_plots(number, points), *_timelines(number, chosen)]
-    alive = [point for point in chosen if _course(point, "sample.alive") is not None]
+    alive = [point for point in chosen if _course(point, c.SAMPLE_ALIVE) is not None]
     return [*drawn, _survival_plot(f"switches-alive-plot-{number}", alive)] if alive else drawn
 
 
@@ -59,10 +61,8 @@ def _label(point: Point) -> str:
 
 def _latency_plots(number: int, points: Sequence[Point]) -> list[Plot]:
     """One plot per trigger, each with the run without writeback on its left; one scale."""
-    known = [
-        point for point in points if "switch.latency_ns" in point.samples and point.samples["switch.latency_ns"].size
-    ]
-    values = [float(v) / NS_PER_MS for point in known for v in point.samples["switch.latency_ns"] if v]
+    known = [point for point in points if point.size_of(c.SWITCH_NS)]
+    values = [float(v) / NS_PER_MS for point in known for v in point.samples[c.SWITCH_NS.name] if v]
     if not values:
         return []
     limits = (0.8 * min(values), 1.25 * max(values))
@@ -95,14 +95,14 @@ def _latency_plot(key: str, points: Sequence[Point], limits: tuple[float, float]
         named = dict(zip(labels, handles, strict=True))
         figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=len(KINDS))
 
-    described = "; ".join(f"{_label(point)} {w.number(point.median('switch.latency'))}" for point in points)
+    described = "; ".join(f"{_label(point)} {w.number(point.median(m.SWITCH_LATENCY))}" for point in points)
     return plot(key, f"Switch latency in ms by kind and batch size, medians: {described}", draw)
 
 
 def _switches(axes: Axes, x: int, point: Point, kind: int) -> None:
     import numpy as np
 
-    latency, kinds = point.samples["switch.latency_ns"], point.samples.get("switch.kind")
+    latency, kinds = point.samples[c.SWITCH_NS.name], point.array(c.SWITCH_KIND)
     if kinds is None or kinds.size != latency.size:
         return
     values = latency[kinds == kind].astype(float) / NS_PER_MS
@@ -122,11 +122,11 @@ def _switches(axes: Axes, x: int, point: Point, kind: int) -> None:
     )  # fmt: skip
 
 
-def _course(point: Point, name: str) -> tuple[Course, Course] | None:
+def _course(point: Point, row: c.Course) -> tuple[Values, Values] | None:
     """Seconds and values of a sampled course, thinned to what can be seen; None where it is not whole."""
     import numpy as np
 
-    clock, values = point.samples.get("sample.t_ms"), point.samples.get(name)
+    clock, values = point.array(c.SAMPLE_AT), point.array(row)
     if clock is None or values is None or clock.size != values.size or not clock.size:
         return None
     kept = np.unique(np.linspace(0, clock.size - 1, num=min(clock.size, MOST_POINTS)).round().astype(np.int64))
@@ -138,7 +138,7 @@ def _timelines(number: int, chosen: Sequence[Point]) -> list[Plot]:
     known = [point for point in chosen if _course(point, AVAILABLE[0][1]) is not None]
     writers = [point for point in known if not _is_off(point)]
     shown = [point for point in known if _is_off(point)]
-    shown += [max(writers, key=lambda point: point.median("app_switch.written") or 0.0)] if writers else []
+    shown += [max(writers, key=lambda point: point.median(m.FLASH_WRITTEN) or 0.0)] if writers else []
     if not shown:
         return []
     last = max(float(seconds.max()) for point in shown for seconds, _, _, _ in _lines(point, AVAILABLE))
@@ -152,7 +152,7 @@ def _timelines(number: int, chosen: Sequence[Point]) -> list[Plot]:
     ]
 
 
-def _lines(point: Point, panel: Sequence[tuple[str, str, float]]) -> Iterator[tuple[Course, Course, str, int]]:
+def _lines(point: Point, panel: Sequence[tuple[str, c.Course, float]]) -> Iterator[tuple[Values, Values, str, int]]:
     """Seconds, MiB, name and style of each course of a panel that is known."""
     for name, source, scale in panel:
         if course := _course(point, source):
@@ -174,16 +174,16 @@ def _timeline(key: str, point: Point, last: float, tops: Sequence[float]) -> Plo
         upper.set_title(f"Memory: {_label(point)}")
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
 
-    least = point.median("memory.available")
+    least = point.median(m.AVAILABLE)
     caption = (
         f"Course of memory, {_label(point)}: available, taken by zram, swap used, written back; "
-        f"{w.count(point.median('switch.killed'))} kills, least available {w.number(least)} MiB"
+        f"{w.count(point.median(m.KILLED))} kills, least available {w.number(least)} MiB"
     )
     return plot(key, caption, draw, (INCHES[0], 4.2))
 
 
 def _events(upper: Axes, lower: Axes, point: Point, tops: Sequence[float]) -> None:
-    kills, writebacks = _times(point, "kill.t_ms"), _times(point, "writeback.t_ms")
+    kills, writebacks = _times(point, c.KILL_AT), _times(point, c.WRITEBACK_AT)
     if writebacks:
         at = [0.04 * tops[1]] * len(writebacks)
         lower.plot(writebacks, at, "^", color="#444444", markersize=4.5, label="writeback")
@@ -194,15 +194,15 @@ def _events(upper: Axes, lower: Axes, point: Point, tops: Sequence[float]) -> No
             axes.vlines(kills, 0, top, color="#a00000", linewidth=0.8, alpha=0.45)
 
 
-def _times(point: Point, name: str) -> list[float]:
-    found = point.samples.get(name)
+def _times(point: Point, row: c.Course) -> list[float]:
+    found = point.array(row)
     return [] if found is None else (found.astype(float) / MS_PER_S).tolist()
 
 
 def _survival_plot(key: str, points: Sequence[Point]) -> Plot:
     from matplotlib.ticker import MaxNLocator
 
-    courses = [(point, course) for point in points[: len(STYLES)] if (course := _course(point, "sample.alive"))]
+    courses = [(point, course) for point in points[: len(STYLES)] if (course := _course(point, c.SAMPLE_ALIVE))]
     most = max(float(values.max()) for _, (_, values) in courses)
 
     def draw(figure: Figure) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from base.kernel import DEFAULT_BATCH_SIZE
+from records import metrics as m
+from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, batch_rank, group, ratio
-from reports.catalogue import MIB_PER_S, SYS, THROUGHPUT, USER, WALL
 from reports.cells import (
     batch_label,
     first_point,
@@ -23,7 +24,7 @@ from reports.cells import (
     word_of,
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plot
-from reports.sections.section import Section
+from reports.sections.section import Section, Shows
 from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # A larger batch that gains less than this is not worth a reader's attention.
 WORTHWHILE_GAIN = 1.10
+SHOWS: Shows = {t.THROUGHPUT: (m.THROUGHPUT, m.WALL, m.USER_CPU, m.SYS_CPU)}
 HOW = (
     "How fast zram moves compressed pages from RAM to its backing device. Line: median. Bars: where the true median "
     "lies. Faint dots: every single repeat. All plots share one scale."
@@ -67,7 +69,7 @@ class Panel:
 
 def section(analysis: Analysis) -> Section | None:
     """The sweep, or None where it was not run."""
-    panels = _panels(analysis.of(THROUGHPUT))
+    panels = _panels(analysis.of(t.THROUGHPUT))
     if not panels:
         return None
 
@@ -114,15 +116,15 @@ def _table(panel: Panel, number: int) -> Table:
     fields = [
         Field(Column("slot order", False), word_of("order")),
         Field(Column("batch"), batch_label),
-        Field(Column("MiB/s"), median_of(MIB_PER_S)),
-        Field(Column("interval"), interval_of(MIB_PER_S)),
-        Field(Column("n"), repeats_of(MIB_PER_S)),
+        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
+        Field(Column("interval"), interval_of(m.THROUGHPUT)),
+        Field(Column("n"), repeats_of(m.THROUGHPUT)),
         Field(Column(f"x batch {batch_label(next(iter(bases.values())))}"), against_base),
-        Field(Column("real s"), median_of(WALL)),
-        Field(Column("user s"), median_of(USER)),
-        Field(Column("sys s"), median_of(SYS)),
+        Field(Column("real s"), median_of(m.WALL)),
+        Field(Column("user s"), median_of(m.USER_CPU)),
+        Field(Column("sys s"), median_of(m.SYS_CPU)),
     ]
-    intro = BATCH_INTRO + interval_note(p.figures[MIB_PER_S] for p in panel.points)
+    intro = BATCH_INTRO + interval_note(p.summary(m.THROUGHPUT) for p in panel.points)
     title = f"Writeback throughput by batch size: {panel.title}"
     return build(f"throughput-{number}", title, intro, fields, panel.points)
 
@@ -131,13 +133,13 @@ def _mail_table(panel: Panel, order: str, points: Sequence[Point], doubts: Doubt
     base = first_point(points)
     fields = [
         Field(Column("batch"), batch_label),
-        Field(Column("MiB/s"), median_of(MIB_PER_S)),
-        Field(Column("interval"), interval_of(MIB_PER_S)),
-        Field(Column("n"), repeats_of(MIB_PER_S)),
+        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
+        Field(Column("interval"), interval_of(m.THROUGHPUT)),
+        Field(Column("n"), repeats_of(m.THROUGHPUT)),
         Field(Column(f"x {batch_label(base)}"), lambda point: ratio_cell(point, base)),
-        Field(Column("real s"), median_of(WALL)),
-        Field(Column("user s"), median_of(USER)),
-        Field(Column("sys s"), median_of(SYS)),
+        Field(Column("real s"), median_of(m.WALL)),
+        Field(Column("user s"), median_of(m.USER_CPU)),
+        Field(Column("sys s"), median_of(m.SYS_CPU)),
     ]
     title = panel.title + (f", {w.clean(order)} slot order" if order else "")
     return build_for_mail(f"Throughput: {title}", fields, points, doubts)
@@ -153,13 +155,13 @@ def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
     order = points[0].param("order")
     where = panel.title + (f", {w.clean(order)} slot order" if order else "")
     chosen = next((p for p in points if p.param("batch_size") == DEFAULT_BATCH_SIZE), points[-1])
-    rate = with_interval(chosen, MIB_PER_S)
+    rate = with_interval(chosen, m.THROUGHPUT)
     if base.param("batch_size") is None:
-        rate = with_interval(base, MIB_PER_S)
+        rate = with_interval(base, m.THROUGHPUT)
         return [f"On {phone}, writeback reached {rate} ({where}); this kernel writes one page at a time."]
     if chosen is base:
         return [f"On {phone}, batch {batch_label(chosen)} wrote back {rate} ({where})."]
-    compared = f"{w.number(ratio(chosen, base, MIB_PER_S), 2)} times batch {batch_label(base)}" + (
+    compared = f"{w.number(ratio(chosen, base, m.THROUGHPUT), 2)} times batch {batch_label(base)}" + (
         ", yet their intervals overlap" if _overlap(chosen, base) else ""
     )
     sentences = [f"On {phone}, batch {batch_label(chosen)} wrote back {rate}, {compared} ({where})."]
@@ -173,21 +175,21 @@ def _flat_from(points: Sequence[Point]) -> Point | None:
     """The smallest batch that no larger one beats by a worthwhile margin; None if that is the largest one."""
     ordered = sorted(points, key=batch_rank)
     for index, point in enumerate(ordered[:-1]):
-        mine = point.median(MIB_PER_S)
-        best = max(p.median(MIB_PER_S) or 0.0 for p in ordered[index + 1 :])
+        mine = point.median(m.THROUGHPUT)
+        best = max(p.median(m.THROUGHPUT) or 0.0 for p in ordered[index + 1 :])
         if mine and best <= WORTHWHILE_GAIN * mine:
             return point
     return None
 
 
 def _overlap(one: Point, other: Point) -> bool:
-    first, second = one.figures[MIB_PER_S].interval, other.figures[MIB_PER_S].interval
+    first, second = one.figures[m.THROUGHPUT.name].interval, other.figures[m.THROUGHPUT.name].interval
     return first is not None and second is not None and first.overlaps(second)
 
 
 def _plots(panels: Sequence[Panel]) -> list[Plot]:
     """Throughput against batch size, one plot per panel, all on the same vertical scale."""
-    values = [v for panel in panels for p in panel.points for v in p.result.metrics[MIB_PER_S].values]
+    values = [v for panel in panels for p in panel.points for v in p.values(m.THROUGHPUT)]
     top = 1.08 * max(values, default=1.0)
     return [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(panels, 1)]
 
@@ -206,7 +208,7 @@ def _plot(panel: Panel, key: str, top: float) -> Plot:
         axes.set_title(panel.title)
         legend_below(figure, len(lines))
 
-    described = ", ".join(f"batch {batch_label(p)} {w.number(p.median(MIB_PER_S))}" for p in panel.points)
+    described = ", ".join(f"batch {batch_label(p)} {w.number(p.median(m.THROUGHPUT))}" for p in panel.points)
     return plot(key, f"Writeback throughput in MiB/s by batch size, {panel.title}: {described}", draw)
 
 
@@ -217,9 +219,9 @@ def _line(axes: Axes, points: Sequence[Point], label: str, index: int, lines: in
     # Single values stand outside of their line's bars, which would hide them.
     aside = 1.09 if index and index >= lines / 2 else 1 / 1.09
     for x, point in zip(xs, points, strict=True):
-        values = point.result.metrics[MIB_PER_S].values
+        values = point.values(m.THROUGHPUT)
         axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
-    marks = [mark for point in points if (mark := median_mark(point, MIB_PER_S))]
+    marks = [mark for point in points if (mark := median_mark(point, m.THROUGHPUT))]
     axes.errorbar(
         xs, [value for value, _, _ in marks], yerr=error_bars(marks), color=colour, linestyle=dash, marker=marker,
         markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
