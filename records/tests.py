@@ -25,7 +25,7 @@ class MeasuredTest:
     """One test. ``needs`` is the metric or the samples that its section cannot do without; None: it has no section.
 
     ``one_run``: a point is one run and not a series of repeats, and its raw arrays are its course over time.
-    ``judged``: a comparison may have verdicts for its metrics.
+    ``judged``: a comparison may have verdicts for its metrics. ``primary``: they are what a comparison is made for.
     """
 
     name: str
@@ -35,6 +35,7 @@ class MeasuredTest:
     facts: tuple[Fact, ...] = ()
     one_run: bool = False
     judged: bool = True
+    primary: bool = False
 
     @property
     def fact_names(self) -> frozenset[str]:
@@ -46,7 +47,7 @@ _OVERHEAD = Fact("probe_overhead_ns", "the probe's own cost per sample, containe
 
 THROUGHPUT = MeasuredTest(
     "writeback_throughput", "how fast pages are written back, by batch size",
-    (p.BATCH_SIZE, p.DATA_BYTES, p.PAGES, p.ORDER), m.THROUGHPUT,
+    (p.BATCH_SIZE, p.DATA_BYTES, p.PAGES, p.ORDER), m.THROUGHPUT, primary=True,
 )  # fmt: skip
 DEPTH = MeasuredTest(
     "inflight_depth", "how many writes are in flight; traced meanwhile, which costs time, so it carries no verdict",
@@ -64,12 +65,13 @@ DEPTH = MeasuredTest(
     judged=False,
 )  # fmt: skip
 FAULTS = MeasuredTest(
-    "fault_latency", "what a page fault takes on a quiet phone", (p.SLOT, p.ALGORITHM), m.FAULT_LATENCY, (_OVERHEAD,)
-)
+    "fault_latency", "what a page fault takes on a quiet phone", (p.SLOT, p.ALGORITHM), m.FAULT_LATENCY, (_OVERHEAD,),
+    primary=True,
+)  # fmt: skip
 FAULTS_WRITEBACK = MeasuredTest(
     "fault_latency_writeback", "what a page fault takes while a writeback runs",
     (p.SLOT, p.WRITEBACK_RUNS, p.BATCH_SIZE, p.ALGORITHM), m.FAULT_LATENCY,
-    (_OVERHEAD, Fact("share_in_flight", "share of the pages in flight for which that is proven")),
+    (_OVERHEAD, Fact("share_in_flight", "share of the pages in flight for which that is proven")), primary=True,
 )  # fmt: skip
 FAULTS_LOAD = MeasuredTest(
     "fault_latency_load", "what a page fault takes on a busy phone",
@@ -96,7 +98,7 @@ APP_SWITCH = MeasuredTest(
         Fact("pswpout", "pages swapped out, of the whole run"),
         Fact("temperature_c", "temperature before, after, and at most"),
     ),
-    one_run=True,
+    one_run=True, primary=True,
 )  # fmt: skip
 INTEGRITY = MeasuredTest("data_integrity", "whether every page comes back as it was written", (p.PATH,), m.CORRUPT)
 BATCH_ATTRIBUTE = MeasuredTest(

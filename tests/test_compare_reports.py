@@ -48,7 +48,7 @@ def test_the_table_begins_with_the_answer(sides: tuple[str, str], capsys: pytest
     text = " ".join(out.split())
     assert "CAND (Linux 7.4.0) against BASE (Linux 7.3.4+deb13-amd64): of 11 figures 1 worse, 1 better" in text
     assert text.index("Worse: writeback throughput, 1 of 3 figures, 0.8") < text.index("Better: writeback throughput")
-    assert re.search(r"^batch 8 +9 +3[34]\.\d +2[78]\.\d +0\.8\d+ +\[0\.8\d+, 0\.8\d+\] +worse$", out, re.MULTILINE)
+    assert re.search(r"^batch 8 +9 +3[34]\.\d +2[78]\.\d +0\.8\d+ +\[0\.[78]\d+, 0\.8\d+\] +worse$", out, re.MULTILINE)
     assert re.search(r"^batch 1 .* same$", out, re.MULTILINE)
     assert re.search(r"^kernel +7\.3\.4\+deb13-amd64 +7\.4\.0$", out, re.MULTILINE)
     assert max(map(len, out.splitlines())) <= 100
@@ -69,7 +69,9 @@ def test_doubts_stand_beside_the_figures(sides: tuple[str, str], capsys: pytest.
         text = said(capsys, *sides, "--format", form, status=1)
         assert re.search(r"^all +1 .* (\?|not enough).* a$", text, re.MULTILINE)
         assert "a: the CPU's maximum frequency was lowered during the run" in text
-        assert "1: not enough data: too few: 1 and 1 repeats; 6 repeats on each side would" in " ".join(text.split())
+        assert "1: not enough data: too few for a verdict: 1 and 1 repeats; 4 repeats on each side" in " ".join(
+            text.split()
+        )
 
 
 def test_the_mail_fits_72_columns_of_plain_text(sides: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +90,7 @@ def test_the_json_has_every_figure(sides: tuple[str, str], capsys: pytest.Captur
         if each["metric"] == "writeback.throughput" and each["params"]["base"]["batch_size"] == 8
     ]
     assert (slow["verdict"], slow["better"], slow["base"]["n"]) == ("worse", "higher", 9)
-    assert slow["ratio"] == pytest.approx(slow["cand"]["figure"] / slow["base"]["figure"])
+    assert slow["ratio"] == pytest.approx(slow["cand"]["figure"] / slow["base"]["figure"], rel=0.02)
     assert slow["interval"][0] <= slow["ratio"] <= slow["interval"][1] < 1 / 1.025
     quantiles = [each["quantile"] for each in found["figures"] if each["metric"] == "fault.latency"]
     assert quantiles == ["p50", "p90", "p99", "p99.9"]

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from reports.comparison.correction import false_discovery_rates
 from reports.comparison.difference import difference
-from reports.comparison.ranktest import false_discovery_rates
 from reports.intervals import paired_ratio, turn_interval
 
 RUNS = int(os.environ.get("ZRAM_LAB_SIMULATED_RUNS", "400"))

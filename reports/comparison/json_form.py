@@ -12,7 +12,7 @@ from reports.comparison.sides import Side
 from reports.comparison.values import Observed
 from reports.comparison.verdicts import Compared
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def render_json(comparison: Comparison) -> str:
@@ -58,6 +58,7 @@ def _figure(each: Compared) -> dict[str, Any]:
         "interval": each.interval,
         "p": each.p,
         "corrected_p": each.corrected_p,
+        "primary": figure.is_primary,
         "verdict": each.verdict.value or None,
         "why": each.why or None,
         "enough": each.enough,
@@ -69,8 +70,7 @@ def _observed(side: Observed) -> dict[str, Any]:
     return {
         "n": side.n,
         "figure": side.figure,
-        "independent_values": int(side.values.size),
-        "spread_of_parts": side.spread,
+        "values": [run.tolist() for run in side.runs],
     }
 
 

@@ -1,16 +1,17 @@
-"""The values that a verdict is made from: repeats, runs, or blocks of samples, each as good as independent."""
+"""The values that a verdict is made from, run by run: repeats, or quantiles of blocks of samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from base.errors import ReportError
-from records.metrics import METRICS, row_of
+from records.metrics import METRICS, Quantity, row_of
 from records.metrics import Values as Kept
 from records.model import Better, Metric
+from records.tests import TESTS
 from reports.comparison.points import Pair, PooledPoint
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[np.float64]
 
+PRIMARY_QUANTILES = ("", "p50", "p99")
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 # Raw samples of one distribution, so compared at quantiles; every other raw array is a course over time.
 SAMPLES = tuple(row.name for row in METRICS.values() if row.values is Kept.samples)
-# From so many runs on each side a run is what is counted, as enough_for() of a hundred points says.
-MANY_RUNS = 8
 BLOCKS = 20
 FEWEST_PER_BLOCK = 10
 # So many samples of a block lie beyond its quantile, or else it is hardly more than the block's largest.
@@ -32,16 +32,24 @@ FEWEST_BEYOND = 2
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One side of one figure. ``n`` counts repeats or samples; ``values`` are what the rank test sees.
+    """One side of one figure. ``n`` counts repeats or samples; ``runs`` has the values of each run, in order of time.
 
-    ``spread`` is by which factor the medians of its parts differ at most. The parts are its runs or, of an only run,
-    its halves: a run that drifts within itself drifts against another one too. Where runs are the values it is 1.
+    A run has one value a repeat, or one a block of samples. Runs without a value are left out.
     """
 
     n: int
     figure: float
-    values: Values
-    spread: float = 1.0
+    runs: tuple[Values, ...]
+
+    @property
+    def size(self) -> int:
+        """How many values there are in all."""
+        return sum(run.size for run in self.runs)
+
+    @property
+    def has_ratio(self) -> bool:
+        """Whether all is above zero, so that it can be divided."""
+        return self.figure > 0 and all(bool((run > 0).all()) for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,17 @@ class Figure:
     cand: Observed
     of: str
     per_value: int = 1
+
+    @property
+    def row(self) -> Quantity:
+        """What is known of the metric."""
+        return row_of(self.metric, Metric(self.unit, self.better, ()))
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it belongs to the few figures that a comparison is made for."""
+        test = TESTS.get(self.pair.test)
+        return test is not None and test.primary and self.row.judged and self.quantile in PRIMARY_QUANTILES
 
 
 def figures_of(pair: Pair, problems: list[str]) -> list[Figure]:
@@ -95,21 +114,22 @@ def _metrics(point: PooledPoint) -> dict[str, list[Metric]]:
 
 
 def _of_repeats(pair: Pair, name: str, metric: Metric, runs: Sequence[Sequence[Values]]) -> list[Figure]:
-    by_run = all(len(each) >= MANY_RUNS for each in runs)
-    base, cand = (_observed_repeats(each, by_run) for each in runs)
-    of = "runs" if by_run else "repeats"
-    return [Figure(pair, name, "", metric.unit, metric.better, base, cand, of)]
+    base, cand = (_observed(each, each, median_of) for each in runs)
+    return [Figure(pair, name, "", metric.unit, metric.better, base, cand, "repeats")]
 
 
-def _observed_repeats(runs: Sequence[Values], by_run: bool) -> Observed:
+def _observed(runs: Sequence[Values], values: Sequence[Values], figure: Callable[[Values], float]) -> Observed:
     import numpy as np
 
     joined = np.concatenate(runs)
-    median = float(np.median(joined))
-    if by_run:
-        return Observed(joined.size, median, np.array([np.median(run) for run in runs]))
-    parts = runs if len(runs) > 1 else np.array_split(joined, 2)
-    return Observed(joined.size, median, joined, _spread(parts))
+    return Observed(joined.size, figure(joined), tuple(each for each in values if each.size))
+
+
+def median_of(values: Values) -> float:
+    """The median of repeats."""
+    import numpy as np
+
+    return float(np.median(values))
 
 
 def _of_samples(pair: Pair, problems: list[str]) -> list[Figure]:
@@ -144,16 +164,13 @@ def _at_quantiles(pair: Pair, name: str, unit: str, runs: Sequence[Sequence[Valu
     A quantile of few samples is biased by how few they are, so the blocks of both sides have the same size.
     """
     fewest_in_all = min(sum(run.size for run in side) for side in runs)
-    by_run = all(len(side) >= MANY_RUNS for side in runs)
-    of = "runs" if by_run else "samples"
     found = []
     for quantile, share in QUANTILES:
         if fewest_in_all * (1 - share) < 1 - 1e-9:
             break  # no sample lies beyond it
         size = max(_fewest_per_block(share), fewest_in_all // BLOCKS)
-        base, cand = (_observed_samples(side, share, size, by_run) for side in runs)
-        per_value = 1 if by_run else size
-        found.append(Figure(pair, name, quantile, unit, "lower", base, cand, of, per_value))
+        base, cand = (_observed_samples(side, share, size) for side in runs)
+        found.append(Figure(pair, name, quantile, unit, "lower", base, cand, "samples", size))
     return found
 
 
@@ -161,17 +178,11 @@ def _fewest_per_block(share: float) -> int:
     return max(FEWEST_PER_BLOCK, math.ceil(FEWEST_BEYOND / (1 - share) - 1e-9))
 
 
-def _observed_samples(runs: Sequence[Values], share: float, size: int, by_run: bool) -> Observed:
+def _observed_samples(runs: Sequence[Values], share: float, size: int) -> Observed:
     import numpy as np
 
-    joined = np.concatenate(runs)
-    figure = quantile_of(joined, share)
-    if by_run:
-        return Observed(joined.size, figure, np.array([quantile_of(run, share) for run in runs]))
-    by_part = [np.array([quantile_of(block, share) for block in _blocks(run, size)]) for run in runs]
-    blocks = np.concatenate(by_part)
-    parts = by_part if len(runs) > 1 else np.array_split(blocks, 2)
-    return Observed(joined.size, figure, blocks, _spread(parts))
+    blocks = [np.array([quantile_of(block, share) for block in _blocks(run, size)]) for run in runs]
+    return _observed(runs, blocks, lambda joined: quantile_of(joined, share))
 
 
 def _blocks(run: Values, size: int) -> list[Values]:
@@ -186,14 +197,6 @@ def quantile_of(samples: Values, share: float) -> float:
 
     rank = math.ceil(samples.size * share - 1e-9) - 1
     return float(np.partition(samples, rank)[rank])
-
-
-def _spread(parts: Iterable[Values]) -> float:
-    import numpy as np
-
-    medians = [float(np.median(part)) for part in parts if part.size]
-    positive = [each for each in medians if each > 0]
-    return max(positive) / min(positive) if positive else 1.0
 
 
 def _floats(values: Sequence[float]) -> Values:

@@ -1,8 +1,8 @@
 """A verdict for every figure that carries one.
 
-A figure is *better* or *worse* when the exact rank test says so beyond the least relevant difference, corrected for the
-number of figures; *same* when the whole interval of the ratio lies within that difference; else there is *not enough
-data*. docs/comparing.md says the same with reasons.
+A figure is *better* or *worse* when the test says so beyond the least relevant difference, corrected for the number of
+figures of its family; *same* when the whole interval of the ratio lies within that difference; else there is *not
+enough data*. docs/comparing.md says the same with reasons.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from records.metrics import Quantity, row_of
-from records.model import Caveat, Metric
+from records.model import Caveat
 from records.tests import TESTS
+from reports.comparison.correction import false_discovery_rates
+from reports.comparison.difference import difference
+from reports.comparison.drift import drift
 from reports.comparison.points import PooledPoint
-from reports.comparison.ranktest import enough_for, false_discovery_rates, p_larger, p_smaller, ratio_interval
-from reports.comparison.values import Figure, Observed
+from reports.comparison.values import Figure
 from reports.stats import CONFIDENCE, first_is_slow
 
 LEVEL = 1 - CONFIDENCE
 # Two values against many could be significant, and still nobody should believe them.
-FEWEST = enough_for(LEVEL)
-# More repeats than that nobody makes to find out.
-MOST_REPEATS = 1000
+FEWEST = 4
+# More repeats than that do not fit into a night.
+MOST_REPEATS = 200
 
 
 class Verdict(StrEnum):
@@ -56,7 +57,16 @@ class Compared:
 
 
 def judge(figures: Sequence[Figure], relevant: float) -> list[Compared]:
-    """Verdicts of all figures of one comparison; how many there are is part of each one's verdict."""
+    """Verdicts of all figures of one comparison; how many there are in its family is part of each one's verdict."""
+    found: dict[int, Compared] = {}
+    for primary in (True, False):
+        family = [number for number, figure in enumerate(figures) if figure.is_primary is primary]
+        judged = _judge_family([figures[number] for number in family], relevant)
+        found |= dict(zip(family, judged, strict=True))
+    return [found[number] for number in range(len(figures))]
+
+
+def _judge_family(figures: Sequence[Figure], relevant: float) -> list[Compared]:
     tests = [_tested(figure, relevant) if _is_judged(figure) else None for figure in figures]
     ps = [test.p for test in tests if test]
     corrected = iter(false_discovery_rates(ps))
@@ -68,14 +78,14 @@ def judge(figures: Sequence[Figure], relevant: float) -> list[Compared]:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """``p``: two-sided, of "the ratio is at most ``margin`` away from 1". ``relevant`` is the margin for "same"."""
+    """``p``: two-sided, of "the ratio is at most ``margin`` away from 1". ``drifts`` names a side that does, or ""."""
 
+    ratio: float
     p: float
     low: float
     high: float
     margin: float
-    relevant: float
-    spread: float
+    drifts: str
 
     @property
     def differs(self) -> bool:
@@ -83,96 +93,95 @@ class _Test:
 
     @property
     def same(self) -> bool:
-        """Parts of one side that differ by more than is relevant cannot show that two kernels do not."""
-        return self.spread <= self.relevant and 1 / self.relevant <= self.low and self.high <= self.relevant
-
-
-def _row(figure: Figure) -> Quantity:
-    return row_of(figure.metric, Metric(figure.unit, figure.better, ()))
+        return 1 / self.margin <= self.low and self.high <= self.margin
 
 
 def _is_judged(figure: Figure) -> bool:
-    """Whether it carries a verdict: counts, what follows from another figure, what is measured once a run have none."""
     test = TESTS.get(figure.pair.test)
-    return _row(figure).judged and (test is None or test.judged)
+    return figure.row.judged and (test is None or test.judged)
 
 
 def _tested(figure: Figure, relevant: float) -> _Test | None:
     """None where no values could ever decide: too few, zeros, or figures that the kernel's counters contradict."""
     base, cand = figure.base, figure.cand
-    if figure.pair.base.books_differ or figure.pair.cand.books_differ or not (_has_ratio(base) and _has_ratio(cand)):
+    if figure.pair.base.books_differ or figure.pair.cand.books_differ or not (base.has_ratio and cand.has_ratio):
         return None
-    interval = ratio_interval(base.values, cand.values, CONFIDENCE)
-    if interval is None or min(base.values.size, cand.values.size) < FEWEST:
+    if min(base.size, cand.size) < FEWEST:
         return None
-    # What parts of one side show among themselves is no finding between the sides.
-    spread = max(base.spread, cand.spread)
-    margin = (1 + relevant) * spread
-    one_sided = min(p_larger(base.values, cand.values, margin), p_smaller(base.values, cand.values, 1 / margin))
-    ratio = cand.figure / base.figure
-    # Of groups of different shape the factor between the groups is not quite that between their medians.
-    low, high = min(interval[0], ratio), max(interval[1], ratio)
-    return _Test(min(1.0, 2 * one_sided), low, high, margin, 1 + relevant, spread)
+    found = difference(base.runs, cand.runs)
+    low, high = found.interval(CONFIDENCE)
+    margin = 1 + relevant
+    return _Test(found.ratio, found.p_beyond(margin), low, high, margin, _drifting(figure, margin))
 
 
-def _has_ratio(side: Observed) -> bool:
-    return side.figure > 0 and bool((side.values > 0).all())
+def _drifting(figure: Figure, margin: float) -> str:
+    for name, side in (("BASE", figure.base), ("CAND", figure.cand)):
+        for run in side.runs:
+            if (by := drift(run)) > margin:
+                return f"{name} drifted by {100 * (by - 1):.0f} % within a run (rank test against order)"
+    return ""
 
 
 def _judged(figure: Figure, test: _Test | None, corrected: float, among: int) -> Compared:
-    ratio = figure.cand.figure / figure.base.figure if figure.base.figure else None
     caveats = _caveats(figure)
     if not _is_judged(figure):
-        spoiled = _row(figure).must_be_zero and figure.cand.values.any() and not figure.base.values.any()
+        spoiled = figure.row.must_be_zero and any(run.any() for run in figure.cand.runs)
+        spoiled = spoiled and not any(run.any() for run in figure.base.runs)
         verdict = Verdict.worse if spoiled else Verdict.none
-        interval = _interval(figure) if ratio else None
-        return Compared(figure, ratio, interval, None, None, verdict, "", None, caveats)
+        return Compared(figure, *_estimate(figure), None, None, verdict, "", None, caveats)
     if test is None:
-        why, enough = _why_not_tested(figure, among)
-        return Compared(figure, ratio, None, None, None, Verdict.undecided, why, enough, caveats)
+        why, enough = _why_not_tested(figure)
+        return Compared(figure, *_estimate(figure), None, None, Verdict.undecided, why, enough, caveats)
     verdict = _verdict(figure, test, corrected)
     why, enough = _why_undecided(figure, test, among) if verdict is Verdict.undecided else ("", None)
-    return Compared(figure, ratio, (test.low, test.high), test.p, corrected, verdict, why, enough, caveats)
+    return Compared(figure, test.ratio, (test.low, test.high), test.p, corrected, verdict, why, enough, caveats)
+
+
+def _estimate(figure: Figure) -> tuple[float | None, tuple[float, float] | None]:
+    """The ratio, and its interval where values say how they scatter; of figures without a verdict too."""
+    base, cand = figure.base, figure.cand
+    if not (base.has_ratio and cand.has_ratio and base.runs and cand.runs):
+        return (cand.figure / base.figure if base.figure else None), None
+    found = difference(base.runs, cand.runs)
+    return found.ratio, (found.interval(CONFIDENCE) if min(base.size, cand.size) > 1 else None)
 
 
 def _verdict(figure: Figure, test: _Test, corrected: float) -> Verdict:
+    if test.drifts:
+        return Verdict.undecided
     if test.differs and corrected <= LEVEL:
         return Verdict.better if (test.low > 1) == (figure.better == "higher") else Verdict.worse
     return Verdict.same if test.same else Verdict.undecided
 
 
-def _why_not_tested(figure: Figure, among: int) -> tuple[str, int | None]:
+def _why_not_tested(figure: Figure) -> tuple[str, int | None]:
+    base, cand = figure.base, figure.cand
     if figure.pair.base.books_differ or figure.pair.cand.books_differ:
         return "the kernel's own counters disagree with the measurement: do not use this figure", None
-    if not (_has_ratio(figure.base) and _has_ratio(figure.cand)):
+    if not (base.has_ratio and cand.has_ratio):
         return "values of 0 have no ratio", None
-    enough = enough_for(LEVEL / max(1, among)) * figure.per_value
-    return f"too few: {figure.base.n} and {figure.cand.n} {figure.of}", enough
+    return f"too few for a verdict: {base.n} and {cand.n} {figure.of}", FEWEST * figure.per_value
 
 
 def _why_undecided(figure: Figure, test: _Test, among: int) -> tuple[str, int | None]:
-    least = enough_for(LEVEL / among) * figure.per_value
-    if test.differs:
-        return f"a difference shows, but among {among} figures chance alone may show one", least
-    beyond_relevant = test.low > test.relevant or test.high < 1 / test.relevant
-    within_relevant = 1 / test.relevant <= test.low and test.high <= test.relevant
-    several_runs = max(len(figure.pair.base.parts), len(figure.pair.cand.parts)) > 1
-    if beyond_relevant or within_relevant or (several_runs and test.spread > test.relevant):
-        parts = "parts of one side (its runs, or the halves of its only run)"
-        return f"{parts} differ by up to {100 * (test.spread - 1):.0f} % themselves: compare several runs a side", None
+    if test.drifts:
+        return f"{test.drifts}: measure again when the phone is steady", None
     half = math.log(test.high / test.low) / 2
-    beyond = abs(abs(math.log(test.high * test.low)) / 2 - math.log(test.margin))
-    now = min(figure.base.values.size, figure.cand.values.size)
-    if beyond <= half * math.sqrt(now / MOST_REPEATS):
+    if test.differs:
+        # What the correction asks for: about one more standard error for ten times as many figures.
+        return f"a difference shows, but among {among} figures chance alone may show one", _more(figure, 1.5)
+    beyond = abs(abs(math.log(test.ratio)) - math.log(test.margin))
+    factor = (half / beyond) ** 2 if beyond else math.inf
+    if beyond <= half * math.sqrt(FEWEST / MOST_REPEATS):
         return "the difference is about as large as the least relevant one", None
-    # An interval gets narrower with the square root of the number of values.
-    return "the values scatter too widely", max(least, math.ceil(now * (half / beyond) ** 2) * figure.per_value)
+    return "the values scatter too widely", _more(figure, factor)
 
 
-def _interval(figure: Figure) -> tuple[float, float] | None:
-    if not (_has_ratio(figure.base) and _has_ratio(figure.cand)):
-        return None
-    return ratio_interval(figure.base.values, figure.cand.values, CONFIDENCE)
+def _more(figure: Figure, factor: float) -> int | None:
+    """So many repeats or samples a side; None where no night has room for them, or where only more runs would help."""
+    per_run = min(figure.base.size / len(figure.base.runs), figure.cand.size / len(figure.cand.runs))
+    wanted = max(FEWEST, math.ceil(per_run * factor))
+    return wanted * figure.per_value if factor > 1 and wanted <= MOST_REPEATS else None
 
 
 def _caveats(figure: Figure) -> tuple[Caveat, ...]:

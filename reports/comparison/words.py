@@ -52,8 +52,8 @@ def doubts(comparison: Comparison) -> list[str]:
     single = [side.name for side in (base, cand) if len(side.runs) == 1]
     if single:
         said.append(
-            f"{w.listing(single)}: one run only, so how much runs differ for no reason is guessed from its halves. "
-            "To be sure, compare several runs a side."
+            f"{w.listing(single)}: one run only. How much runs differ for no reason does not show in it and is taken to "
+            "be 1.2 %; if it is more, a difference may be a run's. To be sure, compare four runs a side or more."
         )
     return said
 
@@ -82,12 +82,13 @@ def percent(share: float) -> str:
 def how(comparison: Comparison) -> str:
     """How the verdicts are made, in one paragraph."""
     least = percent(comparison.relevant)
+    primary = sum(each.figure.is_primary for each in comparison.judged)
     return (
-        "ratio: CAND over BASE. interval: where the ratio lies, 95 %, by ranks. better, worse: an exact rank test "
-        f"shows a difference of more than {least}, and more than parts of one side differ by, corrected for all "
-        f"{len(comparison.judged)} figures (false discovery rate 5 %). same: the whole interval is within {least}. not "
-        "enough data: neither is shown. Latencies are compared block by block, because neighbouring samples are not "
-        "independent."
+        "ratio: CAND over BASE (Hodges-Lehmann), with its 95 % interval. better, worse: a t-test on the runs' figures "
+        f"shows a difference of more than {least}, corrected among the {primary} primary figures (throughput and CPU "
+        f"by batch, p50 and p99 of latencies) or the {len(comparison.judged) - primary} others (false discovery rate "
+        f"5 %). same: the whole interval is within {least}. not enough data: neither is shown. Latencies are compared block "
+        "by block, because neighbouring samples are not independent."
     )
 
 
