@@ -33,11 +33,11 @@ class Capability(StrEnum):
 
 
 _FILES: dict[Capability, str] = {
-    Capability.writeback: "/sys/block/zram0/backing_dev",
-    Capability.writeback_batch_size: "/sys/block/zram0/writeback_batch_size",
-    Capability.writeback_limit: "/sys/block/zram0/writeback_limit",
-    Capability.compressed_writeback: "/sys/block/zram0/compressed_writeback",
-    Capability.recompress: "/sys/block/zram0/recompress",
+    Capability.writeback: "{zram}/backing_dev",
+    Capability.writeback_batch_size: "{zram}/writeback_batch_size",
+    Capability.writeback_limit: "{zram}/writeback_limit",
+    Capability.compressed_writeback: "{zram}/compressed_writeback",
+    Capability.recompress: "{zram}/recompress",
     Capability.hot_add: "/sys/class/zram-control",
     Capability.loop: "/dev/loop-control",
     Capability.psi: "/proc/pressure/memory",
@@ -45,13 +45,15 @@ _FILES: dict[Capability, str] = {
 }
 
 
-def detect(transport: Transport, *, deadline: Deadline) -> frozenset[Capability]:
-    """One round trip. ``idle_age`` and ``page_indexes`` leave no file behind; what knows them is noted here.
+def detect(transport: Transport, *, deadline: Deadline, zram_number: int = 0) -> frozenset[Capability]:
+    """Look in one round trip at what the phone can do; zram's part is looked for at zramN.
 
-    page_indexes came with the reworked grammar (documented from 6.16); kernels with the batch size attribute all have
-    it, on others the probe finds out by trying. idle_age needs CONFIG_ZRAM_TRACK_ENTRY_ACTIME, read from config.gz.
+    Two leave no file behind. page_indexes came with the reworked grammar (documented from 6.16); kernels with the batch
+    size attribute all have it, on others the probe finds out by trying. idle_age needs CONFIG_ZRAM_TRACK_ENTRY_ACTIME,
+    read from config.gz.
     """
-    tests = [Exec(("test", "-e", path), accept=(0, 1)) for path in _FILES.values()]
+    zram = f"/sys/block/zram{zram_number}"
+    tests = [Exec(("test", "-e", path.format(zram=zram)), accept=(0, 1)) for path in _FILES.values()]
     config = Exec(("zcat", "/proc/config.gz"), accept=(0, 1))
     *results, filesystems, kernel_config = transport.execute(
         [*tests, Read("/proc/filesystems"), config], deadline=deadline, keep_going=True

@@ -143,9 +143,11 @@ def holder_of(transport: Transport, *, deadline: Deadline) -> Holder | None:
 def open_device(
     transport: Transport, *, run_id: str = "", command_s: float = _COMMAND_S,
     probe_builder: Callable[[str], Path] = build_probe, say: Callable[[str], None] = lambda text: None,
+    zram_number: Callable[[Identity], int] = lambda identity: 0,
 ) -> Iterator[Device]:  # fmt: skip
     """Lease the phone, undo what an earlier run left behind, find out what it is; put it back at the end.
 
+    ``zram_number`` says for a phone which of its zram devices shows what its zram can do.
     Raises EnvironmentRefused when another run has the phone or another host left changes on it.
     """
     run_id = re.sub(r"\s+", "-", run_id) or f"pid-{os.getpid()}"
@@ -165,7 +167,8 @@ def open_device(
         for left in pending:
             for what in device.put_back(journal=left):
                 say(f"{transport.serial}: an earlier run was cut off; put back: {what}")
-        device.capabilities = detect(transport, deadline=Deadline.after(command_s))
+        number = zram_number(identity)
+        device.capabilities = detect(transport, deadline=Deadline.after(command_s), zram_number=number)
         yield device
         if journal.pending and not device.broken_by:
             device.put_back()

@@ -25,6 +25,7 @@ from devices.identity import identify
 from devices.journal import Journal
 from devices.journal_files import all_journals
 from devices.lease import Holder, held_by, lease_key
+from devices.phone import matching
 from devices.transport import Read
 
 _MIN_FREE_BYTES = 3 << 30
@@ -117,7 +118,7 @@ def _phone_verdict(serial: str, state: str) -> dict[str, str]:
         if holder := holder_of(transport, deadline=deadline):
             return {"serial": serial, "verdict": "in use", "detail": f"in use by {holder}: wait until that run ends"}
         identity = identify(transport, deadline=deadline)
-        found = detect(transport, deadline=deadline)
+        found = detect(transport, deadline=deadline, zram_number=matching(identity).zram.number)
         marker, *health = transport.execute([Read(MARKER), *HEALTH_OPS], deadline=deadline, keep_going=True)
         writers = find_writers(transport, deadline=deadline)
     except LabError as error:

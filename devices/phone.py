@@ -12,6 +12,7 @@ from base.errors import EnvironmentRefused, ProfileError
 from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
 from devices.health import Guard
+from devices.identity import Identity
 from devices.profiles.profile import Profile
 from devices.profiles.reading import known, load, match_profile
 from devices.transcript import Transcript
@@ -91,8 +92,16 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
         root = str(target.profile.root) if target.profile else "auto"
         transport = connect(serial, root=root, transcript=transcript)
         command_s = target.profile.deadlines.command if target.profile else 30.0
-        device = stack.enter_context(open_device(transport, run_id=run_id, command_s=command_s, say=say))
-        profile = target.profile or target.resolve(_matching(device))
+
+        def profile_of(identity: Identity) -> Profile:
+            return target.profile or target.resolve(matching(identity))
+
+        opened = open_device(
+            transport, run_id=run_id, command_s=command_s, say=say,
+            zram_number=lambda identity: profile_of(identity).zram.number,
+        )  # fmt: skip
+        device = stack.enter_context(opened)
+        profile = profile_of(device.identity)
         _spare_storage(serial, profile)
         guard = Guard(device, profile.limits, say)
         guard.before_run()
@@ -123,8 +132,9 @@ def _spare_storage(serial: str, profile: Profile) -> None:
         )
 
 
-def _matching(device: Device) -> Profile:
-    prop = device.identity.prop
+def matching(identity: Identity) -> Profile:
+    """Return the profile of a phone that was named by its serial."""
+    prop = identity.prop
     return match_profile(
         model=prop("ro.product.model"), device=prop("ro.product.device"), manufacturer=prop("ro.product.manufacturer")
     )

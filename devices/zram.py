@@ -268,9 +268,10 @@ class Zram:
 
 
 def take_over(changes: Changes, number: int = 0) -> Zram:
-    """The phone's own zram device, with the way back to its present state written down first.
+    """Take over a zram device of the phone; the way back to its present state is written down first.
 
-    Raises EnvironmentRefused when that state could not be made again: a backing device that would vanish with a reset.
+    Raises EnvironmentRefused when there is no such device, or when its state could not be made again: a backing device
+    would vanish with a reset.
     """
     device = changes.device
     zram = Zram(device, number)
@@ -279,6 +280,11 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
         Read("/proc/swaps"), Read(zram.attribute("mm_stat")), *(Read(zram.attribute(n)) for n in names), keep_going=True
     )
     before = {name: value.text.strip() for name, value in zip(names, values, strict=True) if value.ok}
+    if "disksize" not in before:
+        raise EnvironmentRefused(
+            f"{device.serial}: there is no {zram.node}",
+            hint="`ls /sys/block` on the phone lists its zram devices; name one in the profile: zram.number",
+        )
     if before.get("backing_dev", "none") != "none":
         raise EnvironmentRefused(
             f"{device.serial}: {zram.node} has a backing device, {before['backing_dev']}; a reset would lose it",

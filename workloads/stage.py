@@ -111,6 +111,6 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
             pin=wanted.pinned,
         )
     backing = with_queue(device, backing)
-    numbers = zram_numbers(device)
-    zram = take_over(changes) if profile.zram.device is ZramDevice.takeover else hot_add(changes, numbers)
+    takeover = profile.zram.device is ZramDevice.takeover
+    zram = take_over(changes, profile.zram.number) if takeover else hot_add(changes, zram_numbers(device))
     return Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))

@@ -218,7 +218,9 @@ class ZramSection(Model):
     """The zram device under test."""
 
     device: ZramDevice = ZramDevice.takeover
-    """`takeover`: the phone's own zram0, put back afterwards; `hot_add`: a second one beside it"""
+    """`takeover`: a zram device of the phone, put back afterwards; `hot_add`: a new one beside those of the phone"""
+    number: Annotated[int, Field(ge=0, le=255)] = 0
+    """which zram device of the phone: the one to take over; with `hot_add` the one that shows what the kernel can do"""
     disksize: Annotated[Bytes, AfterValidator(SizeRange(16 * MIB, 256 * GIB, multiple=_PAGE))] = 2 * GIB
     """uncompressed size of the device, at least twice each of `sweep.data`"""
     comp_algorithm: AlgorithmName | None = None
