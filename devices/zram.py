@@ -26,7 +26,7 @@ from devices.transport import CommandResult, Exec, Op, Read, Write
 
 # Above every other swap device, so that the probe's pages come here.
 FIRST_SWAP = 32000
-# T5: these survive a reset, so each is set on every configuration.
+# The kernel keeps these over a reset, so each is set on every configuration.
 _SURVIVE_RESET = (
     "writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback", "writeback_compressed"
 )  # fmt: skip
@@ -80,7 +80,10 @@ def errno_of(stderr: str) -> str:
 
 
 def zram_error(what: str, errno: str, *, limit_left_4k: int | None = None, detail: str = "") -> ZramError:
-    """The meaning of an errno from a zram attribute (EIO means two things: T9)."""
+    """Return the error that an errno of a zram attribute means.
+
+    EIO means two things: the limit is spent, or the storage failed. Only ``limit_left_4k`` tells them apart.
+    """
     text = f"{what}: {errno or detail or 'refused'}"
     match errno:
         case "EBUSY":
@@ -144,7 +147,10 @@ class Zram:
         return {name: values[self.attribute(name)] for name in names}
 
     def write(self, name: str, value: str) -> None:
-        """Raises the ZramError that the kernel's errno means. A batch size above 4096 is refused here (T3)."""
+        """Write an attribute. Raises the ZramError that the kernel's errno means.
+
+        A batch size above 4096 is refused here: the kernel allocates as many requests, and has panicked of it.
+        """
         if name == "writeback_batch_size" and value.isdigit() and int(value) > MAX_BATCH_SIZE:
             raise ZramError(f"{self.attribute(name)}: {value} is never written: it can panic the phone")
         result = self.device.execute(Write(self.attribute(name), value))[0]
@@ -215,7 +221,7 @@ class Zram:
         return self.device.execute(*ops)
 
     def _settings(self, config: ZramConfig) -> dict[str, str]:
-        """Attributes and values, in the order in which the kernel takes them (T18)."""
+        """Return attributes and values with disksize last: setting it freezes the backing device."""
         present, compressed = self._present(), self.compressed_writeback()
         if config.compressed_writeback and compressed is None:
             raise ZramError(f"{self.dir}: this kernel cannot write pages back compressed")

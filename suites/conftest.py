@@ -37,7 +37,7 @@ def stage(lab: LabRun) -> Stage:
 
 @pytest.fixture(autouse=True)
 def needs(request: pytest.FixtureRequest, lab: LabRun) -> None:
-    """Skip what was never promised; a promise that is not kept is an error."""
+    """Skip a test whose capability the phone lacks; if the profile promises it, that is an error."""
     for marker in request.node.iter_markers("capability"):
         wanted = Capability(marker.args[0])
         if wanted in lab.device.capabilities:
@@ -67,8 +67,8 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
 
 
 @pytest.fixture(autouse=True)
-def spared(lab: LabRun, needs: None) -> None:
-    """A phone that is hot may cool before the test; one that is empty, or has written its share, is left alone."""
+def guarded(lab: LabRun, needs: None) -> None:
+    """Let a hot phone cool before the test; raise when its battery is low or it has written its share."""
     lab.phone.guard.before_test()
 
 
@@ -88,7 +88,7 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: P
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What the profile and the phone decide: sweeps (batch sizes are points within each) and compressors."""
+    """Make a test for each sweep, compressor and condition that profile and phone decide on."""
     run = metafunc.config.stash.get(LAB, None)
     if "sweep" in metafunc.fixturenames:
         plans = [] if run is None else sweeps(run.stage)
@@ -115,7 +115,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def _steps(item: pytest.Item, stage: Stage) -> int:
-    """How many steps a test reports: what its marker computes from the stage and the test's parameters, else one."""
+    """Return how many steps a test reports: what its marker computes from stage and parameters, else one."""
     marker = item.get_closest_marker("steps")
     callspec = getattr(item, "callspec", None)
     return marker.kwargs["count"](stage, **(callspec.params if callspec else {})) if marker else 1

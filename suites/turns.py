@@ -1,4 +1,4 @@
-"""Tests that share one measurement: their points are measured in turns, each has a verdict of its own."""
+"""Tests that share one measurement: their points are measured in turns, and each has its own verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workloads.turns import NotAvailable
 
 
 class Measured(Protocol):
-    """What was measured of one point, and why it is not whole."""
+    """What was measured of one point, and the error that cut it short."""
 
     error: BaseException | None
 

@@ -1,4 +1,4 @@
-"""What switching between apps is made of, whatever the apps are: switches, deaths, and who plays them."""
+"""The parts of switching between apps, whatever the apps are: switches, deaths, and the workload that plays them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from devices.profiles.profile import Trigger
 
 
 class SwitchKind(IntEnum):
-    """All of the working set was in memory; some was not; the app had to be started; it could not be."""
+    """How an app came to the front.
+
+    ``hot``: all of its working set was in memory. ``warm``: some of it was not. ``cold``: the app had to be started.
+    ``missed``: it could not be started.
+    """
 
     hot = 0
     warm = 1
@@ -21,10 +25,11 @@ class SwitchKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One switch. ``t_ns`` by the phone's monotonic clock; ``flash_4k``: pages of 4 KiB read from the backing device.
+    """One switch, which began at ``t_ns`` of the phone's monotonic clock.
 
-    ``slowest_ns``: the slowest page of the working set. ``control_ns``: page faults beside the switch that need neither
-    zram nor storage. Both are 0 where pages are not timed one by one.
+    ``flash_4k`` was read from the backing device meanwhile, in 4 KiB. ``slowest_ns`` is the slowest page of the working
+    set. ``control_ns`` is the time of page faults beside the switch that need neither zram nor storage. Both are 0
+    where pages are not timed one by one.
     """
 
     app: int
@@ -40,13 +45,13 @@ class Switch:
 
 
 def made(switches: Sequence[Switch]) -> list[Switch]:
-    """Those that were not missed: their app came to the front."""
+    """Return the switches whose app came to the front."""
     return [switch for switch in switches if switch.kind is not SwitchKind.missed]
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """An app that ended without being told to. ``killed`` is False for one that ended by itself: it crashed."""
+    """An app that ended without being told to. ``killed`` is False for an app that crashed."""
 
     app: int
     t_ns: int
@@ -57,7 +62,7 @@ class Death:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A round of switches and who died in it."""
+    """A round of switches, and the apps that died in it."""
 
     switches: Sequence[Switch]
     deaths: Sequence[Death]
@@ -82,21 +87,21 @@ class Workload(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """What the apps are called; a switch names them by their place here."""
+        """Return the names of the apps; a switch names an app by its place in this list."""
         ...
 
     def play(self, apps: Sequence[int], dwell_s: float) -> Played:
-        """These apps in this order, each at the front for so long."""
+        """Bring these apps to the front in this order, and keep each there for so long."""
         ...
 
     def alive(self) -> int:
-        """How many run now."""
+        """Return how many apps run now."""
         ...
 
     def facts(self) -> Mapping[str, Any]:
-        """What else is to be known about how it was done, at the end."""
+        """Return what a record should say about these apps, at the end."""
         ...
 
     def problems(self) -> Sequence[str]:
-        """Apps that were left out, each with its reason."""
+        """Return the apps that were left out, each with its reason."""
         ...

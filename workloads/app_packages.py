@@ -1,4 +1,4 @@
-"""Real Android apps: started by the activity manager, sent to the background, killed by whoever kills on this phone."""
+"""Real Android apps. The activity manager starts them, and whatever kills apps on this phone kills them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KINDS = {LaunchState.cold: SwitchKind.cold, LaunchState.hot: SwitchKind.hot}
 
 @dataclass(slots=True)
 class PackageApps:
-    """See ``package_apps``. Latency is am's TotalTime: until the window is drawn, by the phone's clock."""
+    """The apps of ``package_apps``. Latency is am's TotalTime: until the window is drawn, by the phone's clock."""
 
     bench: Bench
     launcher: AppLauncher
@@ -83,7 +83,7 @@ class PackageApps:
         return self._timed(missed, launch, majflt=max(0, faults), flash_4k=after_4k - before_4k)
 
     def _timed(self, switch: Switch, launch: Launch, *, majflt: int, flash_4k: int) -> Switch:
-        """Add am's own time to a switch; where am measured none, the time that it waited, which is counted and told."""
+        """Give a switch am's own time. Where am measured none, give it am's waiting time, and count that."""
         total_ms = launch.total_ms
         if total_ms is None:
             total_ms = launch.wait_ms
@@ -111,7 +111,7 @@ class PackageApps:
         return int(disk.check().text.split()[_READ_SECTORS]) // SECTORS_PER_4K, faults
 
     def _deaths(self) -> list[Death]:
-        """Return the apps whose process is gone, with what the phone's logs say of it."""
+        """Return the apps whose process is gone, each with the reason that the phone's logs give."""
         running = self.launcher.pids(self.names)
         gone = {app: pid for app, pid in self._pids.items() if pid not in running[self.apps[app].package]}
         log = read_kills(self.bench.stage.device, since_s=self.since_s)

@@ -42,7 +42,7 @@ class Shared:
 
 @dataclass(slots=True)
 class AppRun:
-    """One condition, as it was played; ``rounds`` are those that count."""
+    """One condition as it was played; only ``rounds`` count."""
 
     condition: SwitchCondition
     seed: int
@@ -145,7 +145,7 @@ def _play(bench: Bench, workload: Workload, condition: SwitchCondition, shared: 
 
 
 def _start(stage: Stage, workload: Workload, shared: Shared) -> tuple[Played, bool]:
-    """Start apps in turn until the goal or the list ends; those of the first condition, if there was one."""
+    """Start apps in turn until the goal is reached or the list ends; after the first condition, start its apps."""
     reached = _GOALS[stage.profile.apps.goal]
     switches: list[Switch] = []
     deaths: list[Death] = []

@@ -1,4 +1,4 @@
-"""Load beside a measurement, made by the probe and bounded in time and bytes, and settings that may help against it."""
+"""Load beside a measurement, bounded in time and bytes, and a setting that may help against it."""
 
 from __future__ import annotations
 

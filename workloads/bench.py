@@ -33,9 +33,9 @@ def silent(step: str) -> None:
 class Bench:
     """The stage with all that a measurement on it needs.
 
-    ``title`` is the row title in reports and ``seed`` decides every random choice. ``folder`` is for files that are
-    removed again. ``record`` writes a record, ``save_raw`` keeps samples and returns their path for the record.
-    ``progress`` is called once for each step.
+    ``title`` is the row title in reports. ``seed`` decides every random choice. ``folder`` is for temporary files.
+    ``record`` writes a record. ``save_raw`` keeps samples and returns their path for the record. ``progress`` is called
+    once for each step.
     """
 
     stage: Stage

@@ -1,4 +1,4 @@
-"""Block-layer events as the kernel prints them, and what follows from them: depth over time, latency of requests."""
+"""Reads block-layer events as the kernel prints them; finds depth over time and latency of requests in them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Event:
 
     @property
     def write(self) -> bool:
-        """A write of data; discards and bare flushes are none."""
+        """Say whether it is a write of data; discards and bare flushes are not."""
         return "W" in self.flags and "D" not in self.flags and self.sectors > 0
 
     @property
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many writes were in flight, over the time from the first issue to the last completion.
+    """How many writes were in flight between the first issue and the last completion.
 
     ``share_at`` maps a depth to its share of that time; they add up to 1.
     """
@@ -66,7 +66,7 @@ class Depth:
 
 
 def parse_events(text: str) -> list[Event]:
-    """The block events of a trace, in the order of their times; other lines are passed over."""
+    """Read the block events of a trace, in the order of their times; other lines are passed over."""
     found = []
     for match in _EVENT.finditer(text):
         ns = int(match["s"]) * 1_000_000_000 + int(match["us"]) * 1000
@@ -77,10 +77,10 @@ def parse_events(text: str) -> list[Event]:
 
 
 def write_depth(events: Iterable[Event], disk: str) -> Depth | None:
-    """Depth of one disk's writes; None where none was issued and completed.
+    """Return the depth of one disk's writes; None where none was issued and completed.
 
-    A request is known by its sector: one that is issued again after a requeue is not counted twice, and a completion
-    without an issue (it began before the recording) not at all.
+    A request is known by its sector. A request that is issued again after a requeue is counted once. A completion
+    without an issue is not counted: its request began before the recording.
     """
     open_sectors: set[int] = set()
     time_at: Counter[int] = Counter()
@@ -109,7 +109,7 @@ def write_depth(events: Iterable[Event], disk: str) -> Depth | None:
 
 
 def requests(events: Iterable[Event], disk: str, *, reads: bool) -> list[Request]:
-    """Whole requests of one disk in the order of their completion."""
+    """Return the requests of one disk that were issued and completed, in the order of their completion."""
     pending: dict[int, Event] = {}
     done = []
     for event in events:
@@ -125,9 +125,9 @@ def requests(events: Iterable[Event], disk: str, *, reads: bool) -> list[Request
 def served_by(
     upper: Sequence[Request], lower: Sequence[Request], place: Callable[[int], int | None]
 ) -> list[tuple[Request, Request]]:
-    """Each request with the one below that served it: at the sector that ``place`` says, within its time.
+    """Pair each request with the one below that served it: at the sector that ``place`` gives, within its time.
 
-    Left out where there is none, as when a layer in between merged or moved requests.
+    A request without exactly one such request below is left out, as when a layer in between merged or moved it.
     """
     at: dict[int, list[Request]] = {}
     for request in lower:

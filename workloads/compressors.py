@@ -1,4 +1,4 @@
-"""Every compressor of the kernel, with writeback of pages as they are stored where it has that, measured in turns.
+"""Compressors, measured in turns: each algorithm of the kernel, with and without writeback of pages as they are stored.
 
 Each turn of a point configures zram with it, fills and writes back once, and times its share of faults.
 """
@@ -23,7 +23,7 @@ PAGES = PageKind.mixed
 
 @dataclass(frozen=True, slots=True)
 class Compressor:
-    """``compressed_writeback`` None: this kernel always decompresses pages before it writes them back."""
+    """A point. ``compressed_writeback`` is None where the kernel always decompresses pages before it writes them."""
 
     algorithm: str
     compressed_writeback: bool | None

@@ -1,7 +1,7 @@
 """Latency of page faults: on pages in zram's memory, and on pages that were written back.
 
 The probe's own pages are swapped out, a random half of them is written back by slot, and all are touched in one random
-order. So both kinds are interleaved page by page, drift falls on both alike, and no page of anybody else is moved.
+order. So both kinds alternate page by page, drift falls on both alike, and no page of another program is moved.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _LIMIT_S = 600.0
 
 @dataclass(slots=True)
 class FaultSamples:
-    """Latencies in ns (uint64) by where the page was, in order of measurement, and what the kernel counted.
+    """Latencies in ns (uint64) in order of measurement, and what the kernel counted meanwhile.
 
-    ``overhead`` is what timing costs, in ns.
+    ``ram_ns`` is of pages in zram's memory, ``written_back_ns`` of pages on the backing device. ``overhead`` is what
+    timing costs, in ns.
     """
 
     ram_ns: npt.NDArray[np.uint64]
@@ -97,7 +98,7 @@ def swap_out(bench: Bench, name: str, pages: int) -> None:
 
 
 def write_back_half(bench: Bench, name: str, half: int, seed: int) -> None:
-    """Write so many pages of a swapped-out area, drawn by seed, to the backing device, and nobody else's."""
+    """Write so many pages of a swapped-out area, drawn by seed, to the backing device, and no other pages."""
     zram, order = bench.stage.zram.number, str(SlotOrder.random)
     bench.probe.writeback(name, zram=zram, pick=half, pick_seed=seed, order=order, seconds=_LIMIT_S)
 
@@ -137,7 +138,7 @@ def slot_results(
     bench: Bench, faults: FaultSamples, *, test: str, raw: str, params: Callable[[str], Mapping[str, Any]],
     facts: Mapping[str, Any],
 ) -> list[RunResult]:  # fmt: skip
-    """Make a record for each kind of page; ``params`` says where a slot's stands, ``raw`` begins its file's name."""
+    """Make a record for each kind of page; ``params`` makes its parameters, ``raw`` begins its file's name."""
     results = []
     for slot, latencies in (("ram", faults.ram_ns), ("written_back", faults.written_back_ns)):
         read = {"expected": len(latencies), "seen": faults.bd_reads}

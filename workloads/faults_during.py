@@ -48,7 +48,7 @@ _FIRST_VICTIM_BYTES = 16 * MIB
 
 @dataclass(slots=True)
 class RaceCondition:
-    """One condition: a writeback at ``batch_size`` runs meanwhile; without one (``running`` False) it is quiet.
+    """One condition: a writeback at ``batch_size`` runs meanwhile, or nothing does (``running`` False: quiet).
 
     ``samples`` maps a slot to its latencies (ns, uint64), an array for each turn. A victim that was touched after its
     write (``late``) is counted and is no sample; one that still waited for its write (``waiting``) is counted and is
@@ -76,7 +76,7 @@ class RaceCondition:
 
     @property
     def share_in_flight(self) -> float:
-        """Return the share of the samples in flight whose write had begun; the others still waited for it."""
+        """Return the share of the samples in flight whose write had begun; the other pages still waited."""
         touched = self.count("in_flight")
         return 1 - min(self.waiting, touched) / touched if touched else 0.0
 

@@ -1,8 +1,8 @@
 """Latency of page faults on a busy phone, and how much of it is the loop driver's worker.
 
-On each backing device the conditions take turns in shuffled order: each load, and what settings change. Block events
-split a read from storage: the time at the disk, and the rest at the loop device, where its worker has to be woken, gets
-a CPU and hands the request on.
+On each backing device the conditions take turns in shuffled order: each load, and each setting that may help. Block
+events split a read from storage into its time at the disk and the rest. In the rest the loop device's worker is woken,
+gets a CPU and hands the request on.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def _attached(stage: Stage, place: _Place) -> Iterator[Stage]:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """Splits reads from storage into the time at the disk and what the loop device took beyond it."""
+    """Splits a read from storage into its time at the disk and the rest of its time at the loop device."""
 
     trace: BlockTrace
     loop: str
@@ -243,7 +243,7 @@ class _Split:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """All conditions of one backing device, once each."""
+    """One measurement of each condition of one backing device."""
 
     bench: Bench
     place: _Place

@@ -1,7 +1,7 @@
 """How many writes are in flight while zram writes back, seen from outside the driver.
 
-The block layer's own events at the backing device and at the disk below it tell. Where there are none, the disks'
-counters do: time in queue gives the mean, and the maximum is what a sampler happened to see.
+Depth comes from the block layer's own events at the backing device and at the disk below it. Where there are none, it
+comes from the disks' counters: time in queue gives the mean, and a sampler gives the maximum that it happened to see.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    """By what depth was seen: a trace, or counters where ``why_not`` says why there is no trace."""
+    """The layers and how their depth was seen: by a trace, or by counters, and then ``why_not`` gives the reason."""
 
     layers: Mapping[str, Disk]
     trace: BlockTrace | None
@@ -144,7 +144,7 @@ class _Run:
 
 
 def _counted_depth(run: TimedWriteback, disk: Disk) -> Depth:
-    """Take the mean from the time that requests spent in the queue; the maximum is the deepest that was sampled."""
+    """Return the mean depth by the time that requests spent in the queue, and the deepest that was sampled."""
     seen = run.timed.disks[disk.name]
     return Depth(seen.time_in_queue_ms * 1e6 / run.timed.wall_ns, seen.deepest or 0, {}, {}, seen.writes)
 

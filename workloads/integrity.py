@@ -1,4 +1,4 @@
-"""No page may change on its way: unique pages, written back, read again, compared whole."""
+"""Checks that no page changes on its way: unique pages are written back, read again and compared whole."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check_swap(bench: Bench, pages: int) -> Integrity:
 
 
 def integrity_result(bench: Bench, path: str, seen: Integrity) -> RunResult:
-    """Make the record of a check; ``path`` says which way the pages took."""
+    """Make the record of a check; ``path`` names the way that the pages took."""
     return RunResult(
         test="data_integrity",
         title=bench.title,

@@ -1,4 +1,4 @@
-"""What was measured, on what: the facts that travel with every number."""
+"""Reads what a run measures on: the facts that travel with every number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")
 
 
 def provenance(stage: Stage, phone: Phone, project: Path) -> Provenance:
-    """Read once per run, after the stage is set."""
+    """Read the facts, once per run, after the stage is set."""
     device, identity, profile = phone.device, phone.device.identity, phone.profile
     attributes = stage.zram.read_many(*ZRAM_ATTRIBUTES)
     listing = device.run("ls", stage.zram.dir).split()

@@ -26,7 +26,7 @@ class Stage:
     zram: Zram
     backing: BackingDevice
     disk: Disk | None
-    """the disk below the backing device, or that is it; None where it cannot be told"""
+    """the disk below the backing device, or the device itself; None where it cannot be found"""
     comp_algorithm: str | None = None
     """instead of the profile's"""
     compressed_writeback: bool = False
@@ -46,26 +46,26 @@ class Stage:
 
     @property
     def backing_pages(self) -> int:
-        """Pages that fit for sure: kernels up to 6.18 leave block 0 unused."""
+        """Return how many pages fit for sure: kernels up to 6.18 leave block 0 unused."""
         return self.backing.size_bytes // self.page_bytes - 1
 
     def pages(self, size_bytes: int) -> int:
         return size_bytes // self.page_bytes
 
     def all_pages(self, pages: int) -> DevicePages:
-        """Return the pages of a zram of so many, for the probe's commands."""
+        """Return all pages of a zram of so many pages, for the probe's commands."""
         return DevicePages(self.zram.node, 0, pages - 1)
 
     def pages_4k(self, count_4k: int) -> int:
-        """Return how many of the phone's pages a number of bd_stat is: its unit is 4 KiB whatever the page size."""
+        """Convert a number of bd_stat, in 4 KiB whatever the page size, to the phone's pages."""
         return count_4k * PAGE_4K // self.page_bytes
 
     def as_block_device(self, pages: int) -> None:
-        """An empty zram of so many pages, not used as swap, on the backing device."""
+        """Make zram an empty device of so many pages, not used as swap, on the backing device."""
         self._configure(pages)
 
     def as_swap(self, pages: int) -> None:
-        """The same as the swap device of highest priority; one page goes to mkswap's header."""
+        """Make zram the swap device of highest priority; mkswap's header takes one page more."""
         self._configure(pages + 1, swap_priority=FIRST_SWAP)
 
     def set_batch_size(self, batch_size: int | None) -> None:
@@ -74,7 +74,7 @@ class Stage:
 
     @contextmanager
     def on_backing(self, attach: Callable[[Changes], BackingDevice], disk: Disk | None) -> Iterator[Stage]:
-        """The same zram on another backing device, for this scope; afterwards zram is empty and the device gone.
+        """Yield a stage with the same zram on another backing device; afterwards zram is empty and the device gone.
 
         This stage stays as it is: the next thing that is measured on it has its own backing device again.
         """
@@ -95,7 +95,10 @@ class Stage:
 
 
 def set_stage(changes: Changes, profile: Profile) -> Stage:
-    """Backing device first, zram second: the way back runs in the opposite order and needs the loop to be free."""
+    """Attach the profile's backing device, then take or make its zram; both are put back with the scope.
+
+    The way back runs in the opposite order: the loop device must be free before it can be detached.
+    """
     device = changes.device
     device.probe.install(device.identity.arch)
     wanted = profile.backing

@@ -1,4 +1,4 @@
-"""In which order apps come to the front: decided by pattern, number of apps, rounds and seed, and by nothing else."""
+"""Decides in which order apps come to the front, by pattern, number of apps, rounds and seed alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devices.profiles.profile import SwitchPattern
 def rounds_of(
     pattern: SwitchPattern, apps: int, rounds: int, seed: int, trace: Sequence[int] = ()
 ) -> list[tuple[int, ...]]:
-    """The switches, ``apps`` of them in each round; apps are numbered from 0.
+    """Return the switches, ``apps`` of them in each round; apps are numbered from 0.
 
     ``round_robin`` goes through the list as it stands. ``zipf``: the n-th app of the list is chosen n times less often
     than the first. ``least_recent`` always takes the app that was away longest, beginning in an order of the seed:
@@ -33,12 +33,12 @@ def rounds_of(
 
 
 def sequence_sha256(rounds: Sequence[Sequence[int]]) -> str:
-    """Of the switches as text, one number per line: equal for runs that may be compared switch by switch."""
+    """Return a hash that is equal for runs that may be compared switch by switch: of the numbers, one per line."""
     return hashlib.sha256("".join(f"{app}\n" for played in rounds for app in played).encode()).hexdigest()
 
 
 def read_trace(path: Path, names: Sequence[str]) -> list[int]:
-    """One app per line: its name or its number from 1; blank lines and what follows # do not count.
+    """Read one app per line, its name or its number from 1; blank lines and what follows # do not count.
 
     Raises ProfileError with file:line for each app that is not there.
     """
@@ -71,7 +71,7 @@ def _cycle(apps: Sequence[int]) -> Iterator[int]:
 
 
 def _shuffled(apps: int, seed: int) -> list[int]:
-    """By random() alone, whose values Python promises not to change."""
+    """Shuffle the apps by random() alone, whose values Python promises not to change."""
     drawn = random.Random(seed)
     return sorted(range(apps), key=lambda app: drawn.random())
 

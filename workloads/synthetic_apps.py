@@ -1,4 +1,4 @@
-"""Apps that are processes of the probe: they hold memory, and time themselves when they come to the front."""
+"""Apps that are processes of the probe: they hold memory and time themselves when they come to the front."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROCESS_NAME = "zwb.app"
 
 @dataclass(slots=True)
 class SyntheticApps:
-    """See ``synthetic_apps``."""
+    """The apps of ``synthetic_apps``."""
 
     bench: Bench
     count: int

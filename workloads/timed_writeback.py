@@ -1,4 +1,4 @@
-"""One measured writeback: pages are filled, marked idle, written back and counted, on the phone's clock."""
+"""Measures one writeback: fills pages, marks them idle, writes them back and counts, all on the phone's clock."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FEW_REPEATS = 5
 
 
 class NothingMeasured(DeviceError):
-    """The kernel's counters say that something else happened than what was asked for."""
+    """The kernel counted something else than what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWriteback:
-    """One writeback: what the probe measured, the pages that were to be written, and those that were, by bd_stat."""
+    """One writeback: what the probe measured, the pages to be written, and the pages written by bd_stat."""
 
     timed: WriteTimed
     expected: int

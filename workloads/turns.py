@@ -1,4 +1,4 @@
-"""Points that are measured in turns, in an order shuffled anew for each repeat: drift then falls on all of them alike.
+"""Measures points in turns, in an order shuffled anew for each repeat, so that drift falls on all of them alike.
 
 Each turn of a point repeats its writebacks. Faults need zram as swap, so only the first turns measure a share of them.
 """
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class NotAvailable(LabError):
-    """This phone, or its profile, does not have what the point needs; the message says why."""
+    """The phone or its profile lacks what the point needs; the message says what."""
 
 
 def in_turns(points: Sequence[T], repeats: int, seed: int, measure: Callable[[T, int], None]) -> dict[T, LabError]:

@@ -35,7 +35,7 @@ _ALMOST_NOTHING = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """``file_system`` None stands for a raw partition."""
+    """A point. ``file_system`` is None for a raw partition."""
 
     name: str
     file_system: str | None
@@ -212,7 +212,7 @@ def measure_variants(bench: Bench, measured: Mapping[Variant, MeasuredVariant]) 
 
 
 def variant_results(bench: Bench, variant: Variant, measured: MeasuredVariant) -> list[RunResult]:
-    """Make a record for fresh blocks, where there are such, and one for overwritten blocks, which has the faults.
+    """Make a record for fresh blocks, if the variant has such, and one for overwritten blocks, which has the faults.
 
     A variant that was broken off has a record for what was measured.
     """

@@ -43,7 +43,7 @@ class SweepPlan:
 
 @dataclass(slots=True)
 class SweepPoint:
-    """All measurements at one batch size."""
+    """The writebacks at one batch size."""
 
     batch_size: int | None
     runs: list[TimedWriteback] = field(default_factory=list)
