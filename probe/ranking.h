@@ -14,11 +14,11 @@ enum {
 };
 
 /* By how many others of those in the background were at the front later. */
-static inline int adj_of(bool front, int later)
+static inline int adj_of(bool at_front, int later)
 {
 	int adj = ADJ_CACHED + ADJ_STEP * (later - 1);
 
-	if (front)
+	if (at_front)
 		return ADJ_FRONT;
 	if (!later)
 		return ADJ_PREVIOUS;

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
-from base.errors import EnvironmentRefused
 from devices.virtual.cpio import Archive
 from devices.virtual.elf import LOADER, argv_in_root, libraries
+from devices.virtual.guest_programs import PLACES
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = ("adbd", "mksh", "toybox", "original-awk", "kmod", "f2fs-tools", "e2fsprogs")
@@ -55,19 +54,6 @@ _ETC = {
     "packages": "packages",
     "modprobe.conf": "modprobe.d/phone.conf",
 }
-# Built without a C library (see guest/src/kernel.h). su is setuid root: that is what makes the phone a rooted one.
-_OWN_PROGRAMS = {
-    "su": ("system/bin/su", 0o4755),
-    "am": ("system/bin/am", 0o755),
-    "app": ("system/bin/app", 0o755),
-    "lmkd": ("system/bin/lmkd", 0o755),
-    "mmd": ("system/bin/mmd", 0o755),
-    "system_server": ("system/bin/system_server", 0o755),
-}
-_COMPILE = (
-    *("-target", "x86_64-linux-none", "-ffreestanding", "-nostdlib", "-static", "-Os", "-s"),
-    *("-Wall", "-Wextra", "-Werror"),
-)
 
 
 def words(file: Path) -> list[str]:
@@ -75,15 +61,15 @@ def words(file: Path) -> list[str]:
     return [word for line in file.read_text().splitlines() if not line.startswith("#") for word in line.split()]
 
 
-def assemble(root: Path, scratch: Path) -> Archive:
-    """The phone's files out of ``root``, an unpacked Debian root; ``scratch`` is a folder for compiling."""
+def assemble(root: Path, programs: Path) -> Archive:
+    """The phone's files out of ``root``, an unpacked Debian root; ``programs`` has the built ones of guest_programs."""
     archive = Archive()
     for folder in _FOLDERS:
         archive.folder(folder)
     for path, (major, minor, mode) in _DEVICES.items():
         archive.character_device(path, major, minor, mode)
     _add_debian_programs(archive, root)
-    _add_own_files(archive, scratch)
+    _add_own_files(archive, programs)
     for path, target in _LINKS.items():
         archive.link(path, target)
     archive.file("system/etc/mke2fs.conf", root / "etc/mke2fs.conf")
@@ -106,7 +92,7 @@ def _add_debian_programs(archive: Archive, root: Path) -> None:
     archive.link("vendor/bin/modprobe", "kmod")
 
 
-def _add_own_files(archive: Archive, scratch: Path) -> None:
+def _add_own_files(archive: Archive, programs: Path) -> None:
     archive.file("init", GUEST / "init", 0o755)
     archive.file("system/build.prop", GUEST / "build.prop")
     for script in sorted((GUEST / "bin").iterdir()):
@@ -114,17 +100,5 @@ def _add_own_files(archive: Archive, scratch: Path) -> None:
     for source, target in _ETC.items():
         archive.file(f"system/etc/{target}", GUEST / "etc" / source)
     archive.file("vendor/etc/modules", "\n".join(words(GUEST / "etc/modules")).encode() + b"\n")
-    for name, (target, mode) in _OWN_PROGRAMS.items():
-        archive.file(target, _compiled(name, scratch), mode)
-
-
-def _compiled(name: str, scratch: Path) -> Path:
-    program = scratch / name
-    argv = [sys.executable, "-m", "ziglang", "cc", *_COMPILE, str(GUEST / "src" / f"{name}.c"), "-o", str(program)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise EnvironmentRefused(
-            f"guest program {name} does not compile: {done.stderr.strip()[-500:]}",
-            hint="It is built with the ziglang of .venv; remove .venv and run ./lab again if that is damaged.",
-        )
-    return program
+    for name, (target, mode) in PLACES.items():
+        archive.file(target, programs / name, mode)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from devices.c_build import build_programs, zig
 from base.errors import EnvironmentRefused
-from base.units import MIB
 from devices.virtual import packages
+from devices.virtual.guest_programs import guest_programs
 from devices.virtual.guest_root import GUEST, PACKAGES, assemble
 from devices.virtual.kernels import KERNELS, image_of, module_archive
 from devices.virtual.packages import Mirror
@@ -19,6 +20,8 @@ from devices.virtual.parts import Part, Progress, ensure, manifest, virtual_cach
 _VERSION = "1"
 """Raise it when this package's code changes what is built from the same inputs."""
 
+_MIB = 1 << 20
+_PROCESSOR = "x86_64"
 _QEMU = "root/usr/bin/qemu-system-x86_64"
 _USER_ARCHITECTURES = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "x86_64": "qemu-x86_64"}
 
@@ -154,22 +157,22 @@ def _kernel_part(kernel: str, debian: Path, how: _Build) -> Part:
 
 
 def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
+    programs = build_programs(guest_programs(), zig(_PROCESSOR))
+
     def make(home: Path) -> dict[str, Any]:
         how.progress(f"making the initramfs for kernel {kernel}")
-        scratch = home.with_name("scratch")
-        scratch.mkdir()
         with (home / "initramfs").open("wb") as out:
-            assemble(debian / "root", scratch).write(out)
+            assemble(debian / "root", programs).write(out)
             with (modules / "modules.cpio").open("rb") as source:
                 shutil.copyfileobj(source, out)
         return {"built": _now()}
 
-    guest = sorted(path for path in GUEST.rglob("*") if path.is_file())
+    guest = sorted(path for path in GUEST.rglob("*") if path.is_file() and path.parent.name != "src")
     made_from = (debian / "manifest.json", modules / "manifest.json")
-    code = (Path(__file__).with_name("guest_root.py"), Path(__file__).with_name("cpio.py"))
+    code = (Path(__file__).with_name(name) for name in ("guest_root.py", "guest_programs.py", "cpio.py"))
     names = tuple(str(path.relative_to(GUEST)) for path in guest)
-    inputs: tuple[str | Path, ...] = (_VERSION, kernel, *names, *guest, *made_from, *code)
-    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * MIB)
+    inputs: tuple[str | Path, ...] = (_VERSION, kernel, *names, *guest, *made_from, *code, *sorted(programs.iterdir()))
+    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * _MIB)
 
 
 def _now() -> str:
