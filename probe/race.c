@@ -158,7 +158,7 @@ static int touch_victim(struct race *race, size_t bytes)
 	late = after.reads != before.reads;
 	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
 	area_label(race->victims.area)[race->order[at]] = LABEL_RAM;
-	/* Pages touched before their write was begun are never written, and what is in flight lies as much further on. */
+	/* A page touched before its write was begun is never written, and what is in flight lies as much further on. */
 	if (late)
 		race->lag += before.in_flight / 2 + 1;
 	else if (race->lag && race->seen[LABEL_IN_FLIGHT] % 4 == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* System calls that the C library has no functions for; -1 with errno, ENOSYS where the kernel is older than the call. */
+/* System calls that the C library has no functions for. -1 with errno: ENOSYS on a kernel older than the call. */
 #ifndef PROBE_SYSCALLS_H
 #define PROBE_SYSCALLS_H
 

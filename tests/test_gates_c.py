@@ -16,6 +16,7 @@ from devices.probe_build import probe_programs
 from devices.virtual.guest_programs import guest_programs
 from tests.test_gates import C, expect_none, matches, name_of, run_tool
 
+C_COLUMNS = 120
 CLANG_FORMAT = str(Path(sys.executable).with_name("clang-format"))
 
 
@@ -27,6 +28,16 @@ def test_c_is_formatted() -> None:
     """``.venv/bin/clang-format -i FILE`` mends what this finds."""
     said = run_tool(CLANG_FORMAT, "--dry-run", "-Werror", *map(name_of, C))
     expect_none(line for line in said if "clang-format-violations" in line or "exit status" in line)
+
+
+def test_lines_of_c_fit() -> None:
+    """With tabs of eight; clang-format leaves comments and texts as they are."""
+    expect_none(
+        f"{name_of(path)}:{number}: {len(line.expandtabs(8))} columns"
+        for path in C
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if len(line.expandtabs(8)) > C_COLUMNS
+    )
 
 
 def test_each_file_of_c_says_what_licence_it_is_under() -> None:

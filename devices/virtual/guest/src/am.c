@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* am: hands its words, stdout and stderr to system_server and ends with the status it is told, as Android's cmd does. */
+/* am: hands its words, stdout and stderr to system_server and ends with the status it is told, as Android's cmd. */
 #include <string.h>
 #include <unistd.h>
 
