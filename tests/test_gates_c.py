@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devices.c_build import COMPILE_FLAGS, TARGETS, Programs, zig_argv, zig_environment
-from devices.probe_build import probe_programs
+from devices.probe.build import probe_programs
 from devices.virtual.guest_programs import guest_programs
 from tests.test_gates import C, expect_none, matches, name_of, run_tool
 

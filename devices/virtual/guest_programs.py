@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from base.paths import REPO
 from devices.c_build import Programs
-from devices.paths import REPO
 
 _PROBE = REPO / "probe"
 _SOURCES = Path(__file__).parent / "guest/src"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices.c_build import build_programs, zig
 from base.errors import EnvironmentRefused
+from base.units import MIB
+from devices.c_build import build_programs, zig
 from devices.virtual import packages
 from devices.virtual.guest_programs import guest_programs
 from devices.virtual.guest_root import GUEST, PACKAGES, assemble
@@ -20,7 +21,6 @@ from devices.virtual.parts import Part, Progress, ensure, manifest, virtual_cach
 _VERSION = "1"
 """Raise it when this package's code changes what is built from the same inputs."""
 
-_MIB = 1 << 20
 _PROCESSOR = "x86_64"
 _QEMU = "root/usr/bin/qemu-system-x86_64"
 _USER_ARCHITECTURES = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "x86_64": "qemu-x86_64"}
@@ -172,7 +172,7 @@ def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
     code = (Path(__file__).with_name(name) for name in ("guest_root.py", "guest_programs.py", "cpio.py"))
     names = tuple(str(path.relative_to(GUEST)) for path in guest)
     inputs: tuple[str | Path, ...] = (_VERSION, kernel, *names, *guest, *made_from, *code, *sorted(programs.iterdir()))
-    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * _MIB)
+    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * MIB)
 
 
 def _now() -> str:

@@ -52,8 +52,8 @@ def doubts(comparison: Comparison) -> list[str]:
     single = [side.name for side in (base, cand) if len(side.runs) == 1]
     if single:
         said.append(
-            f"{w.listing(single)}: one run only. How much runs differ for no reason does not show in it and is taken to "
-            "be 1.2 %; if it is more, a difference may be a run's. To be sure, compare four runs a side or more."
+            f"{w.listing(single)}: one run only. How much runs differ for no reason does not show in it and is "
+            "taken to be 1.2 %; if it is more, a difference may be a run's. Compare four runs a side to be sure."
         )
     return said
 
@@ -87,8 +87,8 @@ def how(comparison: Comparison) -> str:
         "ratio: CAND over BASE (Hodges-Lehmann), with its 95 % interval. better, worse: a t-test on the runs' figures "
         f"shows a difference of more than {least}, corrected among the {primary} primary figures (throughput and CPU "
         f"by batch, p50 and p99 of latencies) or the {len(comparison.judged) - primary} others (false discovery rate "
-        f"5 %). same: the whole interval is within {least}. not enough data: neither is shown. Latencies are compared block "
-        "by block, because neighbouring samples are not independent."
+        f"5 %). same: the whole interval is within {least}. not enough data: neither is shown. Latencies are compared "
+        "block by block, because neighbouring samples are not independent."
     )
 
 
