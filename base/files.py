@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _BLOCK = 1 << 16
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -130,14 +130,24 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _read(path: Path, *, private: bool) -> bytes:
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that others may have put there. Raises OSError, also for a link and for all else that is no file."""
     # A FIFO would be waited for, a link would lead to anything.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if private and (reason := why_not_private(found)):
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a link, not a file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(fd, "rb")
+
+
+def _read(path: Path, *, private: bool) -> bytes:
+    with open_regular(path) as file:
+        if private and (reason := why_not_private(os.fstat(file.fileno()))):
             raise PermissionError(errno.EPERM, reason, str(path))
         return file.read()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from base.errors import ReportError
+from base.files import open_regular
+from base.units import shown
+from records.foreign import parse_record
 from records.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
+from records.raw import read_samples, why_not_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +24,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECORDS = "results.jsonl"
-RAW_FOLDER = "raw"
+# A night on one phone writes a few MiB.
+LARGEST_FILE = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A stored run. ``end`` is None when it was killed; ``problems`` is what could not be read, for people."""
+    """A stored run. ``end`` is None when it was killed; ``problems`` is what could not be read, for people.
+
+    ``not_there`` names the raw files that are missing or no files, which ``problems`` tells.
+    """
 
     folder: Path
     session: Session
@@ -33,6 +41,7 @@ class StoredRun:
     outcomes: tuple[TestOutcome, ...]
     end: End | None
     problems: tuple[str, ...]
+    not_there: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -41,42 +50,17 @@ class StoredRun:
 
     def samples(self, result: RunResult, metric: str) -> npt.NDArray[np.uint64]:
         """Every sample of one point, in the order of measurement, in ns. :raises ReportError: if it is not readable."""
-        import numpy as np
-
-        name = result.raw[metric]
-        path = raw_path(self.folder, name)
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not a whole .npy file"
-            raise ReportError(
-                f"{name}: the samples of {result.test} are not readable: {why}", hint=_RAW_HINT
-            ) from error
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint64 or array.ndim != 1:
-            raise ReportError(f"{name}: the samples of {result.test} are no flat array of uint64", hint=_RAW_HINT)
-        return array
-
-
-_RAW_HINT = "copy the whole folder of the run, raw/ included"
-
-
-def raw_path(folder: Path, name: str) -> Path:
-    """Where a raw file lies. A name that leads out of the run's folder is refused: results come from elsewhere too."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ReportError(f"{name}: a raw file outside of the run's folder is not read", hint=_RAW_HINT)
-    return path
+        return read_samples(self.folder, result.raw[metric], result.test)
 
 
 def load(path: Path) -> StoredRun:
-    """Read a run's folder or its ``results.jsonl``. :raises ReportError: if there is no session to read."""
-    file = _find_records(path)
+    """Read a run's folder or its ``results.jsonl``. Raises ReportError if there is no session to read."""
     try:
-        lines = file.read_bytes().split(b"\n")
-    except OSError as error:
-        raise ReportError(
-            f"{file}: cannot read: {error.strerror}", hint="check the path and its permissions"
-        ) from error
+        file = _find_records(path)
+        lines = _read(file).split(b"\n")
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ReportError(f"{path}: cannot read: {why}", hint="check the path and its permissions") from error
     reader = _Reader(file)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -86,6 +70,13 @@ def load(path: Path) -> StoredRun:
         if reader.stopped:
             break
     return reader.finish()
+
+
+def _read(file: Path) -> bytes:
+    with open_regular(file) as opened:
+        if os.fstat(opened.fileno()).st_size > LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE >> 20} MiB", str(file))
+        return opened.read()
 
 
 def _find_records(path: Path) -> Path:
@@ -113,12 +104,13 @@ class _Reader:
     outcomes: list[TestOutcome] = field(default_factory=list)
     end: End | None = None
     problems: list[str] = field(default_factory=list)
+    not_there: set[str] = field(default_factory=set)
     stopped: bool = False
 
     def read_line(self, number: int, line: bytes, is_cut_off: bool) -> None:
         try:
-            record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
+            record = parse_record(line)
+        except ValueError as error:
             self._damaged_line(number, error, is_cut_off)
             return
         if self.session is None:
@@ -132,8 +124,9 @@ class _Reader:
         for result in self.runs:
             self._check_raw_files(result)
         return StoredRun(
-            self.file.parent, self.session, tuple(self.runs), tuple(self.outcomes), self.end, tuple(self.problems)
-        )
+            self.file.parent, self.session, tuple(self.runs), tuple(self.outcomes), self.end, tuple(self.problems),
+            frozenset(self.not_there),
+        )  # fmt: skip
 
     def _damaged_line(self, number: int, error: Exception, is_cut_off: bool) -> None:
         if self.session is None:
@@ -160,7 +153,10 @@ class _Reader:
         if schema != SCHEMA:
             raise ReportError(f"{where}: schema {schema!r} is not known", hint=f"this version reads schema {SCHEMA}")
         try:
-            return _decode(Session, record)
+            session = _decode(Session, record)
+            if session.seed < 0:
+                raise ValueError(f"seed: {session.seed} is below 0")
+            return session
         except ValueError as error:
             raise ReportError(f"{where}: session record: {_first_error(error)}", hint="see docs/results.md") from error
 
@@ -177,8 +173,8 @@ class _Reader:
             "outcome": self._keep_outcome,
             "end": self._keep_end,
         }
-        if tag not in keep:
-            self.problems.append(f"line {number}: record of unknown type {tag!r} is left out")
+        if not isinstance(tag, str) or tag not in keep:
+            self.problems.append(f"line {number}: record of unknown type {shown(tag)} is left out")
             return
         try:
             keep[tag](record)
@@ -186,7 +182,11 @@ class _Reader:
             self.problems.append(f"line {number}: {tag} record is left out: {_first_error(error)}")
 
     def _keep_run(self, record: Any) -> None:
-        self.runs.append(_decode(RunResult, record))
+        result = _decode(RunResult, record)
+        for key, value in result.params.items():
+            if isinstance(value, dict | list):
+                raise ValueError(f"params.{key}: one value makes a point, not several")
+        self.runs.append(result)
 
     def _keep_outcome(self, record: Any) -> None:
         self.outcomes.append(_decode(TestOutcome, record))
@@ -197,12 +197,15 @@ class _Reader:
     def _check_raw_files(self, result: RunResult) -> None:
         for metric, name in result.raw.items():
             try:
-                missing = not raw_path(self.file.parent, name).is_file()
+                why = why_not_there(self.file.parent, name)
             except ReportError as error:
+                why = "refused"
                 self.problems.append(str(error))
-                continue
-            if missing:
-                self.problems.append(f"{result.test}: the samples of {metric} are missing: {name}")
+            else:
+                if why:
+                    self.problems.append(f"{result.test}: the samples of {metric} are {why}: {name}")
+            if why:
+                self.not_there.add(name)
 
 
 def _decode(kind: type[T], record: dict[str, Any]) -> T:
@@ -214,8 +217,8 @@ def _decode(kind: type[T], record: dict[str, Any]) -> T:
 
 
 def _caveat(name: Any) -> Caveat:
-    if name not in Caveat.__members__:
-        raise ValueError(f"caveat {name!r} is not known to this version")
+    if not isinstance(name, str) or name not in Caveat.__members__:
+        raise ValueError(f"caveat {shown(name)} is not known to this version")
     return Caveat[name]
 
 
@@ -234,12 +237,3 @@ def _first_error(error: ValueError) -> str:
     first = error.errors(include_url=False)[0]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}{more}"
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse_constant(text)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")

@@ -23,7 +23,8 @@ from base import files
 from base.errors import ReportError, StorageFailed
 from base.files import append_line, replacing, sync_folder
 from records.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
-from records.reading import RAW_FOLDER, RECORDS, load
+from records.raw import RAW_FOLDER
+from records.reading import RECORDS, load
 
 if TYPE_CHECKING:
     import numpy as np

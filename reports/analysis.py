@@ -130,12 +130,13 @@ def ratio(point: Point, base: Point | None, metric: Quantity) -> float | None:
 def _point(run: StoredRun, result: RunResult, known: set[Caveat], problems: list[str]) -> Point:
     figures = {name: summarise(m.values, m.better, run.session.seed) for name, m in result.metrics.items()}
     samples = {}
-    for metric in result.raw:
+    for metric, name in result.raw.items():
+        if name in run.not_there:
+            continue
         try:
             samples[metric] = run.samples(result, metric)
         except ReportError as error:
-            if not any(result.raw[metric] in problem for problem in problems):
-                problems.append(str(error))
+            problems.append(str(error))
     if _is_one_run(result):
         return Point(result, figures, samples, {}, tuple(c for c in _unique(result.caveats) if c not in known))
     found = {metric: quantiles(array) for metric, array in samples.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 from records.model import Metric, RunResult
 from records.reading import StoredRun
+from reports import wording as w
 
 FIXED = ("test", "metric", "unit", "better", "repeat", "warmup", "value")
 
@@ -22,13 +23,13 @@ def render_csv(run: StoredRun) -> str:
     keys = list(dict.fromkeys(key for result in run.runs for key in result.params))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = [f"param_{key}" if key in FIXED else key for key in keys]
+    names = [_text(f"param_{key}" if key in FIXED else key) for key in keys]
     writer.writerow([FIXED[0], *names, *FIXED[1:]])
     for result in run.runs:
         chosen = [_cell(result.params, key) for key in keys]
         for head, metric, repeat, is_warmup, value in _values(result):
-            row = [result.test, *chosen, head, metric.unit, metric.better, repeat, int(is_warmup), repr(float(value))]
-            writer.writerow(row)
+            told = [_text(head), _text(metric.unit), metric.better, repeat, int(is_warmup), repr(float(value))]
+            writer.writerow([_text(result.test), *chosen, *told])
     return out.getvalue()
 
 
@@ -41,4 +42,10 @@ def _values(result: RunResult) -> Iterator[tuple[str, Metric, int, bool, float]]
 
 def _cell(params: Mapping[str, Any], key: str) -> str:
     value = params.get(key)
-    return "" if value is None else str(value)
+    return "" if value is None else _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(text: str) -> str:
+    """Return foreign text for a cell: a spreadsheet takes one that begins like a formula for a formula, and runs it."""
+    cleaned = w.clean(text)
+    return f"'{cleaned}" if cleaned.startswith(("=", "+", "-", "@")) else cleaned

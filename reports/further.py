@@ -45,7 +45,7 @@ def warmup_table(analysis: Analysis) -> Table | None:
         where = w.params(point.result.params, without=("batch_size",))
         batch = f"batch {batch_label(point)}: " if "batch_size" in point.result.params else ""
         for name, metric in point.result.warmups.items():
-            row = rows.setdefault((w.clean(point.result.test), where, name, w.clean(metric.unit)), [])
+            row = rows.setdefault((w.clean(point.result.test), where, w.clean(name), w.clean(metric.unit)), [])
             row.append(batch + " ".join(w.number(value) for value in metric.values))
     if not rows:
         return None
@@ -67,7 +67,7 @@ def place_words(places: Sequence[str]) -> str:
 def _sample_rows(point: Point) -> list[tuple[str, ...]]:
     return [
         (
-            f"{metric} {found.name}",
+            f"{w.clean(metric)} {found.name}",
             "ns",
             _figure(found.value),
             w.span(found.low, found.high),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from base.text import clean as printable
 from reports import further, ledger
 from reports import wording as w
 from reports.analysis import Analysis
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
     """The page. Every string is escaped: names and messages come from phones."""
     session = analysis.run.session
-    return _template().render(
+    page = _template().render(
         phone=ledger.phone(analysis),
         session=session,
         provenance=session.provenance,
@@ -36,6 +37,7 @@ def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
         wall_time=ledger.wall_time_table(analysis),
         files=ledger.file_table(analysis),
     )
+    return printable(page)
 
 
 @cache

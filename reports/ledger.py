@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from records.model import RunResult, TestOutcome
-from records.reading import RAW_FOLDER
+from records.raw import RAW_FOLDER
 from records.tests import TESTS
 from reports import wording as w
 from reports.analysis import Analysis, Point

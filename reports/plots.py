@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,7 +73,9 @@ def plot(key: str, caption: str, draw: Callable[[Figure], None], inches: tuple[f
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(SETTINGS), warnings.catch_warnings():
+        # Labels that leave no room, and signs that the font lacks, spoil a drawing and nothing else.
+        warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=inches, layout="constrained")
         canvas = FigureCanvasSVG(figure)
         draw(figure)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from base.text import clean as printable
 from records import tests as t
 from records.model import Caveat
 from reports import further, ledger
@@ -45,7 +46,7 @@ def render_text(analysis: Analysis, sections: Sequence[Section]) -> str:
         ledger.wall_time_table(analysis),
     ]
     parts += [table_text(table, TERMINAL_WIDTH) for table in general if table is not None]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def table_text(table: Table, width: int) -> str:
@@ -70,7 +71,7 @@ def mail(analysis: Analysis, sections: Sequence[Section]) -> str:
     notes = [*doubts.notes(), *(f"all figures: {caveat.value}" for caveat in everywhere)]
     if notes:
         parts.append("\n".join(["Doubts", *(_fill(note, MAIL_WIDTH, hanging="   ") for note in notes)]))
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def _banners(

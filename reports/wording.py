@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from base.text import clean as printable
 from records.parameters import BY_KEY
 from reports.stats import Interval
 
 MISSING = "-"
+# The longest text of one cell, and of one parameter, of which several stand in a title or beside a plot.
+LONGEST, LONGEST_PARAM = 2_000, 300
 
 MIB_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """At least ``digits`` significant digits, never an exponent: 0.0412, 7.03, 50.1, 490, 12345."""
+    """Return at least ``digits`` significant digits: 0.0412, 7.03, 50.1, 490, 12345; an exponent beyond all measure."""
     if value is None:
         return MISSING
     if value == 0:
         return "0"
+    if not 1e-9 < abs(value) < 1e18:
+        return f"{value:.{digits - 1}e}"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     # Rounding may add a digit in front (9.996 -> 10.00): ask again with the rounded value.
     decimals = digits - 1 - math.floor(math.log10(abs(round(value, decimals))))
@@ -32,7 +36,7 @@ def count(value: float | None) -> str:
     """A whole number as it is; a fraction (a mean of counts) like any number."""
     if value is None:
         return MISSING
-    return str(int(value)) if value == int(value) else number(value)
+    return str(int(value)) if value == int(value) and abs(value) < 1e18 else number(value)
 
 
 def interval(found: Interval | None, scale: float = 1.0) -> str:
@@ -71,7 +75,7 @@ def param(key: str, value: Any) -> str:
     row = BY_KEY.get(key)
     if row is not None and isinstance(value, Hashable) and value in row.values:
         return row.values[value]
-    return clean(value)
+    return clean(value, LONGEST_PARAM)
 
 
 def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
@@ -82,16 +86,15 @@ def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
 
 def _param_words(key: str) -> str:
     row = BY_KEY.get(key)
-    return row.words if row and row.words else clean(key)
+    return row.words if row and row.words else clean(key, LONGEST_PARAM)
 
 
-def clean(value: Any) -> str:
-    """Any value as one line of printable text: strings come from phones, and may hold escape sequences."""
+def clean(value: Any, most: int = LONGEST) -> str:
+    """Return any value as one line of printable text, cut at ``most`` characters: strings come from phones."""
     if value is None:
         return "unknown"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    one_line = " ".join(text.split())
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" else c for c in one_line)
+    return printable(" ".join((text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}").split()))
 
 
 def listing(items: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from base.text import clean as printable
 from reports import wording as w
 from reports.comparison import words
 from reports.comparison.compare import Comparison
@@ -46,7 +47,7 @@ def render_html(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("compare.html.j2").render(
+    page = environment.get_template("compare.html.j2").render(
         title=words.title(comparison),
         findings=words.findings(comparison),
         alarms=words.alarms(comparison),
@@ -58,6 +59,7 @@ def render_html(comparison: Comparison) -> str:
         missing=missing_table(comparison),
         information=information_table(comparison),
     )
+    return printable(page)
 
 
 def ratio_plots(comparison: Comparison) -> list[Plot | None]:

@@ -31,7 +31,8 @@ def render_json(comparison: Comparison) -> str:
         "only_base": [_point(point) for point in comparison.pairing.only_base],
         "only_cand": [_point(point) for point in comparison.pairing.only_cand],
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
 def _side(side: Side) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import textwrap
 from collections.abc import Iterable
 
+from base.text import clean as printable
 from reports import wording as w
 from reports.comparison import words
 from reports.comparison.compare import Comparison
@@ -31,7 +32,7 @@ def render_table(comparison: Comparison) -> str:
         for table in (missing_table(comparison), information_table(comparison))
         if table is not None
     ]
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def render_mail(comparison: Comparison) -> str:
@@ -46,7 +47,7 @@ def render_mail(comparison: Comparison) -> str:
         parts.append(_lines("Without counterpart", (f"only in {row[0]}: {row[1]}" for row in missing.rows)))
     if notes := doubts.notes():
         parts.append(_lines("Doubts", notes))
-    return "\n\n".join(parts).replace("µs", "us") + "\n"
+    return printable("\n\n".join(parts).replace("µs", "us") + "\n")
 
 
 def _told_first(comparison: Comparison, width: int) -> list[str]:
