@@ -48,10 +48,10 @@ def doctor(argv: list[str]) -> int:
     if arguments.json:
         print(json.dumps({"host": host, "phones": phones}, indent=2))
     else:
-        print(tabulate([(c["check"], c["verdict"], c["detail"]) for c in host], headers=("host", "", "")))
+        print(clean(tabulate([(c["check"], c["verdict"], c["detail"]) for c in host], headers=("host", "", ""))))
         print()
         rows = [(p["serial"], p["verdict"], p["detail"]) for p in phones]
-        print(tabulate(rows, headers=("phone", "verdict", "what to do")) if rows else _NO_PHONE)
+        print(clean(tabulate(rows, headers=("phone", "verdict", "what to do"))) if rows else _NO_PHONE)
     good = all(row["verdict"] != "missing" for row in host) and all(p["verdict"] == "ready" for p in phones)
     return 0 if good else EXIT_REFUSED
 

@@ -11,19 +11,28 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from base.errors import UnreadableAnswer
+from base.parsing import whole_number
 from devices.transport import CommandResult, Exec, Op, Read, Write
 
 # The underscores: mksh has an alias r of its own. _m: the marker on both streams. _r: "missing" is told apart from
-# "unreadable". _w: one write(2) by the shell's own print. EPOCHREALTIME is mksh's (R57 and newer); where it is empty
-# the phone cannot time itself.
+# "unreadable". _w: one write(2) by the shell's own print. EPOCHREALTIME is mksh's (R57 and newer) and exact, but jumps
+# when somebody sets the phone's clock; the uptime does not, but has steps of 10 ms.
 _PRELUDE = """\
 T={token}; B=$EPOCHREALTIME; n=0
+{{ read -r U V </proc/uptime; }} 2>/dev/null
 _m() {{ echo; echo "$T $n $1"; echo >&2; echo "$T $n" >&2; n=$((n+1)); }}
 _r() {{ if [ -e "$1" ]; then cat "$1"; else (exit 250); fi; s=$?; _m $s; return $s; }}
 _w() {{ print -rn -- "$2" > "$1"; s=$?; _m $s; return $s; }}
-_e() {{ echo "$T end ${{B:-0}} ${{EPOCHREALTIME:-0}}" >&2; exit 0; }}
+_e() {{
+E=$EPOCHREALTIME; V=
+{{ read -r V W </proc/uptime; }} 2>/dev/null
+echo "$T end ${{B:-0}} ${{E:-0}} ${{U:-0}} ${{V:-0}}" >&2; exit 0
+}}
 """
 _MISSING = 250
+_CLOCK = re.compile(r"[0-9]{1,12}(?:[.,][0-9]{1,9})?")
+_UPTIME_STEP_S = 0.011
 
 
 def compile_script(ops: Sequence[Op], token: str, *, keep_going: bool) -> str:
@@ -53,20 +62,47 @@ class Answer:
 
 
 def parse_answer(ops: Sequence[Op], token: str, stdout: str, stderr: str) -> Answer | None:
-    """The results of a script made by compile_script; None when the answer is not complete."""
-    end = re.search(rf"^{token} end ([\d.,]+) ([\d.,]+)\n", stderr, re.MULTILINE)
+    """The results of a script made by compile_script; None when the answer is not complete.
+
+    Raises UnreadableAnswer for an exit status that is none.
+    """
+    end = re.search(rf"^{token} end (\S+) (\S+)(?: (\S+) (\S+))?\n", stderr, re.MULTILINE)
     if end is None:
         return None
     results: list[CommandResult] = []
+    out_at = err_at = 0
     for number, op in enumerate(ops):
-        out = re.search(rf"\n{token} {number} (\d+)\n", stdout)
-        err = re.search(rf"\n{token} {number}\n", stderr)
+        out = re.compile(rf"\n{token} {number} (\S+)\n").search(stdout, out_at)
+        err = re.compile(rf"\n{token} {number}\n").search(stderr, err_at)
         if out is None or err is None:
             results.append(CommandResult(op, 0, "", "", skipped=True))
             continue
-        status = int(out[1])
+        status = _status(out[1], op)
         missing = isinstance(op, Read) and status == _MISSING
-        results.append(CommandResult(op, status, stdout[: out.start()], stderr[: err.start()], missing=missing))
-        stdout, stderr = stdout[out.end() :], stderr[err.end() :]
-    begin_s, end_s = (float(clock.replace(",", ".")) for clock in end.groups())
-    return Answer(results, end_s - begin_s if begin_s else None)
+        text, words = stdout[out_at : out.start()], stderr[err_at : err.start()]
+        results.append(CommandResult(op, status, text, words, missing=missing))
+        out_at, err_at = out.end(), err.end()
+    begin, now, up_begin, up_now = (_clock(text) for text in end.groups())
+    return Answer(results, _elapsed(begin, now, up_begin, up_now))
+
+
+def _status(text: str, op: Op) -> int:
+    status = whole_number(text, f"{op}: exit status")
+    if not 0 <= status <= 255:
+        raise UnreadableAnswer(f"{op}: exit status {status} is none")
+    return status
+
+
+def _clock(text: str | None) -> float | None:
+    """Seconds, or None where the phone has no such clock, or it does not say what a clock says."""
+    found = _CLOCK.fullmatch(text or "")
+    return (float(found[0].replace(",", ".")) or None) if found else None
+
+
+def _elapsed(begin: float | None, end: float | None, up_begin: float | None, up_end: float | None) -> float | None:
+    """By the exact clock, unless it was set meanwhile."""
+    exact = end - begin if begin is not None and end is not None else None
+    steady = up_end - up_begin if up_begin is not None and up_end is not None else None
+    if exact is None or steady is None:
+        return exact if steady is None else steady
+    return exact if abs(exact - steady) <= _UPTIME_STEP_S + steady / 100 else steady

@@ -50,6 +50,8 @@ class Exec:
 
 
 Op = Read | Write | Exec
+# In which the phone's uptime is told.
+_CLOCK_STEP_S = 0.011
 # In journals on disk.
 _TAGS: dict[type[Op], str] = {Read: "read", Write: "write", Exec: "run"}
 
@@ -119,12 +121,35 @@ class Process(Protocol):
 class WireTime:
     """Where the time of a transport's calls went, in seconds; ``trips`` counts round trips.
 
-    ``on_phone_s`` is what the phone's own clock says its commands took, ``total_s`` what the host waited.
+    ``on_phone_s`` is what the phone's own clock says its commands took, ``total_s`` what the host waited. No command
+    can take longer on the phone than on the host that waits for it, nor less than nothing: what a phone's clock says
+    against that counts as unknown, ``doubted`` such answers were met, and ``doubt`` is the worst of them.
     """
 
     trips: int = 0
     total_s: float = 0.0
     on_phone_s: float = 0.0
+    doubted: int = 0
+    doubt: str = ""
+    _worst_s: float = 0.0
+
+    def add(self, waited_s: float, on_phone_s: float | None = None) -> None:
+        """Count a round trip; ``on_phone_s`` is None where the phone did not time it."""
+        self.trips += 1
+        self.total_s += waited_s
+        if on_phone_s is not None:
+            self.add_on_phone(on_phone_s, waited_s=waited_s)
+
+    def add_on_phone(self, on_phone_s: float, *, waited_s: float) -> None:
+        """Count time at the phone in a trip that is counted already."""
+        beyond_s = max(on_phone_s - waited_s, -on_phone_s)
+        if beyond_s <= _CLOCK_STEP_S:
+            self.on_phone_s += min(max(on_phone_s, 0.0), waited_s)
+            return
+        self.doubted += 1
+        if beyond_s > self._worst_s:
+            self._worst_s = beyond_s
+            self.doubt = f"{on_phone_s:.3f} s by the phone's clock in a trip that took {waited_s:.3f} s"
 
 
 class Transport(Protocol):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import socketserver
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Event, Thread
@@ -28,6 +29,34 @@ def whole_answer(script: str, text: str) -> tuple[bytes, bytes]:
     """Both streams of a script with one operation that printed ``text`` and ended well."""
     token = token_of(script)
     return f"{text}\n{token} 0 0\n".encode(), f"\n{token} 0\n{token} end 1.0 2.0\n".encode()
+
+
+@contextmanager
+def raw_server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port on which every connection is handed to ``serve``, which may do as it likes."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            # Whoever gave up waiting is gone.
+            with suppress(OSError, ValueError):
+                serve(self.request)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads, server.block_on_close = True, False
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def next_service(connection: socket.socket) -> str:
+    """The next request on a connection, or nothing at its end."""
+    size = connection.recv(4, socket.MSG_WAITALL)
+    return connection.recv(int(size, 16), socket.MSG_WAITALL).decode() if size else ""
 
 
 class Reply(Enum):
@@ -62,6 +91,8 @@ class AdbServer:
     shell: Shell = field(default_factory=lambda: uid_shell(2000))
     version: int = 41
     greeting: bytes | Reply | None = None
+    listing: str | None = None
+    root_says: str | None = None
     services: list[str] = field(default_factory=list)
     _ended: Event = field(default_factory=Event)
 
@@ -105,7 +136,8 @@ class AdbServer:
         if service == "host:version":
             connection.sendall(b"OKAY0004" + f"{self.version:04x}".encode())
         elif service == "host:devices":
-            listing = "".join(f"{serial}\t{state}\n" for serial, state in self.states.items()).encode()
+            lines = "".join(f"{serial}\t{state}\n" for serial, state in self.states.items())
+            listing = (lines if self.listing is None else self.listing).encode()
             connection.sendall(b"OKAY" + f"{len(listing):04x}".encode() + listing)
         elif service.removeprefix("host:transport:") in self.states or service.startswith("host:tport:"):
             connection.sendall(b"OKAY")
@@ -114,6 +146,8 @@ class AdbServer:
             return True
         elif service.startswith("shell,v2,raw:"):
             self._run(connection, service.removeprefix("shell,v2,raw:"))
+        elif service == "root:" and self.root_says is not None:
+            connection.sendall(b"OKAY" + self.root_says.encode())
         else:
             why = b"adbd cannot run as root in production builds"
             connection.sendall(b"FAIL" + f"{len(why):04x}".encode() + why)

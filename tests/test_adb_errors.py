@@ -115,7 +115,7 @@ def test_another_program_on_the_port_is_no_adb_server(serve: START, greeting: by
 def test_a_program_on_the_port_that_never_answers_is_not_waited_for_forever(
     serve: START, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("devices.adb.SERVER_ANSWERS_S", 0.5)
+    monkeypatch.setattr("devices.adb_server.SERVER_ANSWERS_S", 0.5)
     serve(AdbServer(greeting=Reply.hang))
     with pytest.raises(EnvironmentRefused, match="does not answer as an adb server"):
         connect(SERIAL)

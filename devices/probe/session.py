@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +59,12 @@ class ProbeSession(SessionCommands):
         self._transport, self._process = transport, process
 
     def _call(self, reply: type[T], command: str, *, seconds: float = 60, **options: Value | None) -> T:
+        began = time.monotonic()
         line = self._process.request(_line(command, options), deadline=Deadline.after(seconds))
+        waited_s = time.monotonic() - began
         where = f"{self._transport.serial}: probe {command}"
         answer = parse_answer(where, line)
-        self._transport.wire.on_phone_s += answer.took_ns / NS_PER_S
+        self._transport.wire.add_on_phone(answer.took_ns / NS_PER_S, waited_s=waited_s)
         return _understood(reply, where, answer)
 
 

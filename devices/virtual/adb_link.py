@@ -6,12 +6,12 @@ The server is never ended; the adb program that adbutils brings along is called 
 from __future__ import annotations
 
 import ipaddress
-
-from adbutils import AdbError
+from contextlib import suppress
 
 from base.deadline import Deadline
 from base.errors import DeviceError, EnvironmentRefused
-from devices.adb import AdbTransport, RootStyle, server_client
+from devices.adb import AdbTransport, RootStyle
+from devices.adb_server import adb_server, ask_server
 from devices.connect import check_server
 from devices.transport import Exec
 
@@ -24,31 +24,28 @@ def require_server() -> None:
 
     Raises EnvironmentRefused. A server on another host could not reach the phone's port on this one's loopback.
     """
-    client = server_client()
-    if not _is_loopback(client.host):
+    server = adb_server()
+    if not _is_loopback(server.host):
         raise EnvironmentRefused(
-            f"the adb server is on {client.host}, a virtual phone is reached over this host's own 127.0.0.1",
+            f"the adb server is on {server.host}, a virtual phone is reached over this host's own 127.0.0.1",
             hint="Unset ANDROID_ADB_SERVER_HOST for runs on a virtual phone.",
         )
-    check_server(client)
+    check_server(server)
 
 
 def connect(serial: str) -> str:
     """Adds the phone to the server; the server's answer. An entry of an earlier phone on this port is dropped."""
-    client = server_client()
+    disconnect(serial)
     try:
-        client.disconnect(serial)
-        return str(client.connect(serial, timeout=_CONNECT_S))
-    except (AdbError, OSError, EOFError, ValueError) as error:
-        return f"the adb server said: {error}"
+        return ask_server(adb_server(), f"host:connect:{serial}", seconds=_CONNECT_S)
+    except EnvironmentRefused as error:
+        return str(error)
 
 
 def disconnect(serial: str) -> None:
     """Takes the phone off the server; that it is not there (any more) is fine."""
-    try:
-        server_client().disconnect(serial)
-    except (AdbError, OSError, EOFError, ValueError):
-        return  # no server, so it has no entry either
+    with suppress(EnvironmentRefused):  # no server, so it has no entry either
+        ask_server(adb_server(), f"host:disconnect:{serial}")
 
 
 def ask(serial: str, *argv: str, deadline: Deadline | None = None) -> str:

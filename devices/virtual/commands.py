@@ -17,7 +17,7 @@ from tabulate import tabulate
 from base.arguments import CommandParser
 from base.errors import EnvironmentRefused, LabError, ProfileError
 from base.units import format_size, parse_size
-from devices.adb import server_client
+from devices.connect import server_version
 from devices.virtual import adb_link
 from devices.virtual.accelerator import CHOICES
 from devices.virtual.image import ensure_image
@@ -186,7 +186,7 @@ def _require_same_version(adb: str) -> None:
     """The adb program ends a server of another version, under everybody else who uses it."""
     said = subprocess.run([adb, "version"], capture_output=True, text=True, timeout=10, check=False).stdout
     found = re.search(r"version 1\.0\.(\d+)", said)
-    client, server = (int(found[1]) if found else None), server_client().server_version()
+    client, server = (int(found[1]) if found else None), server_version()
     if client != server:
         raise EnvironmentRefused(
             f"{adb} has version {client}, the adb server has {server}: opening a shell would end that server",
