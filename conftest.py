@@ -346,6 +346,9 @@ def _finish(session: pytest.Session, run: LabRun, exitstatus: int, end_facts: di
     phone_s = wire.on_phone_s
     used = resource.getrusage(resource.RUSAGE_SELF)
     end_facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - restore_began}
+    if run.phone.transcript.problem:
+        end_facts["transcript_problem"] = run.phone.transcript.problem
+        print(f"\n{run.phone.transcript.problem}", file=sys.stderr)
     if wire.doubted:
         end_facts |= {"phone_clock_doubted": wire.doubted, "phone_clock_doubt": wire.doubt}
     end_facts["host_cpu_s"] = used.ru_utime + used.ru_stime

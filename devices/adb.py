@@ -148,6 +148,7 @@ class AdbTransport:
         client: Server | None = None,
     ) -> None:  # fmt: skip
         self.serial = serial
+        self.lives_in = ""
         self.root = root
         self.wire = WireTime()
         self.clock_missing = False

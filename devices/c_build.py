@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from base.errors import EnvironmentRefused
+from base.files import why_not_private
 from base.paths import REPO, cache_dir
 
 # The names are those of ``uname -m``.
@@ -90,9 +92,10 @@ def build_programs(programs: Programs, compiler: Compiler) -> Path:
     """
     what = f"{compiler.processor} {programs.name}"
     home = cache_dir() / programs.name / _key(programs, compiler) / compiler.processor
+    for folder in (home.parents[1], home.parent):
+        folder.mkdir(mode=0o755, exist_ok=True)
     if home.exists():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
+        return _trusted(home)
     try:
         with FileLock(home.with_suffix(".lock"), timeout=_BUILD_SECONDS):
             if not home.exists():
@@ -102,6 +105,20 @@ def build_programs(programs: Programs, compiler: Compiler) -> Path:
             f"another process has been building the {what} for {_BUILD_SECONDS} s",
             hint=f"see who holds {error.lock_file}",
         ) from error
+    return _trusted(home)
+
+
+def _trusted(home: Path) -> Path:
+    """They are run as root on phones, so nobody else may have put them there."""
+    for path in (*home.parents[:2], home, *home.iterdir()):
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            path.chmod(0o755)
+        elif reason := "it is a link" if stat.S_ISLNK(found.st_mode) else why_not_private(found):
+            raise EnvironmentRefused(
+                f"{path}: {reason}; what lies there is run on phones as root",
+                hint=f"remove {home}, then it is built again; or set ZRAM_LAB_CACHE to a folder of your own",
+            )
     return home
 
 
@@ -135,6 +152,7 @@ def _build(programs: Programs, compiler: Compiler, home: Path, what: str) -> Non
             include = [f"-I{path}" for path in programs.include]
             argv = [*compiler.argv, *include, *map(str, sources), "-o", str(new / name)]
             _run(argv, compiler.environment, what)
+            (new / name).chmod(0o755)
         new.rename(home)
 
 

@@ -99,7 +99,8 @@ class Device:
         serialno = self.journal.phone.serialno if self.journal.phone else self.serial
         try:
             stack = ExitStack()
-            stack.enter_context(lease(lease_key(boot_id, serialno), self.run_id, phone=self.serial))
+            key = lease_key(boot_id, serialno, lives_in=self.transport.lives_in)
+            stack.enter_context(lease(key, self.run_id, phone=self.serial))
         except EnvironmentRefused as error:
             raise RestoreFailed(f"{self.serial} was rebooted, and now {error}", hint=error.hint) from error
         with stack:
@@ -136,7 +137,7 @@ class Changes:
 def holder_of(transport: Transport, *, deadline: Deadline) -> Holder | None:
     """Who of this host's users has the phone now; nothing is changed and nothing is taken."""
     phone, _ = _first_look(transport, deadline)
-    return held_by(lease_key(phone.boot_id, phone.facts.serialno))
+    return held_by(_key(transport, phone))
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def open_device(
     """
     run_id = re.sub(r"\s+", "-", run_id) or f"pid-{os.getpid()}"
     phone, marker = _first_look(transport, Deadline.after(command_s))
-    with lease(lease_key(phone.boot_id, phone.facts.serialno), run_id, phone=transport.serial):
+    with lease(_key(transport, phone), run_id, phone=transport.serial):
         pending, unclear = journals_of(phone)
         for path in unclear:
             say(f"{transport.serial}: {path} is an older version's, names no phone and fits none of this boot: kept")
@@ -172,6 +173,10 @@ def open_device(
         yield device
         if journal.pending and not device.broken_by:
             device.put_back()
+
+
+def _key(transport: Transport, phone: PhoneNow) -> str:
+    return lease_key(phone.boot_id, phone.facts.serialno, lives_in=transport.lives_in)
 
 
 def _first_look(transport: Transport, deadline: Deadline) -> tuple[PhoneNow, CommandResult]:

@@ -46,12 +46,13 @@ class Holder:
         return f"user {self.user}, pid {self.pid}{run}{f', since {self.since}' if self.since else ''}"
 
 
-def lease_key(boot_id: str, serialno: str) -> str:
+def lease_key(boot_id: str, serialno: str, *, lives_in: str = "") -> str:
     """Name a phone that runs: the same by USB and by network, for every user, another one for every other phone.
 
     The serial number alone would not do, since cheap phones and emulators share theirs. The boot id is random.
+    ``lives_in`` is where a phone is that cannot be reached from elsewhere (Transport).
     """
-    return hashlib.sha256(f"{boot_id}\0{serialno}".encode()).hexdigest()[:24]
+    return hashlib.sha256("\0".join((boot_id, serialno, lives_in)).encode(errors="surrogatepass")).hexdigest()[:24]
 
 
 @contextmanager

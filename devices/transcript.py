@@ -10,10 +10,15 @@ from devices.transport import CommandResult
 
 
 class Transcript:
-    """Appends to a file, or forgets when there is none."""
+    """Appends to a file, or forgets when there is none.
+
+    A full disk of the host must not keep a phone from being put back: what cannot be written is forgotten from then on,
+    and ``problem`` says so.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.problem = ""
 
     def write_to(self, path: Path) -> None:
         """From now on write to ``path``; what was forgotten until then stays forgotten."""
@@ -30,5 +35,9 @@ class Transcript:
     def note(self, serial: str, text: str) -> None:
         if self._path is not None:
             now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{now} {serial} {text}\n")
+            try:
+                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(f"{now} {serial} {text}\n")
+            except OSError as error:
+                self.problem = f"{self._path} ends at {now}: {error.strerror or error}"
+                self._path = None

@@ -161,6 +161,8 @@ class Transport(Protocol):
 
     serial: str
     wire: WireTime
+    lives_in: str
+    """empty for a phone that every process of the host can reach; a fake one is in its process alone"""
 
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         """Carry out the operations in order, in one round trip; stop at the first failure unless ``keep_going``."""

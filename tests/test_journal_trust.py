@@ -19,6 +19,8 @@ from devices.doctor import doctor, restore
 from devices.fake.phone import FakePhone
 from devices.journal import Expect, ExpectRule, Journal, Undo
 from devices.journal_files import journal_path
+from devices.probe.build import build
+from devices.transcript import Transcript
 from devices.transport import Exec
 from devices.zram import take_over
 from tests.fake_adb_server import AdbServer, uid_shell
@@ -252,3 +254,47 @@ def test_a_counter_that_is_no_number_is_a_value_that_does_not_match(text: str) -
     with pytest.raises(RestoreFailed, match="expected at_least '5'") as caught:
         journal.rollback(phone, boot_id=BOOT)
     assert isinstance(caught.value, LabError)
+
+
+def cached_probe(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """A built probe in a cache of its own; it is not compiled for this."""
+
+    def compiled(argv: list[str], environment: object, what: str) -> None:
+        Path(argv[-1]).write_bytes(b"a probe")
+
+    monkeypatch.setenv("ZRAM_LAB_CACHE", str(cache))
+    monkeypatch.setattr("devices.c_build._run", compiled)
+    return build("x86_64")
+
+
+def test_a_cached_probe_is_run_as_root_and_is_only_taken_if_it_is_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = os.umask(0o002)
+    try:
+        product = cached_probe(monkeypatch, tmp_path)
+    finally:
+        os.umask(before)
+    for folder in product.parents[:3]:
+        assert folder.stat().st_mode & 0o022 == 0
+    assert build("x86_64") == product
+    product.chmod(0o775)
+    with pytest.raises(EnvironmentRefused, match=f"{product}: others may write it") as refused:
+        build("x86_64")
+    assert str(product.parent) in refused.value.hint
+    product.chmod(0o755)
+    link = product.with_name("elsewhere")
+    product.rename(link)
+    product.symlink_to(link)
+    with pytest.raises(EnvironmentRefused, match=r"it is a link|others may write"):
+        build("x86_64")
+
+
+def test_a_transcript_that_cannot_be_written_stops_nothing_and_is_told(tmp_path: Path) -> None:
+    transcript = Transcript(tmp_path / "transcript.log")
+    transcript.note("A", "first \udcff")
+    with full_disk():
+        transcript.note("A", "second")
+    transcript.note("A", "third")
+    assert (tmp_path / "transcript.log").read_text().count("\n") == 1
+    assert str(tmp_path / "transcript.log") in transcript.problem

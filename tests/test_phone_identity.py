@@ -212,7 +212,7 @@ def test_a_phone_that_reboots_in_a_run_and_is_somebody_elses_now_is_left_to_them
         change(device)
         phone.reboot()
         with (
-            lease(lease_key(phone.files[BOOT_ID], SHARED), "theirs"),
+            lease(lease_key(phone.files[BOOT_ID], SHARED, lives_in=phone.lives_in), "theirs"),
             pytest.raises(RestoreFailed, match=r"was rebooted, and now .* in use by user"),
         ):
             device.put_back()
@@ -284,7 +284,7 @@ def held_elsewhere(key: str, *, user: list[str]) -> Iterator[subprocess.Popen[st
 
 
 def test_the_lease_goes_with_its_holder_whatever_ends_it() -> None:
-    key = lease_key("of a test", "the_lease_goes")
+    key = lease_key(f"of a test {os.getpid()}", "the_lease_goes")
     with held_elsewhere(key, user=[]) as holder:
         assert (found := held_by(key)) and (found.pid, found.run) == (holder.pid, "theirs")
         with pytest.raises(EnvironmentRefused, match=f"pid {holder.pid}, run theirs, since 2"), lease(key, "ours"):
@@ -297,7 +297,7 @@ def test_the_lease_goes_with_its_holder_whatever_ends_it() -> None:
 
 
 def test_the_holder_is_still_named_after_it_was_asked_for_very_often() -> None:
-    key = lease_key("of a test", "asked_often")
+    key = lease_key(f"of a test {os.getpid()}", "asked_often")
     with lease(key, "run7"):
         assert len({str(held_by(key)) for _ in range(200)}) == 1
 
@@ -305,7 +305,7 @@ def test_the_holder_is_still_named_after_it_was_asked_for_very_often() -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="no setpriv on this host")
 def test_a_phone_that_another_user_has_is_refused_and_the_user_is_named() -> None:
-    key = lease_key("of a test", "another user")
+    key = lease_key(f"of a test {os.getpid()}", "another user")
     with (
         held_elsewhere(key, user=["setpriv", "--reuid=65534", "--clear-groups", "--"]) as holder,
         pytest.raises(EnvironmentRefused, match=f"user nobody, pid {holder.pid}"),
@@ -344,7 +344,7 @@ def test_a_marker_without_its_journal_names_host_and_user(user: str) -> None:
 
 
 def test_a_lease_is_free_again_at_once() -> None:
-    key = lease_key("of a test", "again")
+    key = lease_key(f"of a test {os.getpid()}", "again")
     for number in range(20):
         with lease(key, str(number)):
             pass

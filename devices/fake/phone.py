@@ -8,6 +8,7 @@ device that stays while somebody holds it. It can cut the cable before any comma
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class FakePhone:
 
     serial: str = "FAKE01"
     wire: WireTime = field(default_factory=WireTime)
+    lives_in: str = field(default_factory=lambda: f"process {os.getpid()}")
     files: dict[str, str] = field(default_factory=dict)
     swaps: dict[str, tuple[int, int]] = field(default_factory=dict)
     loops: dict[int, str] = field(default_factory=dict)
