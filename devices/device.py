@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from base.deadline import Deadline
-from base.errors import EnvironmentRefused, LabError, RestoreFailed
+from base.errors import CommandFailed, EnvironmentRefused, LabError, RestoreFailed, UnreadableAnswer
+from base.units import shown
 from devices.capability import Capability, detect
 from devices.identity import Identity, identify
 from devices.journal import Journal, PhoneFacts, Undo
@@ -84,12 +85,20 @@ class Device:
         try:
             if len(journal.entries) <= keep and not journal.damage:
                 return []
-            boot_id = self.read(_BOOT_ID)
+            boot_id = self._boot_now()
             with self._leased_again(boot_id):
                 return journal.rollback(self.transport, boot_id=boot_id, keep=keep, last=[unmark])
         except LabError as error:
             self.broken_by = str(error)
             raise
+
+    def _boot_now(self) -> str:
+        try:
+            return _boot_id(*self.execute(Read(_BOOT_ID), Read(_BOOT_ID)))
+        except (CommandFailed, UnreadableAnswer) as error:
+            raise RestoreFailed(
+                f"{self.serial}: whether it was rebooted cannot be told: {error}", hint="`./lab restore` tries again"
+            ) from error
 
     @contextmanager
     def _leased_again(self, boot_id: str) -> Iterator[None]:
@@ -181,11 +190,19 @@ def _key(transport: Transport, phone: PhoneNow) -> str:
 
 def _first_look(transport: Transport, deadline: Deadline) -> tuple[PhoneNow, CommandResult]:
     """Which phone it is, and its marker, in one trip."""
-    reads: list[Op] = [Read(_BOOT_ID), Exec(("getprop", "ro.serialno")), Read(MARKER), Read(PHONE_ID)]
-    boot, serialno, marker, number = transport.execute(reads, deadline=deadline, keep_going=True)
+    reads: list[Op] = [Read(_BOOT_ID), Exec(("getprop", "ro.serialno")), Read(MARKER), Read(PHONE_ID), Read(_BOOT_ID)]
+    boot, serialno, marker, number, again = transport.execute(reads, deadline=deadline, keep_going=True)
     known = re.fullmatch(r"[0-9a-f]{32}", number.text.strip()) if number.ok else None
     facts = PhoneFacts(known[0] if known else "", transport.serial, serialno.text.strip() or transport.serial)
-    return PhoneNow(facts, boot.check().text, _marked(marker)[1] if marker.ok else ""), marker
+    return PhoneNow(facts, _boot_id(boot, again), _marked(marker)[1] if marker.ok else ""), marker
+
+
+def _boot_id(first: CommandResult, second: CommandResult) -> str:
+    """Changes are void in another boot, so it is not taken from one answer."""
+    boot_id = first.check().text.strip()
+    if not re.fullmatch(r"[0-9A-Za-z-]{1,64}", boot_id) or second.check().text.strip() != boot_id:
+        raise UnreadableAnswer(f"{_BOOT_ID}: {shown(first.text)}, then {shown(second.text)}: no boot id")
+    return boot_id
 
 
 def _marked(marker: CommandResult) -> tuple[str, str, str, str]:
