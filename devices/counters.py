@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+
+from base.parsing import whole_numbers
+
+# Columns of mm_stat on every kernel.
+_ALWAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +20,8 @@ class BdStat:
 
     @classmethod
     def parse(cls, text: str) -> BdStat:
-        """Read the attribute's text."""
-        count, reads, writes = (int(word) for word in text.split()[:3])
-        return cls(count, reads, writes)
+        """Read the attribute's text; some kernels have more columns behind these. Raises UnreadableAnswer."""
+        return cls(*whole_numbers(text.split(), 3, "bd_stat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,12 @@ class MmStat:
     pages_compacted: int
     huge_pages: int | None = None
     huge_pages_since: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> MmStat:
+        """Read the attribute's text. Raises UnreadableAnswer."""
+        words = text.split()[: len(fields(cls))]
+        return cls(*whole_numbers(words, max(len(words), _ALWAYS), "mm_stat"))
 
     def facts(self) -> dict[str, int]:
         """Return the numbers that this kernel has, by name."""

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from base.deadline import Deadline, wait_until
 from base.errors import CommandFailed, DeviceError, EnvironmentRefused
 from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE
-from devices.counters import BdStat
+from base.parsing import number_or_none, whole_number
+from devices.counters import BdStat, MmStat
 from devices.device import Changes, Device
 from devices.journal import Expect, ExpectRule, Undo
+from devices.swaps import check_room, swap_priority, swaps_that_fit
 from devices.transport import CommandResult, Exec, Op, Read, Write
 
-# Above every other swap device, so that the probe's pages come here.
-FIRST_SWAP = 32000
 # The kernel keeps these over a reset, so each is set on every configuration.
 _SURVIVE_RESET = (
     "writeback_limit_enable", "writeback_limit", "writeback_batch_size", "compressed_writeback", "writeback_compressed"
@@ -117,15 +117,6 @@ def selected(text: str) -> str:
     return found[1] if found else text.strip()
 
 
-def swap_priority(proc_swaps: str, device: str) -> int | None:
-    """Priority of ``device`` in /proc/swaps; None when it is not a swap device now."""
-    for line in proc_swaps.splitlines()[1:]:
-        words = line.split()
-        if words and words[0].rsplit("/", 1)[-1] == device.rsplit("/", 1)[-1]:
-            return int(words[4])
-    return None
-
-
 class Zram:
     """One zram device of a phone."""
 
@@ -151,14 +142,14 @@ class Zram:
 
         A batch size above 4096 is refused here: the kernel allocates as many requests, and has panicked of it.
         """
-        if name == "writeback_batch_size" and value.isdigit() and int(value) > MAX_BATCH_SIZE:
+        if name == "writeback_batch_size" and (number_or_none(value) or 0) > MAX_BATCH_SIZE:
             raise ZramError(f"{self.attribute(name)}: {value} is never written: it can panic the phone")
         result = self.device.execute(Write(self.attribute(name), value))[0]
         if not result.ok:
             limit = self.read("writeback_limit") if errno_of(result.stderr) == "EIO" else ""
             raise zram_error(
                 str(result.op), errno_of(result.stderr), detail=result.stderr.strip(),
-                limit_left_4k=int(limit) if limit.isdigit() else None,
+                limit_left_4k=number_or_none(limit),
             )  # fmt: skip
 
     def bd_stat(self) -> BdStat:
@@ -256,21 +247,12 @@ class Zram:
         return Undo(f"{self.node} off its backing device", steps)
 
     def check_swapoff(self) -> str | None:
-        """The name under which it is swap now, or None; EnvironmentRefused when its pages do not fit in memory."""
-        swaps, meminfo = self.device.execute(Read("/proc/swaps"), Read("/proc/meminfo"))
-        line = next((row for row in swaps.stdout.splitlines() if re.match(rf"\S*/zram{self.number}\s", row)), None)
-        if line is None:
+        """Its node if it is swap now, else None; EnvironmentRefused when its pages do not fit in memory."""
+        mine = next(((swap, left) for swap, left in swaps_that_fit(self.device) if swap.is_device(self.node)), None)
+        if mine is None:
             return None
-        used_kib = int(line.split()[3])
-        available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.stdout, re.MULTILINE)
-        available_kib = int(available[1]) if available else 0
-        if used_kib * 12 // 10 > available_kib:
-            raise EnvironmentRefused(
-                f"{self.device.serial}: swapoff {self.node} needs {used_kib // 1024} MiB of memory, "
-                f"only {available_kib // 1024} MiB are available",
-                hint="close apps or reboot the phone, or set `zram: {device: hot_add}` in the profile",
-            )
-        return str(line.split()[0])
+        check_room(self.device, *mine)
+        return self.node
 
 
 def take_over(changes: Changes, number: int = 0) -> Zram:
@@ -296,7 +278,7 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
             f"{device.serial}: {zram.node} has a backing device, {before['backing_dev']}; a reset would lose it",
             hint="stop the daemon that made it (docs/profiles.md), or set `zram: {device: hot_add}` in the profile",
         )
-    before["mem_limit"] = mm_stat.text.split()[3] if mm_stat.ok else "0"
+    before["mem_limit"] = str(MmStat.parse(mm_stat.text).mem_limit) if mm_stat.ok else "0"
     zram.check_swapoff()
     changes.will_undo(_takeover_undo(zram, before, swap_priority(swaps.stdout, zram.node)))
     return zram
@@ -340,13 +322,13 @@ def hot_add(changes: Changes, known: Sequence[int]) -> Zram:
     changes.will_undo(
         Undo(f"{zram.node} removed", steps, (Expect(zram.attribute("disksize"), match=ExpectRule.missing),))
     )
-    added = changes.device.read("/sys/class/zram-control/hot_add").strip()
-    if added != str(number):
-        changes.device.execute(Write("/sys/class/zram-control/hot_remove", added))
+    added = whole_number(changes.device.read("/sys/class/zram-control/hot_add"), "zram-control/hot_add")
+    if added != number:
+        changes.device.execute(Write("/sys/class/zram-control/hot_remove", str(added)))
         raise CommandFailed("hot_add", 1, f"the kernel added zram{added}, zram{number} was expected: another run?")
     return zram
 
 
 def zram_numbers(device: Device) -> list[int]:
     """The zram devices that exist now."""
-    return [int(n) for n in re.findall(r"\bzram(\d+)\b", device.run("ls", "/sys/block"))]
+    return [int(n) for n in re.findall(r"\bzram([0-9]{1,4})\b", device.run("ls", "/sys/block"))]

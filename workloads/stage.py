@@ -14,7 +14,8 @@ from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, ZramDevice
 from devices.storage import Disk, disk_below
-from devices.zram import FIRST_SWAP, Zram, ZramConfig, hot_add, take_over, zram_numbers
+from devices.swaps import FIRST_SWAP, make_way
+from devices.zram import Zram, ZramConfig, hot_add, take_over, zram_numbers
 
 
 @dataclass(slots=True)
@@ -116,4 +117,5 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     backing = with_queue(device, backing)
     takeover = profile.zram.device is ZramDevice.takeover
     zram = take_over(changes, profile.zram.number) if takeover else hot_add(changes, zram_numbers(device))
+    make_way(changes, zram.node)
     return Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))

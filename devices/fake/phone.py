@@ -43,6 +43,7 @@ class FakePhone:
     lives_in: str = field(default_factory=lambda: f"process {os.getpid()}")
     files: dict[str, str] = field(default_factory=dict)
     swaps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    swap_used_kib: int = 0
     loops: dict[int, str] = field(default_factory=dict)
     commands_left: int | None = None
     lose_answer: bool = False
@@ -139,8 +140,8 @@ class FakePhone:
     def _read(self, path: str) -> str | None:
         if path == "/proc/swaps":
             rows = [
-                f"{name}                                \tpartition\t{used}\t0\t{prio}"
-                for name, (used, prio) in self.swaps.items()
+                f"{name}                                \tpartition\t{size}\t{self.swap_used_kib}\t{prio}"
+                for name, (size, prio) in self.swaps.items()
             ]
             return "\n".join(["Filename\tType\tSize\tUsed\tPriority", *rows]) + "\n"
         if path == "/sys/class/zram-control/hot_add":
@@ -214,12 +215,19 @@ class FakePhone:
             return str(int(value != "0"))
         return value
 
+    def _grep(self, argv: tuple[str, ...]) -> str:
+        pattern, path = argv[2].replace("[[:space:]]", r"\s"), argv[3]
+        found = [line for line in (self._read(path) or "").splitlines() if re.search(pattern, line)]
+        if not found:
+            raise Refused("")
+        return "".join(f"{line}\n" for line in found)
+
     def _run(self, argv: tuple[str, ...]) -> str:
         program = {
             "uname": self._uname, "getconf": lambda a: "4096\n", "readlink": self._readlink,
             "id": lambda a: "0\n", "swapoff": self._swapoff, "swapon": self._swapon, "mkswap": self._mkswap,
             "rm": self._rm, "mkdir": lambda a: "", "test": self._test, "stat": self._stat, "ls": self._ls,
-            "sha256sum": lambda a: "", "cat": self._cat, PROBE_PATH: self._probe,
+            "sha256sum": lambda a: "", "cat": self._cat, "grep": self._grep, PROBE_PATH: self._probe,
         }.get(argv[0]) or self.android.program(argv[0])  # fmt: skip
         if program is None:
             raise Refused("inaccessible or not found", status=127)
@@ -263,9 +271,12 @@ class FakePhone:
         return ""
 
     def _swapoff(self, argv: tuple[str, ...]) -> str:
-        if argv[1] not in self.swaps:
+        # The device is what counts, not the path that /proc/swaps has for it.
+        device = argv[1].rpartition("/")[2]
+        listed = [name for name in self.swaps if argv[1].startswith("/dev/") and name.rpartition("/")[2] == device]
+        if not listed:
             raise Refused(_INVALID)
-        del self.swaps[argv[1]]
+        del self.swaps[listed[0]]
         return ""
 
     def _number(self, node: str) -> int:
