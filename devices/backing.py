@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from base.errors import DeviceError, EnvironmentRefused
+from base.parsing import whole_number, whole_numbers
 from devices.device import Changes, Device
 from devices.journal import Expect, ExpectRule, Undo
 from devices.probe.session import ProbeFailed, probe_argv
@@ -112,7 +113,10 @@ def partition_backing(changes: Changes, node: str) -> BackingDevice:
     # Device mapper holds what lies below it (encryption, dynamic partitions).
     if re.search(rf"^{re.escape(node)}\s", mounts.stdout + swaps.stdout, re.MULTILINE) or holders.stdout.split():
         raise EnvironmentRefused(f"{device.serial}: {node} is in use", hint="name an unused partition in the profile")
-    return BackingDevice(node, "partition", None, int(size.check().text), None, int(block.check().text))
+    return BackingDevice(
+        node, "partition", None, whole_number(size.check().text, f"blockdev --getsize64 {node}"), None,
+        whole_number(block.check().text, f"blockdev --getss {node}"),
+    )  # fmt: skip
 
 
 def with_queue(device: Device, backing: BackingDevice) -> BackingDevice:
@@ -138,7 +142,7 @@ def _check_room(changes: Changes, path: str, size_bytes: int) -> None:
             f"{device.serial}: {folder} cannot be written: {free.stderr.strip() or 'no permission'}",
             hint="backing.path and variants.ext4 in the profile must lie in a folder that root may write",
         )
-    blocks, block_bytes = (int(word) for word in free.text.split()[:2])
+    blocks, block_bytes = whole_numbers(free.text.split(), 2, f"stat -f {folder}")
     free_bytes = blocks * block_bytes
     if free_bytes < size_bytes * 1.1:
         raise EnvironmentRefused(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from base.deadline import Deadline
 from base.errors import EnvironmentRefused
 from base.kernel import SECTOR
+from base.parsing import number_or_none
 from devices.device import Device
 from devices.profiles.sections import Limits
 from devices.transport import Exec
@@ -35,6 +36,8 @@ HEALTH_OPS = (
 _NO_TEMPERATURE = re.compile(r"(?:.*[-_])?(?:ibat|vbat|vph|bcl)(?:[-_].*)?|soc", re.IGNORECASE)
 _WHOLE_DISKS = re.compile(r"/sys/block/(?:sd[a-z]+|vd[a-z]+|mmcblk\d+|nvme\d+n\d+)/stat")
 _COLDEST_C, _HOTTEST_C = 1, 120
+# In tenths or thousandths of a degree: what a sensor that is not connected reads.
+_COLDER_THAN_ANY = -1_000_000
 _PAUSE_S = 5.0
 Say = Callable[[str], None]
 
@@ -90,16 +93,16 @@ def read_health(device: Device) -> Health:
 
 def parse_health(battery: str, thermal: str, files: str) -> Health:
     """From the output of HEALTH_OPS; what is missing or absurd is None."""
-    values = dict(re.findall(r"^(/\S+?):(.*)$", files, re.MULTILINE))
+    values = dict(re.findall(r"^(/[^\s:]+):(.*)$", files, re.MULTILINE))
     zones = dict(_zones(values))
     percent, battery_c = _battery(battery)
     skin_c = _skin(thermal)
-    status = re.search(r"^Thermal Status: (\d+)", thermal, re.MULTILINE)
+    status = re.search(r"^Thermal Status: (\S+)", thermal, re.MULTILINE)
     return Health(
         battery_percent=percent,
         battery_temp_c=zones.get("battery") if battery_c is None else battery_c,
         skin_temp_c=max((c for name, c in zones.items() if "skin" in name), default=None) if skin_c is None else skin_c,
-        thermal_status=int(status[1]) if status else None,
+        thermal_status=number_or_none(status[1]) if status else None,
         hottest_zone=max(zones.items(), key=lambda zone: zone[1], default=None),
         cpus=dict(_policies(values)),
         disk_written_bytes=_disk_written(values),
@@ -111,18 +114,20 @@ def _sane(celsius: float) -> float | None:
 
 
 def _battery(text: str) -> tuple[int | None, float | None]:
-    said = dict(re.findall(r"^\s+([\w ]+): (\S+)\s*$", text, re.MULTILINE))
+    lines = (_BATTERY_LINE.fullmatch(line.rstrip()) for line in text.splitlines())
+    said = {found[1]: found[2] for found in lines if found}
     if said.get("present") == "false":
         return None, None
-    level, scale, tenths = (int(v) if re.fullmatch(r"-?\d+", v := said.get(k, "")) else None for k in _BATTERY_KEYS)
+    level, scale, tenths = (number_or_none(said.get(key, ""), least=_COLDER_THAN_ANY) for key in _BATTERY_KEYS)
     percent = level * 100 // scale if level is not None and scale else None
     known = percent is not None and 0 <= percent <= 100
     return percent if known else None, _sane(tenths / 10) if tenths is not None else None
 
 
+_BATTERY_LINE = re.compile(r"[ \t]+(\w[\w ]*): (\S+)")
 _BATTERY_KEYS = ("level", "scale", "temperature")
 # Temperature.aidl: TemperatureType SKIN.
-_SKIN = re.compile(r"Temperature\{mValue=([\d.]+), mType=3,")
+_SKIN = re.compile(r"Temperature\{mValue=([0-9]{1,9}(?:\.[0-9]{1,9})?), mType=3,")
 
 
 def _skin(text: str) -> float | None:
@@ -138,11 +143,10 @@ def _zones(values: Mapping[str, str]) -> Iterator[tuple[str, float]]:
     """Name (in small letters) and °C of each zone that is one; of two with one name the hotter comes last."""
     found: list[tuple[str, float]] = []
     for path, kind in values.items():
-        reading = values.get(f"{path.removesuffix('/type')}/temp", "")
-        if not path.endswith("/type") or _NO_TEMPERATURE.fullmatch(kind) or not re.fullmatch(r"-?\d+", reading):
+        reading = number_or_none(values.get(f"{path.removesuffix('/type')}/temp", ""), least=_COLDER_THAN_ANY)
+        if not path.endswith("/type") or _NO_TEMPERATURE.fullmatch(kind) or reading is None:
             continue
-        celsius = _sane(int(reading) / 1000)
-        if celsius is not None:
+        if (celsius := _sane(reading / 1000)) is not None:
             found.append((kind.lower(), celsius))
     yield from sorted(found, key=lambda zone: zone[1])
 
@@ -152,16 +156,18 @@ def _policies(values: Mapping[str, str]) -> Iterator[tuple[str, CpuPolicy]]:
         folder, _, name = path.rpartition("/")
         if name != "cpuinfo_max_freq":
             continue
-        now, cap = values.get(f"{folder}/scaling_cur_freq", ""), values.get(f"{folder}/scaling_max_freq", "")
-        if text.isdigit() and cap.isdigit():
-            yield folder.rpartition("/")[2], CpuPolicy(int(now) if now.isdigit() else 0, int(cap), int(text))
+        now, cap = (number_or_none(values.get(f"{folder}/scaling_{which}_freq", "")) for which in ("cur", "max"))
+        most = number_or_none(text)
+        if most is not None and cap is not None:
+            yield folder.rpartition("/")[2], CpuPolicy(now or 0, cap, most)
 
 
 def _disk_written(values: Mapping[str, str]) -> int | None:
     """Of all the phone's disks together: whose partitions or files a run writes to is not looked into."""
     stats = [text.split() for path, text in values.items() if _WHOLE_DISKS.fullmatch(path)]
-    written = [int(words[6]) * SECTOR for words in stats if len(words) > 6]
-    return sum(written) if written else None
+    sectors = [number_or_none(words[6]) for words in stats if len(words) > 6]
+    known = [count * SECTOR for count in sectors if count is not None]
+    return sum(known) if known else None
 
 
 def throttled(before: Health, after: Health) -> list[str]:

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from base.deadline import Deadline
+from base.errors import UnreadableAnswer
+from base.parsing import whole_number
 from devices.transport import Exec, Op, Read, Transport
 
+_PROPERTY = re.compile(r"\[([^\]]+)\]: \[")
+# What kernels of phones have; below it a page size would be believed that nothing can be divided by.
+_PAGE_SIZES = (4096, 16384, 65536)
 _UFS_FILES = {
     "specification_version": "device_descriptor/specification_version",
     "manufacturer_id": "device_descriptor/manufacturer_id",
@@ -46,8 +51,18 @@ class Identity:
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """``[key]: [value]`` lines; a value may span lines."""
-    return dict(re.findall(r"^\[([^\]]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
+    """``[key]: [value]`` lines; a value may span lines. One that is not closed before the next begins is left out."""
+    found: dict[str, str] = {}
+    name, value = "", list[str]()
+    for line in text.split("\n"):
+        if begin := _PROPERTY.match(line):
+            name, value = begin[1], [line[begin.end() :]]
+        elif value:
+            value.append(line)
+        if value and line.endswith("]"):
+            found[name] = "\n".join(value)[:-1]
+            value = []
+    return found
 
 
 def identify(transport: Transport, *, deadline: Deadline) -> Identity:
@@ -60,19 +75,27 @@ def identify(transport: Transport, *, deadline: Deadline) -> Identity:
     properties, release, build, arch, page, meminfo, stat, disk, selinux = transport.execute(
         ops, deadline=deadline, keep_going=True
     )
-    ram = re.search(r"^MemTotal:\s+(\d+) kB", meminfo.check().stdout, re.MULTILINE)
+    ram = re.search(r"^MemTotal:[ \t]+(\S+) kB", meminfo.check().stdout, re.MULTILINE)
     return Identity(
         serial=transport.serial,
         properties=parse_properties(properties.stdout),
         kernel_release=release.check().text,
         kernel_build=build.check().text,
         arch=arch.check().text,
-        page_size_bytes=int(page.text) if page.ok and page.text.isdigit() else 4096,
-        ram_bytes=int(ram[1]) * 1024 if ram else 0,
+        # Up to Android 9 there is no getconf, and there pages have 4 KiB.
+        page_size_bytes=_page_size(page.text) if page.ok else 4096,
+        ram_bytes=whole_number(ram[1], "/proc/meminfo MemTotal") * 1024 if ram else 0,
         cpus=len(re.findall(r"^cpu\d+ ", stat.stdout, re.MULTILINE)),
         ufs=_ufs(transport, disk.text, deadline),
         selinux=selinux.text if selinux.ok else None,
     )
+
+
+def _page_size(text: str) -> int:
+    size = whole_number(text, "getconf PAGE_SIZE")
+    if size not in _PAGE_SIZES:
+        raise UnreadableAnswer(f"getconf PAGE_SIZE: {size} is no page size that is known here")
+    return size
 
 
 def _ufs(transport: Transport, disk: str, deadline: Deadline) -> dict[str, str | None]:

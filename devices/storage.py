@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from base.errors import UnreadableAnswer
 from base.kernel import SECTOR
+from base.parsing import whole_number, whole_numbers
+from base.units import shown
 from devices.device import Device
 from devices.transport import Exec, Read
 
@@ -37,10 +40,8 @@ class DiskStat:
 
     @classmethod
     def parse(cls, text: str) -> DiskStat:
-        """Raises ValueError for what is no ``stat`` file."""
-        words = [int(word) for word in text.split()]
-        if len(words) < 11:
-            raise ValueError(f"not the stat file of a disk: {text[:80]!r}")
+        """Raises UnreadableAnswer for what is no ``stat`` file."""
+        words = whole_numbers(text.split(), 11, "the stat file of a disk")
         return cls(words[0], words[4], words[6] * SECTOR, words[10])
 
 
@@ -71,7 +72,7 @@ def disk_below(device: Device, path: str) -> Disk | None:
             # dm-linear may add an offset, which its table knows and sysfs does not.
             name, exact = below[0], False
         elif offset.ok:
-            start += int(offset.text)
+            start += whole_number(offset.text, f"{folder}/start")
             name = where.text.rsplit("/", 2)[-2]
         elif below or not number.ok:
             return None
@@ -84,7 +85,9 @@ def _mounted_from(device: Device, path: str) -> str | None:
     """The block device of the innermost mount that holds ``path``, from /proc/mounts; None for one without."""
     best: tuple[int, str] | None = None
     for line in device.read("/proc/mounts").splitlines():
-        source, point = (re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), word) for word in line.split()[:2])
+        if len(words := line.split()) < 2:
+            raise UnreadableAnswer(f"/proc/mounts: {shown(line)} is no mount")
+        source, point = (re.sub(r"\\([0-3][0-7]{2})", lambda m: chr(int(m[1], 8)), word) for word in words[:2])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and (best is None or len(point) >= best[0]):
             best = (len(point), source)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from base.deadline import Deadline
 from base.errors import DeviceError
+from base.parsing import whole_numbers
 from devices.device import Device
 from devices.journal import Expect, ExpectRule, Undo
 from devices.probe.session import ProbeSession
@@ -119,7 +120,9 @@ def _check(device: Device) -> str:
 def _set_up(device: Device, disks: Sequence[str], events: int, only_reads: bool) -> None:
     kib = min(max(events * _EVENT_BYTES // 1024, _FEWEST_KIB), _MOST_KIB)
     # The kernel's own numbers: 12 bits of major above 20 bits of minor (include/linux/kdev_t.h).
-    numbers = [int(major) << 20 | int(minor) for major, _, minor in (disk.partition(":") for disk in disks)]
+    numbers = [
+        major << 20 | minor for major, minor in (whole_numbers(disk.split(":"), 2, "a disk's number") for disk in disks)
+    ]
     wanted = " || ".join(f"dev == {number}" for number in numbers)
     wanted = f'({wanted}) && rwbs ~ "R*"' if only_reads else wanted
     ops: list[Op] = [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from base.errors import UnreadableAnswer
 from devices.device import Device
 from devices.storage import Disk, DiskStat, disk_below
 from devices.transport import CommandResult, Exec, Op, Read
@@ -101,5 +102,5 @@ def test_several_disks_below_are_not_guessed_between() -> None:
 
 def test_a_stat_file_is_read_by_its_columns() -> None:
     assert DiskStat.parse(STAT) == DiskStat(100, 200, 1600 * 512, 60)
-    with pytest.raises(ValueError, match="not the stat file"):
+    with pytest.raises(UnreadableAnswer, match="the stat file of a disk"):
         DiskStat.parse("1 2 3")

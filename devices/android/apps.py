@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from base.errors import DeviceError
+from base.parsing import number_or_none
 from devices.android.screen import KEYGUARD, Keyguard, parse_keyguard
 from devices.device import Changes, Device
 from devices.journal import Undo
@@ -152,18 +153,23 @@ def _state(text: str) -> LaunchState | None:
 
 
 def _number(said: Mapping[str, str], key: str) -> int | None:
-    found = re.match(r"-?\d+", said.get(key, ""))
-    return int(found[0]) if found else None
+    words = said.get(key, "").split()
+    # am itself prints -1 for what it could not tell.
+    return number_or_none(words[0], least=-1) if words else None
 
 
 def parse_processes(text: str, packages: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Pids of each package from ``ps -o PID,NAME``, the main process first; ``PACKAGE:name`` are its others."""
-    rows = [(int(pid), name) for pid, name in re.findall(r"^\s*(\d+)\s+(\S+)", text, re.MULTILINE)]
+    rows = [(pid, words[1]) for words in map(str.split, text.splitlines()) if (pid := _pid(words)) is not None]
     return {
         package: tuple(pid for pid, name in rows if name == package)
         + tuple(pid for pid, name in rows if name.startswith(f"{package}:"))
         for package in packages
     }
+
+
+def _pid(words: Sequence[str]) -> int | None:
+    return number_or_none(words[0]) if len(words) > 1 else None
 
 
 def find_apps(device: Device, packages: Sequence[str]) -> tuple[list[App], list[AppProblem]]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from base.errors import UnreadableAnswer
+from base.parsing import number_or_none, whole_number
 from devices.device import Device
 from devices.transport import Exec, Write
 
@@ -20,6 +22,14 @@ _LMKD_REASONS = (
     "low memory and thrashing", "direct reclaim and thrashing", "low memory and swap utilisation",
     "low file cache after thrashing", "low memory", "direct reclaim stuck",
 )  # fmt: skip
+# NONE, -1: lmkd's older strategy (use_minfree_levels, low_ram) kills by levels of free memory and gives no reason.
+_NO_REASON = "no reason given"
+# The least that the kernel and the activity manager use is -1000.
+_LEAST_ADJ = -10_000
+# An event has at most 4 KiB, a line of the kernel's log 1 KiB.
+_LONGEST_LINE = 4096
+_STAMP = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}(?=\s)")
+_EVENT = re.compile(r"\b(am_kill|killinfo|am_proc_died)\s*:\s*\[")
 # A name belongs to a killinfo of the same pid if the end was logged about then; pids are used again.
 _SAME_DEATH_S = 30.0
 _EVENTS = ("logcat", "-b", "events", "-d", "-v", "epoch")
@@ -90,35 +100,39 @@ def parse_events(text: str) -> list[Kill]:
     """Kills of ``logcat -b events -v epoch``; old and new numbers of fields; other lines are passed over."""
     kills: list[Kill] = []
     for line in text.splitlines():
-        event = re.match(r"\s*(\d+\.\d+)\s.*?\b(am_kill|killinfo|am_proc_died)\s*:\s*\[(.*)\]\s*$", line)
-        if event is None:
+        line = line[:_LONGEST_LINE].strip()
+        stamp, event = _STAMP.match(line), _EVENT.search(line)
+        if stamp is None or event is None or not line.endswith("]"):
             continue
-        at_s, tag, fields = float(event[1]), event[2], event[3].split(",")
+        at_s, tag, fields = float(stamp[0]), event[1], line[event.end() : -1].split(",")
         try:
             if tag == "am_kill":
                 kills.append(_am_kill(at_s, fields))
             elif tag == "killinfo":
                 kills.append(_killinfo(at_s, fields))
             else:
-                kills = list(_named(kills, at_s, int(fields[1]), fields[2]))
-        except (ValueError, IndexError):
+                kills = list(_named(kills, at_s, whole_number(fields[1], tag), fields[2]))
+        except (UnreadableAnswer, IndexError):
             continue
     return kills
 
 
 def _am_kill(at_s: float, fields: list[str]) -> Kill:
     """User, pid, process, adj, reason (which may hold commas) and, on newer builds, the RSS in KiB."""
-    pid, process, adj = int(fields[1]), fields[2], int(fields[3])
+    pid, process = whole_number(fields[1], "am_kill"), fields[2]
+    adj = whole_number(fields[3], "am_kill", least=_LEAST_ADJ)
     rest = fields[4:]
-    rss = int(rest.pop()) if len(rest) > 1 and rest[-1].strip().isdigit() else None
+    rss = number_or_none(rest[-1]) if len(rest) > 1 else None
+    if rss is not None:
+        rest.pop()
     return Kill(at_s, pid, KilledBy.activity_manager, None, process, adj, ",".join(rest).strip(), rss)
 
 
 def _killinfo(at_s: float, fields: list[str]) -> Kill:
     """Pid, uid, adj, lowest adj that may be killed, RSS in KiB, reason; what follows is the state of memory."""
-    pid, uid, adj, _, rss, reason = (int(word) for word in fields[:6])
-    text = _LMKD_REASONS[reason] if reason < len(_LMKD_REASONS) else f"reason {reason}"
-    return Kill(at_s, pid, KilledBy.lmkd, uid, None, adj, text, rss)
+    pid, uid, adj, _, rss, reason = (whole_number(word, "killinfo", least=_LEAST_ADJ) for word in fields[:6])
+    text = _LMKD_REASONS[reason] if 0 <= reason < len(_LMKD_REASONS) else f"reason {reason}"
+    return Kill(at_s, pid, KilledBy.lmkd, uid, None, adj, _NO_REASON if reason == -1 else text, rss)
 
 
 def _named(kills: Iterable[Kill], at_s: float, pid: int, process: str) -> Iterator[Kill]:
@@ -127,16 +141,19 @@ def _named(kills: Iterable[Kill], at_s: float, pid: int, process: str) -> Iterat
         yield replace(kill, process=process) if same else kill
 
 
+_KERNEL_STAMP = re.compile(r"(?:<[0-9]{1,4}>)?\[[ ]*([0-9]{1,12}\.[0-9]{1,9})\]")
 # lmkd's own line, which some builds send to the kernel's log; the driver of kernels before 4.12; the OOM killer.
 _KERNEL_LINES = (
     re.compile(
         r"lowmemorykiller: Kill '(?P<process>[^']+)' \((?P<pid>\d+)\)(?:, uid (?P<uid>\d+))?"
-        r"(?:, oom_score_adj (?P<adj>-?\d+))?(?: to free (?P<rss>\d+) ?kB)?(?:.*?; reason: (?P<reason>.+))?"
+        r"(?:, oom_score_adj (?P<adj>-?\d+))?(?: to free (?P<rss>\d+) ?kB)?(?:.*?; reason: (?P<reason>.+))?",
+        re.ASCII,
     ),
-    re.compile(r"lowmemorykiller: Killing '(?P<process>[^']+)' \((?P<pid>\d+)\).*?adj (?P<adj>-?\d+)"),
+    re.compile(r"lowmemorykiller: Killing '(?P<process>[^']+)' \((?P<pid>\d+)\).*?adj (?P<adj>-?\d+)", re.ASCII),
     re.compile(
         r"(?P<reason>(?:Memory cgroup o|O)ut of memory)[^:]*: Kill(?:ed)? process (?P<pid>\d+) \((?P<process>[^)]+)\)"
-        r"(?:.*?anon-rss:(?P<rss>\d+)kB)?(?:.*?UID:(?P<uid>\d+))?(?:.*?oom_score_adj:(?P<adj>-?\d+))?"
+        r"(?:.*?anon-rss:(?P<rss>\d+)kB)?(?:.*?UID:(?P<uid>\d+))?(?:.*?oom_score_adj:(?P<adj>-?\d+))?",
+        re.ASCII,
     ),
 )
 
@@ -144,24 +161,26 @@ _KERNEL_LINES = (
 def parse_kernel_log(text: str, now_s: float) -> list[Kill]:
     """Kills that dmesg tells of, up to the line that was written at ``now_s`` (seconds since the epoch)."""
     before, marker, _ = text.rpartition(_NOW)
-    now = re.search(r"\[\s*(\d+\.\d+)\][^\n]*$", before)
+    now = _KERNEL_STAMP.match(before.rpartition("\n")[2])
     if not marker or now is None:
         return []
     zero_s = now_s - float(now[1])
-    return [kill for line in before.splitlines() if (kill := _kernel_kill(line, zero_s))]
+    return [kill for line in before.splitlines() if (kill := _kernel_kill(line[:_LONGEST_LINE], zero_s))]
 
 
 def _kernel_kill(line: str, zero_s: float) -> Kill | None:
     """``zero_s`` is when the kernel's log began to count, in seconds since the epoch."""
-    stamp = re.match(r"(?:<\d+>)?\[\s*(\d+\.\d+)\]", line)
+    stamp = _KERNEL_STAMP.match(line)
     found = next((match for pattern in _KERNEL_LINES if (match := pattern.search(line))), None)
     if stamp is None or found is None:
         return None
     said = found.groupdict()
     by = KilledBy.lmkd if "lowmemorykiller: Kill '" in line else KilledBy.kernel
-    uid, adj, rss = (int(said[key]) if said.get(key) else None for key in ("uid", "adj", "rss"))
+    pid, uid, adj, rss = (number_or_none(said.get(key) or "", least=_LEAST_ADJ) for key in ("pid", "uid", "adj", "rss"))
+    if pid is None:
+        return None
     reason = (said.get("reason") or "").strip().lower()
-    return Kill(zero_s + float(stamp[1]), int(said["pid"]), by, uid, said["process"], adj, reason, rss)
+    return Kill(zero_s + float(stamp[1]), pid, by, uid, said["process"], adj, reason, rss)
 
 
 def _merged(kills: Iterable[Kill]) -> list[Kill]:
