@@ -37,8 +37,8 @@ _LONGEST_S = 10.0
 _TOKEN = "LAB0123456789abcdef"
 _WORDS = [
     b"", b"\0", b"\n", b"\xff\xfe", b"\x1b[2J", b"9" * 5000, "²".encode(), "٣".encode(), b"-1", b"1.5", b"1e999",
-    b"nan", b"null", b"[", b"{", b'"', b"]" * 40, b" ", b"\t", b"\r", b"\xe2\x80\xae", b"0x10", b"A" * 70_000, _TOKEN.encode(),
-    b"18446744073709551616", b"reboot", b"../..", b"(deleted)", b"none", b"zram0", b"[v", b"1 2 3",
+    b"nan", b"null", b"[", b"{", b'"', b"]" * 40, b" ", b"\t", b"\r", b"\xe2\x80\xae", b"0x10", b"A" * 70_000,
+    _TOKEN.encode(), b"18446744073709551616", b"reboot", b"../..", b"(deleted)", b"none", b"zram0", b"[v", b"1 2 3",
 ]  # fmt: skip
 
 

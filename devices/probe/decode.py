@@ -57,7 +57,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """An answer with its envelope taken off. ``took_ns`` is 0 where a command was refused before it began."""
 
     fields: Mapping[str, object]
@@ -70,7 +70,7 @@ class _Took:
     took_ns: int
 
 
-def parse_answer(where: str, line: str) -> Answer:
+def parse_answer(where: str, line: str) -> ProbeAnswer:
     """Read one line of JSON.
 
     Raises ReplyNotUnderstood with the line's first characters when it is not a JSON object that says whether it is ok,
@@ -86,7 +86,7 @@ def parse_answer(where: str, line: str) -> Answer:
         # The only answers without it are those to bad grammar.
         data.setdefault("took_ns", 0)
     took = read_reply(_Took, where, {name: data.pop(name) for name in ("took_ns",) if name in data})
-    return Answer(data, took.took_ns, refusal)
+    return ProbeAnswer(data, took.took_ns, refusal)
 
 
 def _json_object(where: str, line: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ from base.deadline import Deadline
 from base.errors import DeviceError
 from base.units import NS_PER_S
 from devices.probe.commands import Commands, SessionCommands, Value
-from devices.probe.decode import Answer, parse_answer, read_reply
+from devices.probe.decode import ProbeAnswer, parse_answer, read_reply
 from devices.transport import Exec, Process, Transport
 
 PROBE_FOLDER = "/data/local/tmp/zram-writeback-lab"
@@ -45,7 +45,7 @@ def _line(command: str, options: Mapping[str, Value | None]) -> str:
     return " ".join([command, *words])
 
 
-def _understood(reply: type[T], where: str, answer: Answer) -> T:
+def _understood(reply: type[T], where: str, answer: ProbeAnswer) -> T:
     """Read the fields of an answer as ``reply``, or raise ProbeFailed with the probe's own words."""
     if answer.refusal is not None:
         raise ProbeFailed(where, answer.refusal.error, answer.refusal.errno, answer.fields)

@@ -32,7 +32,7 @@ _MOST_PAIRED = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RatioEstimate:
     """``ratio`` is candidate over base. ``error`` is its standard error on a log scale, known by ``degrees``."""
 
     ratio: float
@@ -50,7 +50,7 @@ class Difference:
         return min(1.0, 2 * _t_tail(beyond / self.error, self.degrees)) if self.error else float(beyond <= 0)
 
 
-def difference(base: Sequence[Values], cand: Sequence[Values]) -> Difference:
+def difference(base: Sequence[Values], cand: Sequence[Values]) -> RatioEstimate:
     """Compare two sides, each given as the positive values of each of its runs (one array a run, none empty)."""
     import numpy as np
 
@@ -59,7 +59,7 @@ def difference(base: Sequence[Values], cand: Sequence[Values]) -> Difference:
     within = [_within(side) for side in (base, cand)]
     variance, degrees = _moderated(runs, within)
     error = math.sqrt(sum(variance / len(side) for side in runs))
-    return Difference(math.exp(ratio), error, degrees)
+    return RatioEstimate(math.exp(ratio), error, degrees)
 
 
 def pseudo_median(values: Values) -> float:
