@@ -67,10 +67,9 @@ class Quantity:
         return self.needs_repeats and self.unit not in _WITHOUT_SPEED
 
 
-def row_of(name: str, metric: Metric) -> Quantity:
+def row_of(name: str, unit: str, better: Better) -> Quantity:
     """Return the row of a stored metric; of a name without one, a row as its unit suggests."""
-    judged = metric.unit not in _WITHOUT_VERDICT
-    return METRICS.get(name) or Quantity(name, metric.unit, metric.better, Values.repeats, name, "", judged)
+    return METRICS.get(name) or Quantity(name, unit, better, Values.repeats, name, "", unit not in _WITHOUT_VERDICT)
 
 
 THROUGHPUT = Quantity(

@@ -150,7 +150,7 @@ def _is_one_run(result: RunResult) -> bool:
 
 
 def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]]) -> list[Caveat]:
-    rows = [(row_of(name, metric), metric) for name, metric in result.metrics.items()]
+    rows = [(row_of(name, metric.unit, metric.better), metric) for name, metric in result.metrics.items()]
     seen = []
     if any(row.needs_repeats and 0 < len(metric.values) < FEWEST_FOR_INTERVAL for row, metric in rows):
         seen.append(Caveat.few_repeats)

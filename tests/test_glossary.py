@@ -14,7 +14,8 @@ ROWS = [line for line in GLOSSARY.splitlines() if line.startswith("| ") and not 
 # What a reader meets first: the types that rooms hand to each other.
 CORE = (
     "base/deadline.py", "devices/backing.py", "devices/capability.py", "devices/counters.py", "devices/device.py",
-    "devices/identity.py", "devices/journal.py", "devices/phone.py", "devices/probe/session.py", "devices/profiles/profile.py",
+    "devices/identity.py", "devices/journal.py", "devices/phone.py", "devices/probe/session.py",
+    "devices/profiles/profile.py",
     "devices/transport.py", "devices/zram.py", "records/model.py", "records/reading.py", "records/tests.py",
     "reports/comparison/compare.py", "workloads/bench.py", "workloads/stage.py",
 )  # fmt: skip

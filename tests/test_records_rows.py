@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from collections import defaultdict
+
 import pytest
 
 from base.documents import with_part
+from base.paths import REPO
 from records.courses import COURSES, Course
 from records.documents import COMMAND, FILE, with_tables
 from records.metrics import METRICS, THROUGHPUT, Quantity, Values, row_of
@@ -66,6 +70,32 @@ def test_a_producer_names_the_metric_and_nothing_else() -> None:
 def test_a_metric_of_another_version_is_taken_by_its_unit(
     unit: str, judged: bool, needs_repeats: bool, has_speed: bool
 ) -> None:
-    row = row_of("warp.factor", Metric(unit, "higher", [9.9]))
+    row = row_of("warp.factor", unit, "higher")
     assert (row.words, row.values, row.is_sampled) == ("warp.factor", Values.repeats, False)
     assert (row.judged, row.needs_repeats, row.has_speed) == (judged, needs_repeats, has_speed)
+
+
+ROOMS = ("records", "reports", "workloads", "suites", "devices")
+PRODUCT = [path for room in ROOMS for path in sorted((REPO / room).rglob("*.py"))]
+
+
+def test_the_name_of_a_metric_stands_in_one_file() -> None:
+    """Whoever writes or reads it names the row, so that a misspelt one fails the type check."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in [REPO / "conftest.py", *PRODUCT]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and (node.value in METRICS or node.value in COURSES):
+                found[str(node.value)].add(str(path.relative_to(REPO)))
+    assert found.keys() == METRICS.keys() | COURSES.keys()
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_a_metric_without_a_row_cannot_be_recorded() -> None:
+    made = [
+        f"{path.relative_to(REPO)}:{node.lineno}"
+        for path in PRODUCT
+        if path.parent != REPO / "records"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Metric"
+    ]
+    assert made == [], "make a row in records/metrics.py and write ROW.of(values)"

@@ -12,6 +12,9 @@ from base.kernel import SECTOR, SECTORS_PER_4K
 from base.units import MIB, NS_PER_MS
 from devices.health import Health, throttled
 from devices.profiles.profile import Trigger
+from records import courses as c
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat, Metric, RunResult
 from workloads.app_model import Death, Switch, SwitchKind, made
 from workloads.apps import AppRun
@@ -24,14 +27,14 @@ def app_switch_result(bench: Bench, run: AppRun) -> RunResult:
     """Make the record of one condition; samples are saved on the way."""
     stage, condition = bench.stage, run.condition
     return RunResult(
-        test="app_switch",
+        test=t.APP_SWITCH.name,
         title=bench.title,
         params={
             "kind": run.workload.kind, "pattern": str(stage.profile.apps.pattern), "writeback": str(condition.trigger),
             "batch_size": condition.batch_size, "apps": len(run.warmup.switches),
         },
         metrics=_metrics(run),
-        warmups={"switch.latency": _latencies(run.warmup.switches)},
+        warmups=_latencies(run.warmup.switches),
         raw={name: bench.save_raw(f"app-switch-{condition}-{name}", values) for name, values in _raw(run).items()},
         checks=_checks(run),
         caveats=_caveats(stage, run),
@@ -39,8 +42,8 @@ def app_switch_result(bench: Bench, run: AppRun) -> RunResult:
     )  # fmt: skip
 
 
-def _latencies(switches: Sequence[Switch]) -> Metric:
-    return Metric("ms", "lower", [switch.latency_ns / NS_PER_MS for switch in made(switches)])
+def _latencies(switches: Sequence[Switch]) -> dict[str, Metric]:
+    return m.SWITCH_LATENCY.of([switch.latency_ns / NS_PER_MS for switch in made(switches)])
 
 
 def written_back_4k(run: AppRun) -> int:
@@ -56,22 +59,22 @@ def flash_reads_4k(run: AppRun) -> int:
 def _metrics(run: AppRun) -> dict[str, Metric]:
     watch, totals = run.watch, run.watch.totals
     written = totals.disk_written_sectors * SECTOR
-    metrics = {
-        "switch.latency": _latencies(run.switches),
-        "switch.killed": Metric("count", "lower", [sum(death.killed for death in run.deaths)]),
-        "apps.alive": Metric("count", "higher", [run.alive]),
-        "app_switch.written": Metric("MiB", "lower", [written / MIB]),
-        "zram.mem_used": Metric("MiB", "lower", [int(watch.samples["zram_used_kib"].max()) / 1024]),
-        "zram.mem_used_mean": Metric("MiB", "lower", [_mean_while_switching(run, "zram_used_kib") / 1024]),
-        "memory.available": Metric("MiB", "higher", [int(watch.samples["available_kib"].min()) / 1024]),
-        "memory.available_mean": Metric("MiB", "higher", [_mean_while_switching(run, "available_kib") / 1024]),
-        "refault": Metric("count", "lower", [totals.refault_anon + totals.refault_file]),
-    }
+    metrics = (
+        _latencies(run.switches)
+        | m.KILLED.of([sum(death.killed for death in run.deaths)])
+        | m.ALIVE.of([run.alive])
+        | m.FLASH_WRITTEN.of([written / MIB])
+        | m.ZRAM_MEMORY.of([int(watch.samples["zram_used_kib"].max()) / 1024])
+        | m.ZRAM_MEMORY_MEAN.of([_mean_while_switching(run, "zram_used_kib") / 1024])
+        | m.AVAILABLE.of([int(watch.samples["available_kib"].min()) / 1024])
+        | m.AVAILABLE_MEAN.of([_mean_while_switching(run, "available_kib") / 1024])
+        | m.REFAULTS.of([totals.refault_anon + totals.refault_file])
+    )
     controls = [one.control_ns / NS_PER_MS for one in made(run.switches)]
     if controls and all(controls):
-        metrics["switch.control"] = Metric("ms", "lower", controls)
+        metrics |= m.SWITCH_CONTROL.of(controls)
     if pages := written_back_4k(run):
-        metrics["app_switch.write_amplification"] = Metric("x", "lower", [written / (pages * 4096)])
+        metrics |= m.WRITE_AMPLIFICATION.of([written / (pages * 4096)])
     return metrics
 
 
@@ -87,26 +90,27 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
     watch, samples = run.watch, run.watch.samples
     switches, kills = made(run.switches), [death for death in run.deaths if death.killed]
     of_switches = {
-        "latency_ns": "latency_ns", "app": "app", "kind": "kind", "majflt": "majflt", "flash_pages": "flash_4k",
-        "slowest_page_ns": "slowest_ns", "control_ns": "control_ns",
+        c.SWITCH_NS: "latency_ns", c.SWITCH_APP: "app", c.SWITCH_KIND: "kind", c.SWITCH_MAJOR_FAULTS: "majflt",
+        c.SWITCH_FLASH_PAGES: "flash_4k", c.SWITCH_SLOWEST_NS: "slowest_ns", c.SWITCH_CONTROL_NS: "control_ns",
     }  # fmt: skip
     of_samples = {
-        "mem_available_kib": "available_kib", "zram_mem_used_kib": "zram_used_kib", "swap_used_kib": "swap_used_kib",
-        "written_back_4k": "written_back_4k", "psi_some_permille": "psi_some_permille",
-        "psi_full_permille": "psi_full_permille",
+        c.SAMPLE_AVAILABLE: "available_kib", c.SAMPLE_ZRAM_MEMORY: "zram_used_kib", c.SAMPLE_SWAP_USED: "swap_used_kib",
+        c.SAMPLE_WRITTEN_BACK: "written_back_4k", c.SAMPLE_PSI_SOME: "psi_some_permille",
+        c.SAMPLE_PSI_FULL: "psi_full_permille",
     }  # fmt: skip
-    return {
-        **{f"switch.{name}": _array([getattr(one, key) for one in switches]) for name, key in of_switches.items()},
-        "switch.t_ms": watch.ms([one.t_ns for one in switches]),
-        "switch.kills": _array(_kills_before(switches, kills)),
-        "sample.t_ms": watch.ms(samples["t_ns"]),
-        **{f"sample.{name}": _array(samples[key]) for name, key in of_samples.items()},
-        "sample.alive": _alive_at(run, samples["t_ns"]),
-        "kill.t_ms": watch.ms([death.t_ns for death in kills]),
-        "kill.app": _array([death.app for death in kills]),
-        "writeback.t_ms": watch.ms(watch.writebacks["t_ns"]),
-        "writeback.pages_4k": _array(watch.writebacks["pages_4k"]),
+    courses: dict[c.Course, npt.ArrayLike] = {
+        **{row: [getattr(one, key) for one in switches] for row, key in of_switches.items()},
+        c.SWITCH_AT: watch.ms([one.t_ns for one in switches]),
+        c.SWITCH_KILLS: _kills_before(switches, kills),
+        c.SAMPLE_AT: watch.ms(samples["t_ns"]),
+        **{row: samples[key] for row, key in of_samples.items()},
+        c.SAMPLE_ALIVE: _alive_at(run, samples["t_ns"]),
+        c.KILL_AT: watch.ms([death.t_ns for death in kills]),
+        c.KILL_APP: [death.app for death in kills],
+        c.WRITEBACK_AT: watch.ms(watch.writebacks["t_ns"]),
+        c.WRITEBACK_PAGES: watch.writebacks["pages_4k"],
     }
+    return {row.name: _array(values) for row, values in courses.items()}
 
 
 def _kills_before(switches: Sequence[Switch], kills: Sequence[Death]) -> npt.NDArray[np.int64]:

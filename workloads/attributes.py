@@ -9,6 +9,7 @@ from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, PAGE_4K
 from devices.profiles.sections import PageKind
 from devices.transport import Read, Write
 from devices.zram import ZramError, errno_of
+from records import tests as t
 from records.model import RunResult
 from workloads.bench import Bench
 from workloads.stage import Stage
@@ -43,13 +44,13 @@ def batch_size_result(
 ) -> RunResult:
     """Make the record of the values that ``writeback_batch_size`` takes and refuses; ``largest`` was 4096."""
     facts = {"taken": taken, "refused": refused, "4096_reads_back": largest.reads}
-    return RunResult("batch_size_attribute", bench.title, params={}, metrics={}, facts=facts)
+    return RunResult(t.BATCH_ATTRIBUTE.name, bench.title, params={}, metrics={}, facts=facts)
 
 
 def limit_grammar_result(bench: Bench, limit: Sequence[Written], switch: Sequence[Written]) -> RunResult:
     """Make the record of the values that the writeback limit and its switch take and refuse."""
     facts = {"writeback_limit": limit, "writeback_limit_enable": switch}
-    return RunResult("writeback_limit_grammar", bench.title, params={}, metrics={}, facts=facts)
+    return RunResult(t.LIMIT_GRAMMAR.name, bench.title, params={}, metrics={}, facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def limit_result(bench: Bench, kept: LimitKept) -> RunResult:
         "written in all (4 KiB)": {"expected": kept.total_4k, "seen": limited.written_4k + rest.written_4k},
     }
     facts, params = {"limited": limited, "rest": rest}, {"batch_size": limited.batch_size}
-    return RunResult("writeback_limit", bench.title, params=params, metrics={}, checks=checks, facts=facts)
+    return RunResult(t.LIMIT.name, bench.title, params=params, metrics={}, checks=checks, facts=facts)
 
 
 def _write_back(bench: Bench, batch_size: int | None, limit_4k: int) -> LimitRun:

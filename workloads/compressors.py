@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from devices.profiles.sections import PageKind
-from records.model import Metric, RunResult
+from records import metrics as m
+from records import tests as t
+from records.model import RunResult
 from workloads.bench import Bench
 from workloads.faults import FaultSamples, slot_results
 from workloads.stage import Stage
@@ -96,7 +98,7 @@ def compressor_results(bench: Bench, point: Compressor, measured: MeasuredCompre
         return records
     faults = joined(measured.faults)
     return records + slot_results(
-        bench, faults, test="compressor_faults", raw=f"compressor-{point.name}",
+        bench, faults, test=t.COMPRESSOR_FAULTS.name, raw=f"compressor-{point.name}",
         params=lambda slot: {**_params(point), "slot": slot},
         facts={"probe_overhead_ns": faults.overhead, "comp_algorithm_read_back": faults.algorithm},
     )  # fmt: skip
@@ -109,12 +111,12 @@ def _params(point: Compressor) -> dict[str, Any]:
 def _writeback_result(bench: Bench, point: Compressor, runs: Sequence[TimedWriteback]) -> RunResult:
     stage, batch_size = bench.stage, batch_size_of(bench.stage)
     before = [run.timed.mm_before for run in runs]
-    ratio = Metric("x", "higher", [mm.orig_data_size / mm.compr_data_size for mm in before])
+    ratio = m.RATIO.of([mm.orig_data_size / mm.compr_data_size for mm in before])
     return RunResult(
-        test="compressor",
+        test=t.COMPRESSOR.name,
         title=bench.title,
         params={**_params(point), "batch_size": batch_size, "data_bytes": stage.profile.compressors.data},
-        metrics={**metrics(runs), "zram.ratio": ratio},
+        metrics=metrics(runs) | ratio,
         checks=written_check(runs),
         caveats=writeback_caveats(batch_size, len(runs), buffered=stage.backing.direct_io is False),
         facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts()},

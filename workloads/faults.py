@@ -17,7 +17,9 @@ from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.zram import selected
-from records.model import Metric, RunResult
+from records import metrics as m
+from records import tests as t
+from records.model import RunResult
 from workloads.bench import Bench
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
@@ -128,7 +130,7 @@ def algorithm_of(stage: Stage) -> str:
 def fault_results(bench: Bench, faults: FaultSamples) -> list[RunResult]:
     """Make the records of the faults, one for each kind of page."""
     return slot_results(
-        bench, faults, test="fault_latency", raw="fault-latency",
+        bench, faults, test=t.FAULTS.name, raw="fault-latency",
         params=lambda slot: {"slot": slot, "comp_algorithm": faults.algorithm},
         facts={"probe_overhead_ns": faults.overhead, "major_faults_of_both": faults.majflt},
     )  # fmt: skip
@@ -147,8 +149,8 @@ def slot_results(
                 test=test,
                 title=bench.title,
                 params=params(slot),
-                metrics={"fault.major": Metric("count", "lower", [len(latencies)])},
-                raw={"fault.latency": bench.save_raw(f"{raw}-{slot}", latencies)},
+                metrics=m.MAJOR_FAULTS.of([len(latencies)]),
+                raw={m.FAULT_LATENCY.name: bench.save_raw(f"{raw}-{slot}", latencies)},
                 checks={READS_CHECK: read} if slot == "written_back" else {},
                 facts=facts,
             )

@@ -18,6 +18,8 @@ from base.units import MIB
 from devices.capability import Capability
 from devices.probe.replies import Raced, Touched
 from devices.profiles.sections import PageKind
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat, RunResult
 from workloads.bench import Bench
 from workloads.faults import (
@@ -139,7 +141,7 @@ def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -
     if slot == "in_flight":
         proof = {"share_in_flight": round(condition.share_in_flight, 4), "relabelled": condition.relabelled}
     return RunResult(
-        test="fault_latency_writeback",
+        test=t.FAULTS_WRITEBACK.name,
         title=bench.title,
         params={
             "slot": slot,
@@ -148,7 +150,7 @@ def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -
             "comp_algorithm": algorithm,
         },
         metrics={},
-        raw={"fault.latency": bench.save_raw(f"fault-during-{when}-{slot}", latencies)},
+        raw={m.FAULT_LATENCY.name: bench.save_raw(f"fault-during-{when}-{slot}", latencies)},
         # The kernel counts all slots together: one record of each condition has the checks.
         checks=condition.checks if slot == "ram" else {},
         caveats=[Caveat.few_samples] if latencies.size < bench.stage.profile.faults.samples else [],

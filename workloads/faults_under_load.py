@@ -27,6 +27,8 @@ from devices.profiles.profile import BackingKind, Load
 from devices.profiles.sections import PageKind
 from devices.storage import Disk, disk_below
 from devices.tracing import BlockTrace, TracingRefused, block_trace
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat, Metric, RunResult
 from workloads.background import Background, LoadDone, load_file, workers_first
 from workloads.bench import Bench
@@ -144,27 +146,26 @@ def under_load_results(bench: Bench, found: UnderLoad) -> list[RunResult]:
 
 def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str, algorithm: str) -> RunResult:
     latencies = np.concatenate(condition.ram if slot == "ram" else condition.written_back)
-    raw = {"fault.latency": bench.save_raw(f"fault-{condition.name}-{slot}", latencies)}
+    raw = {m.FAULT_LATENCY.name: bench.save_raw(f"fault-{condition.name}-{slot}", latencies)}
     metrics: dict[str, Metric] = {}
     facts: dict[str, object] = {}
     caveats = []
     if condition.load is not None:
-        metrics["load.cpu_busy"] = Metric("s", "higher", [condition.done.cpu_s])
-        metrics["load.bytes"] = Metric("B", "higher", [condition.done.bytes])
+        metrics = m.LOAD_CPU_BUSY.of([condition.done.cpu_s]) | m.LOAD_BYTES.of([condition.done.bytes])
     if condition.done.ended_early:
         caveats.append(Caveat.load_ended_early)
     if found.other_tracer:
         caveats.append(Caveat.other_tracer)
     if slot == "written_back" and (split := condition.split) is not None:
-        raw["fault.disk"] = bench.save_raw(f"fault-{condition.name}-disk", split[0])
-        raw["fault.worker"] = bench.save_raw(f"fault-{condition.name}-worker", split[1])
+        raw[m.FAULT_DISK.name] = bench.save_raw(f"fault-{condition.name}-disk", split[0])
+        raw[m.FAULT_WORKER.name] = bench.save_raw(f"fault-{condition.name}-worker", split[1])
         facts["reads_not_found_at_the_disk"] = condition.unmatched
     elif slot == "written_back" and condition.backing.startswith("loop"):
         facts["no_split_because"] = found.no_events_because or f"{condition.unmatched} reads were not found at the disk"
     if condition.reniced:
         facts["workers_reniced"] = condition.reniced
     return RunResult(
-        test="fault_latency_load",
+        test=t.FAULTS_LOAD.name,
         title=bench.title,
         params={
             "backing": condition.backing, "load": str(condition.load or "none"), "setting": condition.setting,

@@ -16,6 +16,8 @@ from devices.probe.commands import DevicePages
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import Disk
 from devices.tracing import BlockTrace, TracingRefused, block_trace
+from records import metrics as m
+from records import tests as t
 from records.model import Caveat, Metric, RunResult
 from workloads.bench import Bench
 from workloads.blockevents import Depth, Event, parse_events, write_depth
@@ -169,17 +171,10 @@ def _share_at(depths: Sequence[Depth]) -> dict[str, float]:
 
 def _metrics(point: _Seen, layer: str) -> dict[str, Metric]:
     depths = point.depths[layer]
-    metrics = {
-        "writeback.inflight_mean": Metric("requests", "higher", [depth.mean for depth in depths]),
-        "writeback.inflight_max": Metric("requests", "higher", [depth.max for depth in depths]),
-    }
+    metrics = m.IN_FLIGHT_MEAN.of([one.mean for one in depths]) | m.IN_FLIGHT_MAX.of([one.max for one in depths])
     if layer == LOOP:
         cost = [100 * (plain / traced - 1) for plain, traced in zip(point.untraced, point.traced, strict=True)]
-        metrics |= {
-            "writeback.throughput": Metric("MiB/s", "higher", point.traced),
-            "writeback.throughput_untraced": Metric("MiB/s", "higher", point.untraced),
-            "trace.cost": Metric("%", "lower", cost),
-        }
+        metrics |= m.THROUGHPUT.of(point.traced) | m.UNTRACED.of(point.untraced) | m.TRACE_COST.of(cost)
     return metrics
 
 
@@ -194,7 +189,7 @@ def _result(bench: Bench, point: _Seen, layer: str, how: _How) -> RunResult:
     if trace and trace.other_tracer:
         caveats.append(Caveat.other_tracer)
     return RunResult(
-        test="inflight_depth",
+        test=t.DEPTH.name,
         title=bench.title,
         params={"batch_size": point.batch_size, "layer": layer, "data_bytes": stage.profile.inflight.data},
         metrics=_metrics(point, layer),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from devices.probe.replies import Verified
 from devices.profiles.sections import PageKind
-from records.model import Metric, RunResult
+from records import metrics as m
+from records import tests as t
+from records.model import RunResult
 from workloads.bench import Bench
 from workloads.faults import READS_CHECK
 from workloads.stage import Stage
@@ -71,13 +73,10 @@ def check_swap(bench: Bench, pages: int) -> Integrity:
 def integrity_result(bench: Bench, path: str, seen: Integrity) -> RunResult:
     """Make the record of a check; ``path`` names the way that the pages took."""
     return RunResult(
-        test="data_integrity",
+        test=t.INTEGRITY.name,
         title=bench.title,
         params={"path": path},
-        metrics={
-            "integrity.corrupt": Metric("pages", "lower", [seen.corrupt]),
-            "integrity.pages": Metric("pages", "higher", [seen.pages]),
-        },
+        metrics=m.CORRUPT.of([seen.corrupt]) | m.COMPARED.of([seen.pages]),
         checks={READS_CHECK: {"expected": seen.written_back, "seen": seen.read_back}},
         facts={"first_corrupt": seen.first_corrupt, "one_flipped_byte_is_noticed": seen.checker_works},
     )

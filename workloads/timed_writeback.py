@@ -12,6 +12,7 @@ from devices.probe.commands import DevicePages
 from devices.probe.replies import WriteTimed
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.zram import zram_error
+from records import metrics as m
 from records.model import Caveat, Metric
 from workloads.bench import Bench
 from workloads.stage import Stage
@@ -99,15 +100,15 @@ def write_attribute(bench: Bench, attribute: str, value: str) -> None:
 def metrics(runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
     """Return the metrics of writebacks that are repeats of each other (docs/results.md)."""
     timed = [run.timed for run in runs]
-    return {
-        "writeback.throughput": Metric("MiB/s", "higher", [run.mib_s for run in runs]),
-        "writeback.wall": Metric("s", "lower", [one.wall_ns / 1e9 for one in timed]),
-        "writeback.user_cpu": Metric("s", "lower", [one.user_ns / 1e9 for one in timed]),
-        "writeback.sys_cpu": Metric("s", "lower", [one.sys_ns / 1e9 for one in timed]),
-        "writeback.cpu_busy": Metric("s", "lower", [one.cpu_busy_ns / 1e9 for one in timed]),
-        "writeback.context_switches": Metric("count", "lower", [one.nvcsw + one.nivcsw for one in timed]),
-        "writeback.written": Metric("pages", "higher", [run.written * run.page_bytes // PAGE_4K for run in runs]),
-    }
+    return (
+        m.THROUGHPUT.of([run.mib_s for run in runs])
+        | m.WALL.of([one.wall_ns / 1e9 for one in timed])
+        | m.USER_CPU.of([one.user_ns / 1e9 for one in timed])
+        | m.SYS_CPU.of([one.sys_ns / 1e9 for one in timed])
+        | m.CPU_BUSY.of([one.cpu_busy_ns / 1e9 for one in timed])
+        | m.CONTEXT_SWITCHES.of([one.nvcsw + one.nivcsw for one in timed])
+        | m.WRITTEN.of([run.written * run.page_bytes // PAGE_4K for run in runs])
+    )
 
 
 def written_check(runs: Sequence[TimedWriteback]) -> dict[str, dict[str, float]]:

@@ -19,6 +19,8 @@ from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, PageKind
 from devices.storage import Disk, disk_below
 from devices.transport import Exec
+from records import metrics as m
+from records import tests as t
 from records.model import RunResult
 from workloads.bench import Bench
 from workloads.faults import READS_CHECK, FaultSamples
@@ -237,7 +239,7 @@ def _with_faults(bench: Bench, overwritten: RunResult, variant: Variant, shares:
     }
     return replace(
         overwritten,
-        raw={"fault.latency": bench.save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
+        raw={m.FAULT_LATENCY.name: bench.save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
         checks=checks,
         facts={**overwritten.facts, "probe_overhead_ns": faults.overhead},
     )
@@ -249,7 +251,7 @@ def _result(
     data, batch_size = bench.stage.profile.variants.data, batch_size_of(bench.stage)
     on_disk = [counted.written_bytes for run in runs for counted in run.timed.disks.values()]
     return RunResult(
-        test="backing_variant",
+        test=t.BACKING.name,
         title=bench.title,
         params={"variant": variant.name, "blocks": blocks, "batch_size": batch_size, "data_bytes": data},
         metrics=metrics(runs),

@@ -16,6 +16,7 @@ from typing import Any
 from base.units import MIB
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import read_stats
+from records import tests as t
 from records.model import RunResult
 from workloads.bench import Bench
 from workloads.stage import Stage
@@ -100,7 +101,7 @@ def measure_sweep(bench: Bench, sweep: SweepPlan) -> list[RunResult]:
 def _result(bench: Bench, sweep: SweepPlan, point: SweepPoint, facts: Mapping[str, Any]) -> RunResult:
     buffered = bench.stage.backing.direct_io is False
     return RunResult(
-        test="writeback_throughput",
+        test=t.THROUGHPUT.name,
         title=bench.title,
         params={
             "batch_size": point.batch_size, "data_bytes": sweep.data_bytes, "pages": str(sweep.pages),

@@ -72,7 +72,7 @@ class Figure:
     @property
     def row(self) -> Quantity:
         """What is known of the metric."""
-        return row_of(self.metric, Metric(self.unit, self.better, ()))
+        return row_of(self.metric, self.unit, self.better)
 
     @property
     def is_primary(self) -> bool:
@@ -97,7 +97,7 @@ def figures_of(pair: Pair, problems: list[str]) -> list[Figure]:
             )
             continue
         runs = [[_floats(metric.values) for metric in side[name]] for side in (base, cand)]
-        if row_of(name, mine).is_sampled:
+        if row_of(name, mine.unit, mine.better).is_sampled:
             found += _at_quantiles(pair, name, mine.unit, runs)
         else:
             found += _of_repeats(pair, name, mine, runs)
