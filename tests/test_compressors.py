@@ -103,16 +103,13 @@ def test_an_algorithm_that_is_refused_is_an_error() -> None:
         zram.configure(ZramConfig(MIB, comp_algorithm="842"))
 
 
-def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error() -> None:
     phone = FakePhone()
-
-    def clamped(folder: str, name: str, value: str) -> str:
-        return "256" if name == "writeback_batch_size" else value
-
-    with taken_over(phone) as zram, monkeypatch.context() as patch:
-        patch.setattr(phone, "_stored", clamped)
+    with taken_over(phone) as zram:
+        phone.lies[f"{SYSFS}writeback_batch_size"] = "256"
         with pytest.raises(ZramError, match="writeback_batch_size reads '256', '257' was written"):
             zram.configure(ZramConfig(MIB, writeback_batch_size=257))
+        phone.lies.clear()
 
 
 def test_records_have_ratio_writeback_and_faults_of_both_slots(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from base.units import MIB
 from devices.adb import AdbTransport
 from devices.backing import loop_backing
 from devices.device import Changes, Device, open_device
-from devices.fake.android import Refused
 from devices.fake.phone import FakePhone
 from devices.journal_files import journal_path
 from devices.profiles.profile import Profile
@@ -38,8 +37,8 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
 
 
 @pytest.fixture
@@ -125,18 +124,13 @@ def test_cable_pulled_at_any_command_is_healed(probe_file: Path, lose_answer: bo
 def test_zram_that_did_not_let_go_is_healed_later_and_the_phones_swap_stays(probe_file: Path) -> None:
     """The undo that failed must not be tried again on the zram that the phone has back."""
     phone = used_phone()
-
-    def refuse(argv: tuple[str, ...]) -> str:
-        raise Refused("Out of memory")
-
     with pytest.raises(RestoreFailed), staged(phone, probe_file) as stage:
-        healthy = phone._swapoff
         try:
             with stage.on_backing(other, None) as there:
                 there.as_swap(1024)
-                phone._swapoff = refuse  # type: ignore[method-assign]
+                phone.refuses["swapoff"] = "Out of memory"
         finally:
-            phone._swapoff = healthy  # type: ignore[method-assign]
+            phone.refuses.clear()
     assert phone.swaps == used_phone().swaps
     with opened(phone, probe_file):
         pass
@@ -203,8 +197,7 @@ def test_a_variant_that_is_not_what_it_claims_is_refused(
     probe_file: Path, name: str, lie: dict[str, Any], says: str
 ) -> None:
     phone = used_phone()
-    honest: Callable[[dict[str, str]], dict[str, object]] = phone._loop_attach
-    phone._loop_attach = lambda options: honest(options) | lie  # type: ignore[method-assign]
+    phone.claims = lie
     with pytest.raises(LabError, match=says):
         try_attach(phone, probe_file, name, Profile(name="x"))
     assert phone.state() == used_phone().state()

@@ -74,6 +74,10 @@ class FakeAndroid:
         self.services = dict.fromkeys(self.services, "running")
         self.running.clear()
 
+    def new_pid(self) -> int:
+        self._pid += 1
+        return self._pid
+
     def program(self, name: str) -> Callable[[tuple[str, ...]], str] | None:
         return {
             "getprop": self._getprop, "setprop": self._setprop, "start": self._start, "stop": self._stop,
@@ -187,8 +191,7 @@ class FakeAndroid:
             raise Refused("", stdout=begin + said)
         was_there = package in self.running
         if not was_there and app.mood not in ("crash", "dead_am"):
-            self._pid += 1
-            self.running[package] = self._pid
+            self.running[package] = self.new_pid()
         return begin + self._answer(app, package, activity, was_there)
 
     def _answer(self, app: FakeApp, package: str, activity: str, was_there: bool) -> str:
