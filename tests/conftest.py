@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,6 +17,7 @@ from devices.adb import AdbTransport, RootStyle
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
 
 REPO = Path(__file__).resolve().parent.parent
+_IN_MEMORY = Path("/dev/shm")
 _GONE = ("ANDROID_SERIAL", "ZRAM_LAB_PROFILES")
 
 
@@ -31,6 +33,20 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in _GONE:
             patch.delenv(name, raising=False)
         yield state
+
+
+@pytest.fixture
+def memory_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder of this test alone, in memory where the host has a place for such files.
+
+    A journal waits for the disk at each of its lines, so a test that cuts the cable at every command would wait for
+    most of its time.
+    """
+    if not os.access(_IN_MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=_IN_MEMORY, prefix="zram-lab-test-") as folder:
+        yield Path(folder)
 
 
 class Shelf:

@@ -36,8 +36,8 @@ MAPS = App("org.example.maps", "org.example.maps/.Main")
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
 
 
 @pytest.fixture

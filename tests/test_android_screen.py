@@ -16,8 +16,8 @@ STAY_ON, ROTATION = ("global", "stay_on_while_plugged_in"), ("system", "accelero
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
     monkeypatch.setattr("devices.android.screen._DISMISS_S", 0.05)
 
 

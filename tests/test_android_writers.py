@@ -17,8 +17,8 @@ FIRST, PERIODIC = "mm.zram.maintenance.first_delay_seconds", "mm.zram.maintenanc
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
 
 
 def phone_with_writers() -> FakePhone:

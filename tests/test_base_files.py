@@ -34,8 +34,8 @@ def names(journal: Journal) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", ["cut", "nuls", "nuls_and_newline"])
-def test_a_torn_line_at_any_byte_loses_no_later_record(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "journal.jsonl"
+def test_a_torn_line_at_any_byte_loses_no_later_record(memory_path: Path, damage: str) -> None:
+    path = memory_path / "journal.jsonl"
     whole = journal_of_two(path)
     first = whole.index(b"\n") + 1
     for at in range(len(whole)):
@@ -51,8 +51,8 @@ def test_a_torn_line_at_any_byte_loses_no_later_record(tmp_path: Path, damage: s
         assert names(again) == [*known, "later"], at
 
 
-def test_a_line_of_any_file_is_found_again_after_a_cut_at_any_byte(tmp_path: Path) -> None:
-    path = tmp_path / "records.jsonl"
+def test_a_line_of_any_file_is_found_again_after_a_cut_at_any_byte(memory_path: Path) -> None:
+    path = memory_path / "records.jsonl"
     for value in range(3):
         append_line(path, json.dumps({"value": value, "text": "ä" * 20}).encode())
     whole = path.read_bytes()

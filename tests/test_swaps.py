@@ -18,8 +18,8 @@ HEADER = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from workloads.stage import set_stage
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
+def state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
 
 
 @pytest.fixture
