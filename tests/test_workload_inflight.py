@@ -1,0 +1,97 @@
+"""Depth of writes in flight on a fake phone, whose disks serve as many at a time as a test says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from devices.fake.phone import QUEUE_DEPTH, FakePhone
+from devices.fake.tracefs import TRACEFS
+from records.model import Caveat, RunResult
+from tests.fake_bench import PAGES, fake_bench, inflight, small_profile
+from workloads.inflight import DISK, LOOP, measure_inflight, steps_of
+from workloads.timed_writeback import NothingMeasured
+
+
+def measured(folder: Path, phone: FakePhone, *batch_sizes: int) -> dict[tuple[int, str], RunResult]:
+    profile = small_profile(inflight=inflight(*batch_sizes or (32,)))
+    with fake_bench(folder, phone, profile) as fake:
+        results = measure_inflight(fake.bench)
+        assert len(fake.kept.steps) == steps_of(fake.bench.stage)
+    return {(result.params["batch_size"], result.params["layer"]): result for result in results}
+
+
+def deepest(result: RunResult) -> float:
+    return max(result.metrics["writeback.inflight_max"].values)
+
+
+def test_as_many_are_in_flight_as_a_batch_holds(memory_path: Path) -> None:
+    results = measured(memory_path, FakePhone(), 1, 8, 32)
+    assert {point: deepest(result) for point, result in results.items()} == {
+        (batch, layer): batch for batch in (1, 8, 32) for layer in (LOOP, DISK)
+    }
+    for (batch, layer), result in results.items():
+        assert result.facts["verdict"] == "as expected"
+        assert 0.8 * batch < result.metrics["writeback.inflight_mean"].values[0] <= batch
+        assert sum(result.facts["time_at_depth"].values()) == pytest.approx(1, abs=1e-4)
+        assert (result.facts["how"], result.caveats) == ("block events", [])
+        if layer == LOOP:
+            assert result.checks == {"write requests (disk statistics)": {"expected": PAGES, "seen": PAGES}}
+            assert result.facts["flags"] == {"W": PAGES}
+            assert len(result.metrics["trace.cost"].values) == 1
+
+
+@pytest.mark.parametrize(
+    ("serves", "verdict"),
+    [(4, "lower than expected"), (30, "lower than expected"), (31, "as expected"), (32, "as expected")],
+)
+def test_a_disk_that_serves_fewer_than_it_says_is_told_from_one_that_keeps_its_word(
+    memory_path: Path, serves: int, verdict: str
+) -> None:
+    phone = FakePhone()
+    phone.disks["sda"].depth = serves
+    results = measured(memory_path, phone)
+    disk, loop = results[32, DISK], results[32, LOOP]
+    assert (deepest(disk), disk.facts["verdict"]) == (serves, verdict)
+    assert disk.facts["expected_from"] == {"batch": 32, "loop0 nr_requests": 128, "disk queue_depth": QUEUE_DEPTH}
+    assert (deepest(loop), loop.facts["verdict"]) == (32, "as expected")
+
+
+@pytest.mark.parametrize(("says", "verdict"), [(30, "higher than expected"), (31, "as expected")])
+def test_a_disk_that_serves_more_than_it_says_is_noticed(memory_path: Path, says: int, verdict: str) -> None:
+    phone = FakePhone()
+    phone.lies["/sys/block/sda/device/queue_depth"] = str(says)
+    disk = measured(memory_path, phone)[32, DISK]
+    assert (disk.facts["expected_max"], deepest(disk), disk.facts["verdict"]) == (says, 32, verdict)
+
+
+def test_without_block_events_the_counters_are_sampled_and_that_is_said(memory_path: Path) -> None:
+    phone = FakePhone()
+    phone.files = {path: text for path, text in phone.files.items() if not path.startswith(TRACEFS)}
+    loop = measured(memory_path, phone)[32, LOOP]
+    assert (loop.facts["how"], loop.caveats, loop.checks) == ("sampled counters", [Caveat.sampled_depth], {})
+    assert "no block events in tracefs" in loop.facts["no_trace_because"]
+    assert deepest(loop) == 32
+    assert loop.metrics["writeback.inflight_mean"].values[0] == pytest.approx(30, abs=3)
+
+
+def test_another_tracer_is_named_and_left_alone(memory_path: Path) -> None:
+    phone = FakePhone()
+    phone.files[f"{TRACEFS}/current_tracer"] = "function"
+    loop = measured(memory_path, phone)[32, LOOP]
+    assert (loop.facts["other_tracer"], loop.caveats) == ("function", [Caveat.other_tracer])
+
+
+def test_a_trace_without_the_writes_that_zram_counted_is_an_error(memory_path: Path) -> None:
+    profile = small_profile(inflight=inflight(8))
+    with fake_bench(memory_path, profile=profile) as fake:
+        fake.phone.disks["loop0"].told = lambda request: None
+        with pytest.raises(NothingMeasured, match="no write was seen at loop0"):
+            measure_inflight(fake.bench)
+
+
+def test_the_trace_instance_is_gone_afterwards(memory_path: Path) -> None:
+    phone = FakePhone()
+    measured(memory_path, phone)
+    assert not [path for path in phone.files if path.startswith(f"{TRACEFS}/instances/zram")]

@@ -1,0 +1,170 @@
+"""Writeback on a fake phone: what a sweep says against what the phone's zram and disks did."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from base.errors import DeviceLost
+from base.kernel import PAGE_4K
+from base.units import MIB
+from devices.fake.content import INCOMPRESSIBLE, make_contents, parse_mix
+from devices.fake.phone import FakePhone
+from devices.fake.zram import BACKED, EMPTY
+from devices.profiles.sections import PageKind, SlotOrder
+from devices.zram import BackingDeviceFull, InvalidValue, ZramError
+from records.model import Caveat
+from tests.fake_bench import PAGES, by_param, fake_bench, median, opened, small_profile
+from workloads.attributes import limit_result, try_values, write_back_under_limit
+from workloads.timed_writeback import NothingMeasured, fill_and_write_back, write_attribute
+from workloads.writeback import SweepPlan, measure_sweep, steps_of
+
+RANDOM = SweepPlan(PAGES * PAGE_4K, PageKind.incompressible, SlotOrder.random, (1, 8, 32), 2, 1)
+
+
+def test_a_larger_batch_is_faster_as_far_as_the_disk_goes(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        results = measure_sweep(fake.bench, replace(RANDOM, batch_sizes=(1, 8, 32, 128)))
+        disk = fake.phone.disks["sda"]
+        points = by_param(results, "batch_size")
+        rates = {batch: median(result, "writeback.throughput") for batch, result in points.items()}
+        assert rates[1] * 4 < rates[8] < rates[32] / 2
+        assert rates[128] < 1.2 * rates[32], "no batch gets more out of a disk than it serves at a time"
+        assert rates[1] == pytest.approx(4096 / MIB * 1e9 / disk.write_ns, rel=0.15)
+        assert disk.writes == 14 * PAGES
+    for result in results:
+        assert len(result.metrics["writeback.throughput"].values) == 2
+        assert len(result.warmups["writeback.throughput"].values) == 1
+        assert result.checks["pages written (bd_stat)"] == {"expected": 2 * PAGES, "seen": 2 * PAGES}
+        assert result.metrics["writeback.written"].values == [PAGES, PAGES]
+        assert result.facts["disks_written_mib"] == {"loop0": 6.0, "sda": 6.0}
+        assert result.facts["pages_written_mib"] == 6.0
+        assert result.caveats == [Caveat.few_repeats]
+
+
+def test_each_repeat_has_an_order_of_its_own_and_each_step_is_told(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        measure_sweep(fake.bench, replace(RANDOM, repeats=3))
+        batches = [int(keys["value"]) for keys in fake.told("write-timed") if keys["path"].endswith("batch_size")]
+        assert len(fake.kept.steps) == steps_of(replace(RANDOM, repeats=3))
+    orders = [tuple(batches[at : at + 3]) for at in range(0, len(batches), 3)]
+    assert [sorted(order) for order in orders] == [[1, 8, 32]] * 4
+    assert len(set(orders)) > 1
+
+
+@pytest.mark.parametrize("order", list(SlotOrder))
+def test_what_is_measured_goes_where_a_half_is_free(memory_path: Path, order: SlotOrder) -> None:
+    """Else blocks would be allocated, or slots written over, while a writeback is timed."""
+    with fake_bench(memory_path) as fake:
+        measure_sweep(fake.bench, replace(RANDOM, order=order))
+        written_back = np.flatnonzero(fake.zram.place == BACKED)
+        assert len(written_back) == PAGES == np.count_nonzero(fake.zram.place == EMPTY)
+        in_order = written_back.tolist() == list(range(PAGES, 2 * PAGES))
+        assert in_order is (order is SlotOrder.sequential)
+        filled = fake.told("fill")[1:]
+        assert {tuple(keys.items()) for keys in fake.told("free")} == {
+            tuple((key, text) for key, text in keys.items() if key not in ("mix", "seed")) for keys in filled
+        }
+
+
+def test_pages_of_one_word_are_no_pages_to_be_written(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        (result,) = measure_sweep(fake.bench, replace(RANDOM, pages=PageKind.mixed, batch_sizes=(8,)))
+    check = result.checks["pages written (bd_stat)"]
+    assert check["expected"] == check["seen"]
+    assert 1.7 * PAGES < check["expected"] < 1.9 * PAGES
+
+
+def test_a_kernel_without_batches_is_measured_and_says_so(memory_path: Path) -> None:
+    phone = FakePhone()
+    del phone.files["/sys/block/zram0/writeback_batch_size"]
+    with fake_bench(memory_path, phone) as fake:
+        (result,) = measure_sweep(fake.bench, replace(RANDOM, batch_sizes=fake.bench.stage.batch_sizes((1, 8))))
+    assert (result.params["batch_size"], Caveat.no_batch_size in result.caveats) == (None, True)
+    assert median(result, "writeback.throughput") < 12
+
+
+def test_pages_that_were_forgotten_are_an_error_although_the_kernel_says_success(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        fake.zram.forgets = 3
+        with pytest.raises(NothingMeasured, match=r"writeback of 256 pages at batch size 1 ended with success .* 253"):
+            measure_sweep(fake.bench, RANDOM)
+
+
+def test_a_writeback_that_somebody_forbids_says_who(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        fake.zram.forgets = 10**6
+        fake.phone.android.dmesg.append('avc:  denied  { write } for  comm="loop0"')
+        with pytest.raises(NothingMeasured) as caught:
+            measure_sweep(fake.bench, RANDOM)
+    assert "SELinux denied it: avc:  denied" in caught.value.for_people()
+
+
+def test_a_refused_attribute_is_the_error_that_its_errno_means(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        fake.bench.stage.as_block_device(PAGES)
+        with pytest.raises(InvalidValue):
+            write_attribute(fake.bench, "writeback_batch_size", "0")
+        with pytest.raises(ZramError, match="EBUSY"):
+            write_attribute(fake.bench, "comp_algorithm", "zstd")
+        fake.bench.probe.fill_device(fake.bench.stage.all_pages(PAGES), mix="i100", seed=1)
+        fake.zram._device().size_bytes = 100 * 4096
+        write_attribute(fake.bench, "idle", "all")
+        with pytest.raises(BackingDeviceFull):
+            write_attribute(fake.bench, "writeback", "idle")
+        assert fake.phone.bd_stat(0) == [100, 0, 100]
+
+
+def test_a_limit_is_kept_and_the_rest_is_written_without_it(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        kept = write_back_under_limit(fake.bench, pages=PAGES, limit_4k=100, batch_size=8)
+        assert (kept.limited.written_4k, kept.limited.left_4k, kept.limited.errno) == (100, 0, "EIO")
+        assert (kept.rest.written_4k, kept.rest.errno) == (PAGES - 100, "")
+        assert fake.phone.bd_stat(0) == [PAGES, 0, PAGES]
+        result = limit_result(fake.bench, kept)
+    assert all(check["expected"] == check["seen"] for check in result.checks.values())
+
+
+def test_values_of_an_attribute_are_tried_and_it_is_put_back(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        fake.bench.stage.as_block_device(PAGES)
+        tried = try_values(fake.bench.stage, "writeback_batch_size", ("8", "0", "abc"), "32")
+        assert [(one.value, one.errno, one.reads) for one in tried] == [
+            ("8", "", "8"), ("0", "EINVAL", "8"), ("abc", "EINVAL", "8")
+        ]  # fmt: skip
+        assert fake.zram.setting("writeback_batch_size") == "32"
+        with pytest.raises(ZramError, match="never written"):
+            try_values(fake.bench.stage, "writeback_batch_size", ("8", "4097"), "32")
+
+
+def one_writeback(phone: FakePhone, folder: Path) -> None:
+    with fake_bench(folder, phone, small_profile()) as fake:
+        fake.bench.stage.as_block_device(16)
+        fill_and_write_back(fake.bench, fake.bench.stage.all_pages(16), pages=PageKind.incompressible, batch_size=8)
+
+
+@pytest.mark.parametrize("lose_answer", [False, True], ids=["cut", "answer_lost"])
+def test_a_cable_pulled_at_any_line_of_the_probe_is_healed(memory_path: Path, lose_answer: bool) -> None:
+    whole = FakePhone()
+    one_writeback(whole, memory_path)
+    first = next(n for n, line in enumerate(whole.log) if "serve" in line)
+    last = max(n for n, line in enumerate(whole.log) if line.startswith("write-timed"))
+    assert last - first > 3
+    for commands_left in range(first, last + 2):
+        phone = FakePhone(commands_left=commands_left, lose_answer=lose_answer)
+        with suppress(DeviceLost):
+            one_writeback(phone, memory_path)
+        phone.commands_left, phone.lose_answer = None, False
+        with opened(phone, memory_path):
+            pass
+        assert phone.state() == FakePhone().state(), f"cut before command {commands_left}"
+
+
+def test_a_page_of_the_fake_is_of_the_kind_that_its_mix_says() -> None:
+    made = make_contents(parse_mix("z5,s5,c60@3,i30"), 7, np.arange(10_000))
+    shares = np.bincount(made["kind"], minlength=INCOMPRESSIBLE + 1) / len(made)
+    assert shares == pytest.approx([0.05, 0.05, 0.6, 0.3], abs=0.02)
