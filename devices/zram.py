@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from base.deadline import Deadline, wait_until
-from base.errors import CommandFailed, DeviceError, EnvironmentRefused
+from base.errors import CommandFailed, DeviceError
 from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE
 from base.parsing import number_or_none, whole_number
 from devices.counters import BdStat, MmStat
 from devices.device import Changes, Device
+from devices.in_use import check_takeover
 from devices.journal import Expect, ExpectRule, Undo
 from devices.swaps import check_room, swap_priority, swaps_that_fit
 from devices.transport import CommandResult, Exec, Op, Read, Write
@@ -262,22 +263,16 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
     would vanish with a reset.
     """
     device = changes.device
+    check_takeover(device, number)
     zram = Zram(device, number)
-    names = ("disksize", "backing_dev", *_OPTIONAL)
-    swaps, mm_stat, *values = device.execute(
-        Read("/proc/swaps"), Read(zram.attribute("mm_stat")), *(Read(zram.attribute(n)) for n in names), keep_going=True
-    )
+    names = ("disksize", *_OPTIONAL)
+    swaps, mm_stat, backing, *values = device.execute(
+        Read("/proc/swaps"), Read(zram.attribute("mm_stat")), Read(zram.attribute("backing_dev")),
+        *(Read(zram.attribute(n)) for n in names), keep_going=True,
+    )  # fmt: skip
     before = {name: value.text.strip() for name, value in zip(names, values, strict=True) if value.ok}
-    if "disksize" not in before:
-        raise EnvironmentRefused(
-            f"{device.serial}: there is no {zram.node}",
-            hint="`ls /sys/block` on the phone lists its zram devices; name one in the profile: zram.number",
-        )
-    if before.get("backing_dev", "none") != "none":
-        raise EnvironmentRefused(
-            f"{device.serial}: {zram.node} has a backing device, {before['backing_dev']}; a reset would lose it",
-            hint="stop the daemon that made it (docs/profiles.md), or set `zram: {device: hot_add}` in the profile",
-        )
+    if backing.ok:
+        before["backing_dev"] = "none"
     before["mem_limit"] = str(MmStat.parse(mm_stat.text).mem_limit) if mm_stat.ok else "0"
     zram.check_swapoff()
     changes.will_undo(_takeover_undo(zram, before, swap_priority(swaps.stdout, zram.node)))

@@ -10,6 +10,7 @@ from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
 from devices.capability import Capability
 from devices.device import Changes, Device
+from devices.in_use import check_takeover
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, ZramDevice
@@ -101,6 +102,9 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     The way back runs in the opposite order: the loop device must be free before it can be detached.
     """
     device = changes.device
+    takes_over = profile.zram.device is ZramDevice.takeover
+    if takes_over:
+        check_takeover(device, profile.zram.number)
     device.probe.install(device.identity.arch)
     wanted = profile.backing
     if wanted.kind is BackingKind.raw_partition:
@@ -115,7 +119,6 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
             pin=wanted.pinned,
         )
     backing = with_queue(device, backing)
-    takeover = profile.zram.device is ZramDevice.takeover
-    zram = take_over(changes, profile.zram.number) if takeover else hot_add(changes, zram_numbers(device))
+    zram = take_over(changes, profile.zram.number) if takes_over else hot_add(changes, zram_numbers(device))
     make_way(changes, zram.node)
     return Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))
