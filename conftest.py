@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import secrets
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -51,6 +53,7 @@ class LabRun:
     provenance: Provenance
     lost: str = ""
     kernel_log: str = ""
+    kernel_noted: list[str] = field(default_factory=list)
 
     @property
     def device(self) -> Device:
@@ -351,6 +354,8 @@ def _finish(session: pytest.Session, run: LabRun, exitstatus: int, end_facts: di
         print(f"\n{run.phone.transcript.problem}", file=sys.stderr)
     if wire.doubted:
         end_facts |= {"phone_clock_doubted": wire.doubted, "phone_clock_doubt": wire.doubt}
+    if run.kernel_noted:
+        end_facts["kernel_noted"] = Counter(re.sub(r"^\W*[\d.]+\W*", "", line) for line in run.kernel_noted)
     end_facts["host_cpu_s"] = used.ru_utime + used.ru_stime
     host = total - phone_s - on_wire - image - boot
     split = {"total": total, "phone": phone_s, "wire": on_wire, "host": host, "boot": boot, "image_build": image}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,18 +10,13 @@ import pytest
 from base.errors import CapabilityMissing, DeviceLost
 from conftest import LAB, LabRun
 from devices.capability import Capability
+from devices.kernel_log import MARKER, kernel_news, since_marker
 from devices.transport import Exec, Write
 from records.model import RunResult
 from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
 from workloads.stage import Stage
 from workloads.writeback import sweeps
-
-# What a kernel prints when something broke that a passing test would hide.
-_SPLAT = re.compile(r"BUG:|WARNING:|Oops|Call trace:|general protection|hung task|soft lockup|Out of memory")
-_MARKER = "zram-writeback-lab:"
-# The kernel's report of a process that it killed for lack of memory, its stack included.
-_KILL = re.compile(r"^[^\n]*invoked oom-killer:.*?Killed process[^\n]*$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="session")
@@ -49,21 +43,20 @@ def needs(request: pytest.FixtureRequest, lab: LabRun) -> None:
 
 @pytest.fixture(autouse=True)
 def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> Iterator[None]:
-    """A marker in the kernel log per test; a splat behind it fails the test even if its numbers look right."""
+    """A marker in the kernel log per test; a fault behind it fails the test even if its numbers look right."""
     if not lab.kernel_log:
-        lab.device.write("/dev/kmsg", f"{_MARKER} begin\n")
+        lab.device.write("/dev/kmsg", f"{MARKER} begin\n")
     yield
     if lab.device.broken_by or lab.lost:
         return
     # The mark for the next test goes in the same trip.
-    mark = Write("/dev/kmsg", f"{_MARKER} end of {request.node.name}\n")
+    mark = Write("/dev/kmsg", f"{MARKER} end of {request.node.name}\n")
     lab.kernel_log = lab.device.execute(Exec(("dmesg",)), mark)[0].stdout
     lab.keep_kernel_log(lab.kernel_log)
-    since = lab.kernel_log.rpartition(_MARKER)[2]
-    if request.node.get_closest_marker("kills_apps"):
-        since = _KILL.sub("", since)
-    splats = [line for line in since.splitlines() if _SPLAT.search(line)]
-    assert not splats, f"the kernel complained during this test: {splats[:3]}"
+    kills_expected = request.node.get_closest_marker("kills_apps") is not None
+    news = kernel_news(since_marker(lab.kernel_log), kills_expected=kills_expected)
+    lab.kernel_noted += news.noted
+    assert not news.faults, f"the kernel complained during this test: {list(news.faults[:3])}"
 
 
 @pytest.fixture(autouse=True)

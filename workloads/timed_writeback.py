@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from base.errors import DeviceError
 from base.kernel import PAGE_4K
 from base.units import MIB
+from devices.kernel_log import selinux_denial, since_marker
 from devices.probe.commands import DevicePages
 from devices.probe.replies import WriteTimed
 from devices.profiles.sections import PageKind, SlotOrder
@@ -130,9 +131,9 @@ def writeback_caveats(batch_size: int | None, repeats: int, *, buffered: bool) -
 def _check(stage: Stage, run: TimedWriteback, batch_size: int | None) -> None:
     if run.written == run.expected:
         return
-    denied = [line for line in stage.device.run("dmesg").splitlines() if "avc" in line and "loop" in line][-1:]
+    denied = selinux_denial(since_marker(stage.device.run("dmesg")), stage.backing.file)
     raise NothingMeasured(
         f"{stage.device.serial}: writeback of {run.expected} pages at batch size {batch_size or 1} ended with "
         f"{run.timed.errno or 'success'} and bd_stat shows {run.written} pages written",
-        hint=f"SELinux denied it: {denied[0]}" if denied else "kernel.log says more; ENOSPC: raise backing.size",
+        hint=f"SELinux denied it: {denied}" if denied else "kernel.log says more; ENOSPC: raise backing.size",
     )
