@@ -31,6 +31,7 @@ class Caveat(StrEnum):
     unstopped_writer = "a daemon of the phone that writes zram pages back could not be stopped for the run"
     too_hot = "the phone was warmer than the profile allows: it did not cool down in time"
     apps_crashed = "an app crashed or could not be started: it is left out"
+    keyguard_unknown = "the phone does not say whether its lock screen was in front of the apps: look at it"
     incomplete_run = "the run was cut off: what was measured until then"
     phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"
 

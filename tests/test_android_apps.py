@@ -145,6 +145,7 @@ def test_a_task_brought_to_the_front_has_no_time(phone: FakePhone, launcher: App
         ("hang", AmTimedOut, "no window within 20 s"),
         ("dead_am", AmTimedOut, "no window within 20 s"),
         ("permission", PermissionDialog, "asks for a permission"),
+        ("miui_permission", PermissionDialog, "asks for a permission"),
     ],
 )
 def test_one_bad_app_is_named_and_the_next_one_starts(
@@ -155,6 +156,11 @@ def test_one_bad_app_is_named_and_the_next_one_starts(
         launcher.start(App("org.example.bad", "org.example.bad/.Main"))
     assert caught.value.package == "org.example.bad"
     assert launcher.start(MAPS).state is LaunchState.cold
+
+
+def test_an_apps_own_page_about_permissions_is_the_app(phone: FakePhone, launcher: AppLauncher) -> None:
+    phone.android.apps["org.example.maps"].activity = ".PermissionsIntroActivity"
+    assert launcher.start(App("org.example.maps", "org.example.maps/.PermissionsIntroActivity")).pid_changed
 
 
 def test_a_keyguard_is_named_and_not_the_app(phone: FakePhone, launcher: AppLauncher) -> None:

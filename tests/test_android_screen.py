@@ -34,6 +34,17 @@ def sleeping_phone() -> FakePhone:
         ("    isKeyguardShowing=false\n", Keyguard.gone),
         ("    isKeyguardShowing=true\n", Keyguard.showing),
         ("    mShowingLockscreen=true mShowingDream=false mDreamingLockscreen=true\n", Keyguard.showing),
+        ("mShowingDream=false mDreamingLockscreen=true mDreamingSleepToken=null", Keyguard.showing),
+        ("mShowingDream=false mDreamingLockscreen=false mDreamingSleepToken=null", Keyguard.gone),
+        ("    mStatusBar=Window{1 u0 StatusBar} isStatusBarKeyguard=true\n", Keyguard.showing),
+        ("  KeyguardServiceDelegate\n    showing=true\n    showingAndNotOccluded=true\n", Keyguard.showing),
+        ("  KeyguardServiceDelegate\n    showing=false\n    showingAndNotOccluded=true\n", Keyguard.gone),
+        ("  KeyguardStateMonitor\n    mIsShowing=true\n    mInputRestricted=true\n", Keyguard.showing),
+        ("  KeyguardStateMonitor\n    mIsShowing=false\n    mInputRestricted=true\n", Keyguard.gone),
+        ("  deviceHasKeyguard=false\n  KeyguardStateMonitor\n    mIsShowing=true\n", Keyguard.gone),
+        ("  mInputRestricted=true\n", Keyguard.showing),
+        ("    Display{0} KeyguardShowing=true AodShowing=false KeyguardGoingAway=false", Keyguard.showing),
+        ("    mWallpaperController showing=true mLidState=LID_OPEN mAwake=true", Keyguard.unknown),
         ("Can't find service: window\n", Keyguard.unknown),
     ],
 )
@@ -56,6 +67,13 @@ def test_a_keyguard_with_a_pin_stays_and_is_told(tmp_path: Path) -> None:
     phone.android.keyguard = "pin"
     with opened(phone, tmp_path) as device, device.changes() as changes:
         assert ready_screen(changes) is Keyguard.showing
+
+
+def test_what_the_window_manager_does_not_say_is_unknown_and_told(tmp_path: Path) -> None:
+    phone = sleeping_phone()
+    phone.android.window = "mAwake=true\n"
+    with opened(phone, tmp_path) as device, device.changes() as changes:
+        assert ready_screen(changes) is Keyguard.unknown
 
 
 def test_settings_outlive_a_reboot_and_so_does_their_way_back(tmp_path: Path) -> None:

@@ -217,3 +217,16 @@ def test_more_memory_than_the_phone_has_is_refused_with_the_keys_to_change(stage
     with pytest.raises(EnvironmentRefused, match=f"{60 * ram >> 20} MiB") as caught:
         check_room(stage, stage.profile.apps)
     assert all(key in caught.value.hint for key in ("apps.count", "apps.anonymous", "zram.disksize"))
+
+
+class BehindWhatever(TwoApps):
+    """Apps of a phone that does not say whether its keyguard is in front of them."""
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"keyguard": "unknown"}
+
+
+def test_a_keyguard_that_nobody_knows_of_is_a_doubt_on_the_figures(stage: Stage, saved: Saved) -> None:
+    run = played()
+    run.workload = BehindWhatever()
+    assert app_switch_result(stage, run, "Switching", saved).caveats == [Caveat.keyguard_unknown]

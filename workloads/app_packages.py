@@ -43,6 +43,7 @@ class PackageApps:
     clock_ns: int
     """what the phone's monotonic clock says at 0 s of its epoch"""
     since_s: float
+    keyguard: Keyguard = Keyguard.gone
     not_found: Sequence[AppProblem] = ()
     kind: str = "packages"
     _pids: dict[int, int] = field(default_factory=dict)
@@ -134,7 +135,8 @@ class PackageApps:
         return len(self._pids)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"warnings": sorted(set(self._warnings)), "timed_by_wait": self._waited}
+        warnings = sorted(set(self._warnings))
+        return {"warnings": warnings, "timed_by_wait": self._waited, "keyguard": str(self.keyguard)}
 
     def problems(self) -> Sequence[str]:
         return [*map(str, self.not_found), *self._problems.values()]
@@ -159,10 +161,11 @@ def package_apps(bench: Bench) -> Iterator[PackageApps]:
         )
     hello = bench.probe.hello()
     with device.changes() as changes, app_launcher(device) as launcher:
-        if ready_screen(changes) is Keyguard.showing:
+        keyguard = ready_screen(changes)
+        if keyguard is Keyguard.showing:
             raise EnvironmentRefused(
                 f"{device.serial}: the keyguard stays in front of the apps",
                 hint="unlock the phone, or set its screen lock to none for the run",
             )
         clock_ns = hello.monotonic_ns - hello.realtime_ns
-        yield PackageApps(bench, launcher, apps, clock_ns, phone_time_s(device), problems)
+        yield PackageApps(bench, launcher, apps, clock_ns, phone_time_s(device), keyguard, problems)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from base.kernel import SECTOR, SECTORS_PER_4K
 from base.units import MIB, NS_PER_MS
+from devices.android.screen import Keyguard
 from devices.health import Health, throttled
 from devices.profiles.profile import Trigger
 from records import courses as c
@@ -147,6 +148,7 @@ def _caveats(stage: Stage, run: AppRun) -> list[Caveat]:
         Caveat.no_batch_size: run.condition.trigger is not Trigger.off and not stage.has_batch_size,
         Caveat.buffered_io: stage.backing.direct_io is False,
         Caveat.apps_crashed: bool(run.problems) or any(not death.killed for death in run.deaths),
+        Caveat.keyguard_unknown: run.workload.facts().get("keyguard") == Keyguard.unknown,
         # All that was written back since the sampler began was ours.
         Caveat.other_writer: written_back_4k(run) != int(run.watch.writebacks["pages_4k"].sum()),
         Caveat.too_hot: any(health.hotter_than(stage.profile.limits.temperature) for health in run.health),

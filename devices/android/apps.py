@@ -31,8 +31,8 @@ from devices.transport import CommandResult, Exec
 _START_S = 20
 _TIMED_OUT = (124, 137, 143)
 _PROCESSES = Exec(("ps", "-A", "-o", "PID,NAME"))
-_RESUMED = Exec(("sh", "-c", "dumpsys activity activities | grep ResumedActivity"), accept=(0, 1))
-_PERMISSION = re.compile(r"[\w.]*(?:permissioncontroller|packageinstaller)/\S*\bGrantPermissions")
+_RESUMED = Exec(("sh", "-c", "dumpsys activity activities | grep -E 'ResumedActivity|KeyguardShowing='"), accept=(0, 1))
+_COMPONENT = re.compile(r"(?<![\w.])([\w.]{1,255})/([\w.$]{1,255})")
 
 
 class AppProblem(DeviceError):
@@ -258,7 +258,7 @@ class AppLauncher:
             raise NotLaunchable(package, f"am refuses to start {app.component}: {said}", hint="leave it out")
         if parse_keyguard(seen) is Keyguard.showing:
             raise KeyguardInTheWay(package, "the keyguard is in front", hint="unlock the phone, set its lock to none")
-        if _PERMISSION.search(f"{answer.activity or ''}\n{seen}"):
+        if _asks_for_permission(package, f"{answer.activity or ''}\n{seen}"):
             raise PermissionDialog(package, "asks for a permission", hint=f"answer it once, or pm grant {package} ...")
         if timed_out:
             raise AmTimedOut(package, f"no window within {_START_S} s, or am's own limit")
@@ -278,6 +278,11 @@ class AppLauncher:
         """Main process first; empty for an app that does not run. One round trip for all."""
         (listing,) = self._device.execute(_PROCESSES)
         return parse_processes(listing.check().stdout, packages)
+
+
+def _asks_for_permission(package: str, seen: str) -> bool:
+    """Whether another package's activity of permissions is in front: whose it is differs from vendor to vendor."""
+    return any(owner != package and "Permission" in activity for owner, activity in _COMPONENT.findall(seen))
 
 
 @contextmanager

@@ -17,9 +17,23 @@ _WANTED = (
     ("global", "stay_on_while_plugged_in", _ANY_CHARGER),
     ("system", "accelerometer_rotation", "0"),
 )
-# The names under which releases print it; DisplayPolicy, and PhoneWindowManager before it.
-KEYGUARD_LINES = "isKeyguardShowing|mShowingLockscreen|mKeyguardShowing"
+# Names under which releases print it: isKeyguardShowing (the policy of recent ones), KeyguardShowing (the activity
+# manager's controller), mShowingLockscreen (7), mDreamingLockscreen (in front when no dream began, 7 and newer),
+# isStatusBarKeyguard (8 to 10), and mIsShowing, which is what the keyguard told the window manager.
+_SHOWING = re.compile(
+    r"\b(?:(?:is|m)?KeyguardShowing|mShowingLockscreen|mDreamingLockscreen|isStatusBarKeyguard)=\s*(true|false)"
+)
+_TOLD = re.compile(r"\bmIsShowing=(true|false)|KeyguardServiceDelegate[ \t]*\r?\n[ \t]*showing=(true|false)")
+# Blocked input alone says little: a phone that was never set up blocks it too.
+_RESTRICTED = re.compile(r"\bmInputRestricted=(true|false)")
+_NO_KEYGUARD = "deviceHasKeyguard=false"
+KEYGUARD_LINES = (
+    "KeyguardShowing=|mShowingLockscreen=|mDreamingLockscreen=|isStatusBarKeyguard=|mIsShowing=|mInputRestricted="
+    "|KeyguardServiceDelegate|[[:space:]]showing=|deviceHasKeyguard="
+)
 KEYGUARD = Exec(("sh", "-c", f"dumpsys window | grep -E '{KEYGUARD_LINES}'"), accept=(0, 1))
+# Asked where the window manager does not say it.
+_CONTROLLER = Exec(("sh", "-c", "dumpsys activity activities | grep KeyguardShowing="), accept=(0, 1))
 # It slides away.
 _DISMISS_S, _PAUSE_S = 3.0, 0.2
 
@@ -33,8 +47,12 @@ class Keyguard(StrEnum):
 
 
 def parse_keyguard(text: str) -> Keyguard:
-    """From the lines of ``dumpsys window`` that name the keyguard."""
-    said = re.findall(rf"(?:{KEYGUARD_LINES})=\s*(true|false)", text)
+    """From ``dumpsys window``, whole or its lines that name the keyguard; one line that says so is enough."""
+    told = [found[1] or found[2] for found in _TOLD.finditer(text)]
+    if _NO_KEYGUARD in text:
+        # Nobody has told the window manager then, and it keeps what it assumes at boot: that one is showing.
+        told = ["false"]
+    said = [*_SHOWING.findall(text), *told] or _RESTRICTED.findall(text)
     if not said:
         return Keyguard.unknown
     return Keyguard.showing if "true" in said else Keyguard.gone
@@ -67,7 +85,8 @@ def ready_screen(changes: Changes) -> Keyguard:
     while parse_keyguard(seen.stdout) is Keyguard.showing and not deadline.expired:
         time.sleep(_PAUSE_S)
         (seen,) = device.execute(KEYGUARD)
-    return parse_keyguard(seen.stdout)
+    keyguard = parse_keyguard(seen.stdout)
+    return parse_keyguard(device.execute(_CONTROLLER)[0].stdout) if keyguard is Keyguard.unknown else keyguard
 
 
 def _setting_undo(space: str, key: str, before: str) -> Undo:

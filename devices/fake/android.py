@@ -57,6 +57,7 @@ class FakeAndroid:
     cools_by: int = 0
     thermal: str = ""
     keyguard: str = "gone"
+    window: str = ""
     wakefulness: str = "Awake"
     events: str = ""
     dmesg: list[str] = field(default_factory=list)
@@ -109,7 +110,8 @@ class FakeAndroid:
             return "".join(f"{path}:{line}\n" for path in found for line in files[path].splitlines())
         bar = words.index("|")
         lines = self._run(tuple(words[:bar])).splitlines(keepends=True)
-        return "".join(line for line in lines if re.search(words[-1], line, re.IGNORECASE))
+        pattern = words[-1].replace("[[:space:]]", r"\s")
+        return "".join(line for line in lines if re.search(pattern, line, re.IGNORECASE))
 
     def _all_properties(self) -> dict[str, str]:
         return self.properties | {f"init.svc.{name}": state for name, state in self.services.items()}
@@ -212,6 +214,9 @@ class FakeAndroid:
             case "permission":
                 dialog = "com.android.permissioncontroller/.permission.ui.GrantPermissionsActivity"
                 return answer.replace(f"{package}/{activity}", dialog)
+            case "miui_permission":
+                dialog = "com.lbe.security.miui/com.android.packageinstaller.permission.ui.GrantPermissionsActivity"
+                return answer.replace(f"{package}/{activity}", dialog)
             case "android9":
                 return answer.replace("LaunchState: COLD\n", "ThisTime: 640\n").replace("LaunchState: HOT\n", "")
             case "liar":
@@ -233,7 +238,7 @@ class FakeAndroid:
             case "power":
                 return f"POWER MANAGER (dumpsys power)\n  mWakefulness={self.wakefulness}\n"
             case "window":
-                return f"    isKeyguardShowing={'false' if self.keyguard == 'gone' else 'true'}\n"
+                return self.window or f"    isKeyguardShowing={'false' if self.keyguard == 'gone' else 'true'}\n"
             case service:
                 return f"Can't find service: {service}\n"
 
