@@ -236,3 +236,23 @@ def test_named_apps_that_cannot_be_used_are_named_and_the_others_found(phone: Fa
         (NotInstalled, "org.example.none"),
         (NotLaunchable, "org.example.service"),
     ]
+
+
+def test_of_several_launcher_activities_the_first_is_started_and_that_is_told(phone: FakePhone, device: Device) -> None:
+    phone.android.apps["org.example.two"] = FakeApp(other_launchers=(".Camera", ".Notes"))
+    before = phone.wire.trips
+    apps, problems = find_apps(device, ["org.example.two", "org.example.maps"])
+    assert (phone.wire.trips - before, problems) == (2, [])
+    assert apps[1] == MAPS
+    assert apps[0].component == "org.example.two/.Main"
+    assert apps[0].note == "org.example.two/.Main is started, the first of 3 launcher activities"
+    assert apps[0] in launchable_apps(device, 5)
+
+
+def test_launchers_that_are_not_listed_are_not_said_to_be_none(phone: FakePhone, device: Device) -> None:
+    phone.android.apps["org.example.two"] = FakeApp()
+    phone.android.apps["org.example.two"].other_launchers = (".Camera",)
+    real = phone.android._cmd
+    phone.android._cmd = lambda argv: "" if argv[2] == "query-activities" else real(argv)  # type: ignore[method-assign]
+    _, (problem,) = find_apps(device, ["org.example.two"])
+    assert "has several launcher activities" in str(problem)

@@ -135,7 +135,8 @@ class PackageApps:
         return len(self._pids)
 
     def facts(self) -> Mapping[str, Any]:
-        warnings = sorted(set(self._warnings))
+        notes = [f"{app.package}: {app.note}" for app in self.apps if app.note]
+        warnings = sorted({*self._warnings, *notes})
         return {"warnings": warnings, "timed_by_wait": self._waited, "keyguard": str(self.keyguard)}
 
     def problems(self) -> Sequence[str]:

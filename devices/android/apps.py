@@ -83,10 +83,11 @@ class LaunchState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """``component`` is what am starts: PACKAGE/ACTIVITY."""
+    """``component`` is what am starts: PACKAGE/ACTIVITY. ``note`` says why this one, where there are several."""
 
     package: str
     component: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,19 +174,22 @@ def _pid(words: Sequence[str]) -> int | None:
 
 
 def find_apps(device: Device, packages: Sequence[str]) -> tuple[list[App], list[AppProblem]]:
-    """Packages that a profile names: those that can be launched, and what is wrong with the others. One round trip."""
+    """Packages that a profile names: those that can be launched, and what is wrong with the others.
+
+    One round trip, and one more where a package has several launcher activities.
+    """
     ops = [op for package in packages for op in (Exec(("pm", "path", package), accept=(0, 1)), _resolve(package))]
     results = device.execute(*ops, keep_going=True)
-    apps: list[App] = []
+    found = _launchers(device, dict(zip(packages, results[1::2], strict=True)))
+    paths = dict(zip(packages, results[::2], strict=True))
+    apps = [found[package] for package in packages]
     problems: list[AppProblem] = []
-    for package, path, resolved in zip(packages, results[::2], results[1::2], strict=True):
-        if app := _app(package, resolved):
-            apps.append(app)
-        elif "package:" not in path.stdout:
-            problems.append(NotInstalled(package, "not installed", hint="correct apps.packages in the profile"))
-        else:
-            problems.append(NotLaunchable(package, "has no launchable activity", hint="leave it out of apps.packages"))
-    return apps, problems
+    for package, app in zip(packages, apps, strict=True):
+        if isinstance(app, NotLaunchable):
+            installed = "package:" in paths[package].stdout
+            missing = NotInstalled(package, "not installed", hint="correct apps.packages in the profile")
+            problems.append(app if installed else missing)
+    return [app for app in apps if isinstance(app, App)], problems
 
 
 def launchable_apps(device: Device, count: int) -> list[App]:
@@ -199,7 +203,8 @@ def launchable_apps(device: Device, count: int) -> list[App]:
             break
         chunk = names[start : start + step]
         results = device.execute(*(_resolve(name) for name in chunk), keep_going=True, seconds=device.command_s * 2)
-        apps += [app for name, result in zip(chunk, results, strict=True) if (app := _app(name, result))]
+        found = _launchers(device, dict(zip(chunk, results, strict=True)))
+        apps += [app for app in found.values() if isinstance(app, App)]
     return apps[:count]
 
 
@@ -207,10 +212,32 @@ def _resolve(package: str) -> Exec:
     return Exec(("cmd", "package", "resolve-activity", "--brief", package))
 
 
-def _app(package: str, resolved: CommandResult) -> App | None:
-    """The last line is the component; with several to choose from it is another package's chooser."""
-    component = (resolved.text.split() or [""])[-1]
-    return App(package, component) if resolved.ok and component.startswith(f"{package}/") else None
+def _launchers(device: Device, resolved: Mapping[str, CommandResult]) -> dict[str, App | NotLaunchable]:
+    """What starts each package. Where another package's chooser would come up, all of its launchers are asked for."""
+    components = {package: (result.text.split() or [""])[-1] for package, result in resolved.items() if result.ok}
+    several = [package for package, word in components.items() if "/" in word and not word.startswith(f"{package}/")]
+    asked = (Exec(("cmd", "package", "query-activities", "--brief", package)) for package in several)
+    listings = dict(zip(several, device.execute(*asked, keep_going=True), strict=True)) if several else {}
+    found: dict[str, App | NotLaunchable] = {}
+    for package in resolved:
+        word = components.get(package, "")
+        if package in listings:
+            found[package] = _first_of(package, listings[package].stdout)
+        elif word.startswith(f"{package}/"):
+            found[package] = App(package, word)
+        else:
+            found[package] = NotLaunchable(package, "has no launchable activity", hint="leave it out of apps.packages")
+    return found
+
+
+def _first_of(package: str, listing: str) -> App | NotLaunchable:
+    """The first launcher activity of several, as Android orders them; which one is the app's own nobody says."""
+    own = list(dict.fromkeys(word for word in listing.split() if word.startswith(f"{package}/")))
+    if not own:
+        return NotLaunchable(
+            package, "has several launcher activities, and the phone lists none of them", hint="leave it out"
+        )
+    return App(package, own[0], note=f"{own[0]} is started, the first of {len(own)} launcher activities")
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ _PROPERTIES = {
     "ro.serialno": "FAKE01",
     "sys.boot_completed": "1",
 }
+_RESOLVED = "priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=false"
 _SHOWS_WINDOW = (
     "Status: ok\nLaunchState: {state}\nActivity: {activity}\nTotalTime: {total}\nWaitTime: {wait}\nComplete\n"
 )
@@ -39,6 +40,7 @@ class FakeApp:
 
     activity: str = ".Main"
     mood: str = "ok"
+    other_launchers: tuple[str, ...] = ()
 
 
 @dataclass
@@ -176,9 +178,12 @@ class FakeAndroid:
         app = self.apps.get(argv[-1])
         if app is None or not app.activity:
             return "No activity found\n"
-        return (
-            f"priority=0 preferredOrder=0 match=0x108000 specificIndex=-1 isDefault=false\n{argv[-1]}/{app.activity}\n"
-        )
+        matches = [f"{argv[-1]}/{activity}" for activity in (app.activity, *app.other_launchers)]
+        if argv[2] == "query-activities":
+            listed = (f"  Activity #{n}:\n    {_RESOLVED}\n    {match}\n" for n, match in enumerate(matches))
+            return f"{len(matches)} activities found:\n{''.join(listed)}"
+        chooser = "android/com.android.internal.app.ResolverActivity"
+        return f"{_RESOLVED}\n{matches[0] if len(matches) == 1 else chooser}\n"
 
     def _am(self, argv: tuple[str, ...]) -> str:
         if argv[1] == "force-stop":
