@@ -69,6 +69,45 @@ def test_a_job_and_a_process_without_a_service_are_told_and_left(tmp_path: Path)
     assert "extm" in phone.android.running
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[hybridswapd:0]", "[hybridswapd:12]", "vendor.xiaomi.hardware.swap@1.0-service", "[nandswapd]", "[zram_wbd]",
+        "[zswapd0]", "hyperholdd", "extm", "vendor.oplus.nandswap-service", "[zram_lru_wbd]",
+    ],
+)  # fmt: skip
+def test_vendors_writers_are_known(tmp_path: Path, name: str) -> None:
+    phone = phone_that_lives()
+    phone.android.running = {name: 512}
+    assert find_writers(phone, deadline=Deadline.after(5)).daemons == (name.strip("[]"),)
+
+
+@pytest.mark.parametrize(
+    "name", ["[kswapd0]", "[kswapd0:0]", "[kcompactd0]", "com.example.swap", "memtrackd", "lmkd", "swapper", "mmdumpd"]
+)
+def test_what_only_sounds_alike_is_none(tmp_path: Path, name: str) -> None:
+    phone = phone_that_lives()
+    phone.android.running = {name: 512}
+    assert find_writers(phone, deadline=Deadline.after(5)).daemons == ()
+
+
+def test_a_process_that_went_with_a_service_of_another_name_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = phone_that_lives()
+    phone.android.services = {"vendor.swap-hal-1-0": "running"}
+    phone.android.running = {"vendor.xiaomi.hardware.swap@1.0-service": 512, "[hybridswapd:0]": 90}
+    stop = phone.android._stop
+
+    def stops(argv: tuple[str, ...]) -> str:
+        phone.android.running.pop("vendor.xiaomi.hardware.swap@1.0-service")
+        return stop(argv)
+
+    phone.android._stop = stops  # type: ignore[method-assign]
+    with opened(phone, tmp_path) as device, device.changes() as changes:
+        assert stop_writers(changes) == Silenced(("vendor.swap-hal-1-0",), ("hybridswapd:0",))
+
+
 def test_a_phone_without_any_is_not_touched(tmp_path: Path) -> None:
     phone = phone_that_lives()
     with opened(phone, tmp_path) as device, device.changes() as changes:

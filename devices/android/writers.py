@@ -16,8 +16,13 @@ from devices.identity import parse_properties
 from devices.journal import Expect, Undo
 from devices.transport import CommandResult, Exec, Op, Transport
 
-# mmd and Xiaomi's extm by their names; those of other vendors by what they are called after.
-_NAME = re.compile(r"mmd|(?:.*[._-])?(?:extm|nandswap|hybridswap|zram)(?:d|[._-].*)?")
+# mmd by its name; those of vendors by what they are called after: extm (Xiaomi), nandswap and hybridswapd:0 (OPPO and
+# OnePlus, kernel threads), hyperhold and zswapd (Huawei and Honor), zram_wbd (Samsung), and a HAL that is called swap
+# (vendor.xiaomi.hardware.swap@1.0-service). The kernel's own kswapd0 only begins so.
+_NAME = re.compile(
+    r"mmd|(?:.*[._@:/-])?(?:extm|nandswap|hybridswap|hyperhold|zswap|zram|(?<=hardware[.])swap|(?<=vendor[.])swap)"
+    r"(?:d[0-9]*|writeback)?(?:[._@:/-].*)?"
+)
 _JOBS = {811: "job android/811 (marks pages idle)", 812: "job android/812 (writes idle pages back)"}
 _DELAYS = ("mm.zram.maintenance.first_delay_seconds", "mm.zram.maintenance.periodic_delay_seconds")
 _NEVER_S = "2147483647"
@@ -90,7 +95,9 @@ def stop_writers(changes: Changes) -> Silenced:
     device.execute(*ops, keep_going=True)
     running = _still_running(device, found.services)
     stopped = tuple(name for name in found.services if name not in running)
-    return Silenced(stopped, (*running, *found.unstoppable))
+    # A process may have gone with a service of quite another name.
+    left = find_writers(device.transport, deadline=Deadline.after(device.command_s)) if found.daemons else found
+    return Silenced(stopped, (*running, *left.daemons, *found.jobs))
 
 
 def _still_running(device: Device, services: tuple[str, ...]) -> tuple[str, ...]:
