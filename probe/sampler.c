@@ -21,13 +21,16 @@ enum {
 	MM_STAT_USED = 2,
 };
 
+/* What this kernel has no counter for. */
+#define NOT_COUNTED UINT64_MAX
+
 /* What is counted since boot. */
 struct totals {
 	uint64_t t_ns;
 	uint64_t bd[3];
 	struct blockstat disk, backing;
 	uint64_t psi_some_us, psi_full_us;
-	uint64_t pswpin, pswpout, refault_anon, refault_file, pgmajfault, oom_kill;
+	uint64_t pswpin, pswpout, refault, refault_anon, refault_file, pgmajfault, oom_kill;
 };
 
 static struct {
@@ -60,6 +63,12 @@ static uint64_t number_after(const char *text, const char *word)
 	const char *at = strstr(text, word);
 
 	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
+}
+
+/* A counter that this kernel may not have. */
+static uint64_t counter_after(const char *text, const char *word)
+{
+	return strstr(text, word) ? number_after(text, word) : NOT_COUNTED;
 }
 
 /* "12.34" of avg10= as 123 thousandths. */
@@ -148,10 +157,13 @@ static int read_totals(struct totals *totals, struct reply *rep)
 		return reply_fail(rep, errno, "read /proc/vmstat");
 	totals->pswpin = number_after(text, "\npswpin ");
 	totals->pswpout = number_after(text, "\npswpout ");
-	totals->refault_anon = number_after(text, "\nworkingset_refault_anon ");
-	totals->refault_file = number_after(text, "\nworkingset_refault_file ");
+	totals->refault_anon = counter_after(text, "\nworkingset_refault_anon ");
+	totals->refault_file = counter_after(text, "\nworkingset_refault_file ");
+	/* Before 5.9 both are one. */
+	totals->refault = totals->refault_anon == NOT_COUNTED ? counter_after(text, "\nworkingset_refault ") :
+								totals->refault_anon + totals->refault_file;
 	totals->pgmajfault = number_after(text, "\npgmajfault ");
-	totals->oom_kill = number_after(text, "\noom_kill ");
+	totals->oom_kill = counter_after(text, "\noom_kill ");
 	reread(self.pressure, text);
 	full = strstr(text, "full ");
 	totals->psi_some_us = number_after(text, "total=");
@@ -246,6 +258,13 @@ int cmd_sample_start(const struct request *req, struct reply *rep)
 	return 0;
 }
 
+/* What a kernel does not count is left out: it is unknown, and not 0. */
+static void reply_counted(struct reply *rep, const char *name, uint64_t before, uint64_t after)
+{
+	if (before != NOT_COUNTED && after != NOT_COUNTED)
+		reply_u64(rep, name, after - before);
+}
+
 static void reply_totals(struct reply *rep, const struct totals *before, const struct totals *after)
 {
 	reply_u64(rep, "wall_ns", after->t_ns - before->t_ns);
@@ -261,10 +280,11 @@ static void reply_totals(struct reply *rep, const struct totals *before, const s
 	reply_u64(rep, "psi_full_us", after->psi_full_us - before->psi_full_us);
 	reply_u64(rep, "pswpin", after->pswpin - before->pswpin);
 	reply_u64(rep, "pswpout", after->pswpout - before->pswpout);
-	reply_u64(rep, "refault_anon", after->refault_anon - before->refault_anon);
-	reply_u64(rep, "refault_file", after->refault_file - before->refault_file);
+	reply_counted(rep, "refault", before->refault, after->refault);
+	reply_counted(rep, "refault_anon", before->refault_anon, after->refault_anon);
+	reply_counted(rep, "refault_file", before->refault_file, after->refault_file);
 	reply_u64(rep, "pgmajfault", after->pgmajfault - before->pgmajfault);
-	reply_u64(rep, "oom_kill", after->oom_kill - before->oom_kill);
+	reply_counted(rep, "oom_kill", before->oom_kill, after->oom_kill);
 }
 
 int cmd_sample_stop(const struct request *req, struct reply *rep)

@@ -25,7 +25,7 @@ def sampler_stopped() -> SamplerStopped:
     return SamplerStopped(
         bd_before=BdStat(0, 10, 100), bd_after=BdStat(5, 40, 356), wall_ns=1000, cpu_ns=5, samples=5, missed=0,
         disk_written_sectors=4096, backing_written_sectors=2048, backing_read_sectors=240, psi_some_us=1,
-        psi_full_us=0, pswpin=7, pswpout=8, refault_anon=3, refault_file=4, pgmajfault=9, oom_kill=0,
+        psi_full_us=0, pswpin=7, pswpout=8, refault=7, refault_anon=3, refault_file=4, pgmajfault=9, oom_kill=0,
     )  # fmt: skip
 
 

@@ -333,7 +333,7 @@ class SamplerStarted:
 
 @dataclass(frozen=True, slots=True)
 class SamplerStopped(Counted):
-    """The sampler's own cost, and what the kernel counted since it began."""
+    """The sampler's own cost, and what the kernel counted since it began; None for what this kernel does not count."""
 
     wall_ns: int
     cpu_ns: int
@@ -346,10 +346,11 @@ class SamplerStopped(Counted):
     psi_full_us: int
     pswpin: int
     pswpout: int
-    refault_anon: int
-    refault_file: int
     pgmajfault: int
-    oom_kill: int
+    refault: int | None = None
+    refault_anon: int | None = None
+    refault_file: int | None = None
+    oom_kill: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
