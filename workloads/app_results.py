@@ -69,8 +69,9 @@ def _metrics(run: AppRun) -> dict[str, Metric]:
         | m.ZRAM_MEMORY_MEAN.of([_mean_while_switching(run, "zram_used_kib") / 1024])
         | m.AVAILABLE.of([int(watch.samples["available_kib"].min()) / 1024])
         | m.AVAILABLE_MEAN.of([_mean_while_switching(run, "available_kib") / 1024])
-        | m.REFAULTS.of([totals.refault_anon + totals.refault_file])
     )
+    if totals.refault is not None:
+        metrics |= m.REFAULTS.of([totals.refault])
     controls = [one.control_ns / NS_PER_MS for one in made(run.switches)]
     if controls and all(controls):
         metrics |= m.SWITCH_CONTROL.of(controls)
