@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from base.deadline import Deadline
 from base.errors import EnvironmentRefused, ProfileError
+from devices.capability import Capability, detect
 from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
 from devices.health import Guard
@@ -17,6 +19,7 @@ from devices.profiles.profile import Profile
 from devices.profiles.reading import known, load, match_profile
 from devices.transcript import Transcript
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
+from devices.zram import hot_add, zram_numbers
 
 Say = Callable[[str], None]
 
@@ -101,6 +104,7 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
             zram_number=lambda identity: profile_of(identity).zram.number,
         )  # fmt: skip
         device = stack.enter_context(opened)
+        see_a_zram(device)
         profile = profile_of(device.identity)
         _spare_storage(serial, profile)
         guard = Guard(device, profile.limits, say)
@@ -108,6 +112,16 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
         say(f"phone: {device.identity.prop('ro.product.model')} ({serial}), kernel {device.identity.kernel_release}")
         boot_s = virtual.boot_s if virtual else 0.0
         yield Phone(device, profile, transcript, guard, virtual, boot_s, image_s)
+
+
+def see_a_zram(device: Device) -> None:
+    """What zram can do shows only at a device; where there is none, one is added for the look."""
+    there_is_one = Capability.writeback in device.capabilities or zram_numbers(device)
+    if there_is_one or Capability.hot_add not in device.capabilities:
+        return
+    with device.changes() as changes:
+        hot_add(changes, [])
+        device.capabilities = detect(device.transport, deadline=Deadline.after(device.command_s))
 
 
 def _boot(profile: Profile, say: Say) -> tuple[RunningPhone, float]:

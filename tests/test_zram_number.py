@@ -87,7 +87,6 @@ def test_a_number_that_the_phone_does_not_have_is_refused_before_anything_is_cha
 ) -> None:
     before, profile = phone.state(), profile_of(tmp_path, "{number: 0}")
     with opened(phone, tmp_path, profile) as device:
-        assert Capability.writeback not in device.capabilities
         with (
             pytest.raises(EnvironmentRefused, match="there is no /dev/block/zram0") as refused,
             device.changes() as changes,

@@ -104,12 +104,17 @@ class FakeAndroid:
         return program(argv)
 
     def _sh(self, argv: tuple[str, ...]) -> str:
-        """What the scripts of this project are made of: ``grep -Hs . GLOB ...`` and ``PROGRAM | grep PATTERN``."""
+        """What the scripts of this project are made of: ``grep -Hs . GLOB ...``, ``ls -d GLOB``, ``PROGRAM | grep X``."""
         words = shlex.split(argv[2])
         if words[0] == "grep":
             files = self.files()
             found = [path for glob in words[3:] for path in sorted(files) if fnmatch(path, glob)]
             return "".join(f"{path}:{line}\n" for path in found for line in files[path].splitlines())
+        if words[0] == "ls":
+            found = sorted(path for path in self.files() if fnmatch(path, words[2]))
+            if not found:
+                raise Refused("No such file or directory")
+            return "".join(f"{path}\n" for path in found)
         bar = words.index("|")
         lines = self._run(tuple(words[:bar])).splitlines(keepends=True)
         pattern = words[-1].replace("[[:space:]]", r"\s")
