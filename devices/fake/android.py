@@ -104,7 +104,7 @@ class FakeAndroid:
         return program(argv)
 
     def _sh(self, argv: tuple[str, ...]) -> str:
-        """What the scripts of this project are made of: ``grep -Hs . GLOB ...``, ``ls -d GLOB``, ``PROGRAM | grep X``."""
+        """What this project's scripts are: ``grep -Hs . GLOB ...``, ``ls -d GLOB``, ``PROGRAM | grep PATTERN``."""
         words = shlex.split(argv[2])
         if words[0] == "grep":
             files = self.files()
