@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import EXIT_REFUSED, EnvironmentRefused
+from devices.android.selinux import make_permissive
 from devices.device import Device
 from devices.fake.phone import FakePhone
 from devices.in_use import check_takeover
@@ -72,3 +73,39 @@ def test_what_is_swap_or_empty_may_be_taken(phone: FakePhone, device: Device) ->
 def test_no_zram_to_take_over_is_told_as_that(phone: FakePhone, device: Device) -> None:
     with pytest.raises(EnvironmentRefused, match="there is no /dev/block/zram1"):
         check_takeover(device, 1)
+
+
+class Enforcing(FakePhone):
+    """SELinux can be switched on it, unless it is ``stubborn``."""
+
+    mode, stubborn = "Enforcing", False
+
+    def _run(self, argv: tuple[str, ...]) -> str:
+        if argv[0] == "getenforce":
+            return f"{self.mode}\n"
+        if argv[0] == "setenforce":
+            if not self.stubborn:
+                self.mode = "Permissive" if argv[1] == "0" else "Enforcing"
+            return ""
+        return super()._run(argv)
+
+
+def test_selinux_enforces_again_after_the_scope(tmp_path: Path) -> None:
+    phone = Enforcing()
+    with opened(phone, tmp_path) as device:
+        with device.changes() as changes:
+            make_permissive(changes)
+            assert (phone.mode, device.identity.selinux) == ("Permissive", "Permissive")
+        assert phone.mode == "Enforcing"
+
+
+def test_selinux_that_stays_enforcing_is_a_refusal_and_one_that_does_not_enforce_is_left_alone(tmp_path: Path) -> None:
+    phone = Enforcing()
+    phone.stubborn = True
+    with opened(phone, tmp_path) as device:
+        with pytest.raises(EnvironmentRefused, match="SELinux stays enforcing"), device.changes() as changes:
+            make_permissive(changes)
+        phone.mode = "Permissive"
+        with device.changes() as changes:
+            make_permissive(changes)
+            assert not device.journal.entries

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
+from devices.android.selinux import make_permissive
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
 from devices.capability import Capability
 from devices.device import Changes, Device
 from devices.in_use import check_takeover
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
-from devices.profiles.sections import BackingKind, ZramDevice
+from devices.profiles.sections import BackingKind, SELinuxMode, ZramDevice
 from devices.storage import Disk, disk_below
 from devices.swaps import FIRST_SWAP, make_way
 from devices.zram import Zram, ZramConfig, hot_add, take_over, zram_numbers
@@ -105,6 +106,8 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     takes_over = profile.zram.device is ZramDevice.takeover
     if takes_over:
         check_takeover(device, profile.zram.number)
+    if profile.selinux is SELinuxMode.permissive:
+        make_permissive(changes)
     device.probe.install(device.identity.arch)
     wanted = profile.backing
     if wanted.kind is BackingKind.raw_partition:

@@ -34,6 +34,7 @@ from devices.profiles.sections import (
     Name,
     PageKind,
     Root,
+    SELinuxMode,
     SlotOrder,
     Sweep,
     Text,
@@ -113,6 +114,8 @@ class Profile(Model):
     """the way to the phone"""
     root: Root = Root.auto
     """`auto` tries adbd, `su -c`, `su 0`, `adb root` in turn"""
+    selinux: SELinuxMode = SELinuxMode.keep
+    """`permissive`: for the run only, where the phone's policy keeps the kernel from the backing file"""
     must_have: Annotated[tuple[Capability, ...], Distinct] = (Capability.writeback,)
     """promised: missing on the phone, it is an error; what is not promised and missing is skipped"""
     zram: ZramSection = ZramSection()

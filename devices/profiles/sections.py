@@ -37,6 +37,13 @@ class Root(StrEnum):
     su_0 = "su-0"
 
 
+class SELinuxMode(StrEnum):
+    """What SELinux does while measuring."""
+
+    keep = "keep"
+    permissive = "permissive"
+
+
 class ZramDevice(StrEnum):
     """Which zram device is measured: the phone's own, or one added for the run."""
 
