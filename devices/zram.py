@@ -7,6 +7,7 @@
     ├── WritebackLimitReached  EIO with the limit at 0
     ├── WritebackIoError       EIO with budget left: the storage failed
     ├── BackingDeviceFull      ENOSPC
+    ├── ValueKept              success, and another value is read back
     └── InvalidValue           EINVAL, ERANGE
 """
 
@@ -52,6 +53,10 @@ class WritebackIoError(ZramError):
 
 class BackingDeviceFull(ZramError):
     """ENOSPC: no free block on the backing device."""
+
+
+class ValueKept(ZramError):
+    """The driver took a value without a word and kept the old one."""
 
 
 class InvalidValue(ZramError):
@@ -199,7 +204,7 @@ class Zram:
         for name, value in wanted.items():
             # The kernel rounds a disksize up to whole pages.
             if name != "disksize" and selected(seen[name]) != value:
-                raise ZramError(f"{self.attribute(name)} reads {seen[name]!r}, {value!r} was written")
+                raise ValueKept(f"{self.attribute(name)} reads {seen[name]!r}, {value!r} was written")
         return seen
 
     def _after_reset(self, ops: Sequence[Op]) -> list[CommandResult]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from devices.profiles.sections import PageKind
+from devices.zram import ValueKept
 from records import metrics as m
 from records import tests as t
 from records.model import RunResult
@@ -70,7 +71,11 @@ def measure_compressors(bench: Bench, measured: Mapping[Compressor, MeasuredComp
             raise NotAvailable(f"{point.algorithm}: this kernel offers {', '.join(offered)}")
         bench.progress(f"{point.name}, repeat {repeat + 1} of {wanted.repeats}")
         mine = replace(stage, comp_algorithm=point.algorithm, compressed_writeback=point.compressed_writeback is True)
-        mine.as_block_device(pages)
+        try:
+            mine.as_block_device(pages)
+        except ValueKept as error:
+            # Where a module parameter fixes the algorithm, another is taken with success and ignored.
+            raise NotAvailable(f"{point.algorithm}: {error}") from error
         run = fill_and_write_back(bench.on(mine), mine.all_pages(pages), pages=PAGES, batch_size=batch_size)
         measured[point].runs.append(run)
         measured[point].faults += faults.measure(bench.on(mine), repeat)
