@@ -226,15 +226,15 @@ class BehindWhatever(TwoApps):
         return {"keyguard": "unknown"}
 
 
-def test_a_keyguard_that_nobody_knows_of_is_a_doubt_on_the_figures(stage: Stage, saved: Saved) -> None:
+def test_a_keyguard_that_nobody_knows_of_is_a_doubt_on_the_figures(bench: Bench) -> None:
     run = played()
     run.workload = BehindWhatever()
-    assert app_switch_result(stage, run, "Switching", saved).caveats == [Caveat.keyguard_unknown]
+    assert app_switch_result(bench, run).caveats == [Caveat.keyguard_unknown]
 
 
-def test_what_the_kernel_does_not_count_is_unknown_and_not_zero(stage: Stage, saved: Saved) -> None:
+def test_what_the_kernel_does_not_count_is_unknown_and_not_zero(bench: Bench) -> None:
     run = played()
     run.watch.sampled = replace(run.watch.totals, refault=None, refault_anon=None, refault_file=None)
-    result = app_switch_result(stage, run, "Switching", saved)
+    result = app_switch_result(bench, run)
     assert "refault" not in result.metrics
     assert result.facts["refault_anon"] is None

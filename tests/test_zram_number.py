@@ -86,11 +86,11 @@ def test_a_number_that_the_phone_does_not_have_is_refused_before_anything_is_cha
     phone: FakePhone, tmp_path: Path
 ) -> None:
     before, profile = phone.state(), profile_of(tmp_path, "{number: 0}")
-    with opened(phone, tmp_path, profile) as device:
-        with (
-            pytest.raises(EnvironmentRefused, match="there is no /dev/block/zram0") as refused,
-            device.changes() as changes,
-        ):
-            set_stage(changes, profile)
+    with (
+        opened(phone, tmp_path, profile) as device,
+        pytest.raises(EnvironmentRefused, match="there is no /dev/block/zram0") as refused,
+        device.changes() as changes,
+    ):
+        set_stage(changes, profile)
     assert "zram.number" in refused.value.hint
     assert phone.state() == before
