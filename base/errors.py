@@ -21,13 +21,35 @@ The message says what happened and where; the advice, what to do next, is ``hint
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from base.text import clean
 
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 2
+EXIT_INTERNAL = 3
 EXIT_USAGE = 4
+EXIT_NOTHING_SELECTED = 5
 EXIT_DEVICE_LOST = 10
 EXIT_REFUSED = 11
 EXIT_NO_BASELINE = 12
 EXIT_RESTORE_FAILED = 13
+
+_WORST_FIRST = (
+    EXIT_RESTORE_FAILED, EXIT_DEVICE_LOST, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE,
+    EXIT_NO_BASELINE, EXIT_NOTHING_SELECTED,
+)  # fmt: skip
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """The exit status of several phones or runs together: the one that most needs somebody to act.
+
+    A phone that is not as it was goes before one that is gone, and both before a test that failed. One that was killed
+    (a negative status) has put nothing back.
+    """
+    found = [status if status >= 0 else EXIT_RESTORE_FAILED for status in statuses if status]
+    unknown = [status for status in found if status not in _WORST_FIRST]
+    return next((status for status in _WORST_FIRST if status in found), unknown[0] if unknown else 0)
 
 
 class LabError(Exception):

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from base.errors import EnvironmentRefused
-from base.files import why_not_private
+from base.files import replace_file, why_not_private
 
 REPO = Path(__file__).resolve().parent.parent
 _NAME = "zram-writeback-lab"
@@ -53,11 +53,29 @@ def _private(path: Path) -> Path:
     return path
 
 
+def keep_trace(text: str) -> Path | None:
+    """Keep how an unforeseen error came about; the last one only. None where that cannot be written."""
+    try:
+        path = cache_dir() / "internal-error.txt"
+        replace_file(path, text)
+    except (EnvironmentRefused, OSError):
+        return None
+    return path
+
+
 def _dir(ours: str, xdg: str, fallback: str, *, mode: int = 0o755) -> Path:
-    if chosen := os.environ.get(ours):
-        path = Path(chosen).expanduser().resolve()
-    else:
-        base = os.environ.get(xdg)
-        path = (Path(base) if base else Path.home() / fallback) / _NAME
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    chosen, base = os.environ.get(ours), os.environ.get(xdg)
+    try:
+        if chosen:
+            path = Path(chosen).expanduser().resolve()
+        else:
+            path = (Path(base) if base else Path.home() / fallback) / _NAME
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        name = ours if chosen else xdg if base else "HOME"
+        why = getattr(error, "strerror", None) or error
+        raise EnvironmentRefused(
+            f"{name}={os.environ.get(name, '')}: no folder can be made there: {why}",
+            hint=f"set {ours} to a folder that you may write to",
+        ) from error
     return path

@@ -149,17 +149,21 @@ class AdbTransport:
     ) -> None:  # fmt: skip
         self.serial = serial
         self.lives_in = ""
-        self.root = root
+        self._root = root
         self.wire = WireTime()
         self.clock_missing = False
         self._client = client or adb_server()
         self._transcript = transcript or Transcript(None)
 
+    @property
+    def root(self) -> str:
+        return self._root
+
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         if not ops:
             return []
         token = f"LAB{secrets.token_hex(8)}"
-        script = self.root.wrap(compile_script(ops, token, keep_going=keep_going))
+        script = self._root.wrap(compile_script(ops, token, keep_going=keep_going))
         begin = time.monotonic()
         out, err, status = self._shell(script, b"", str(ops[0]), deadline, _KEPT_BYTES)
         answer = parse_answer(ops, token, out.decode(errors="replace"), err.decode(errors="replace"))
@@ -175,7 +179,7 @@ class AdbTransport:
     def start(self, argv: Sequence[str], *, deadline: Deadline) -> Process:
         command = shlex.join(argv)
         self._transcript.note(self.serial, f"start {command}")
-        shell = self._open(self.root.wrap(f"exec {command}"), command, deadline)
+        shell = self._open(self._root.wrap(f"exec {command}"), command, deadline)
         return AdbProcess(shell, command, self.wire, partial(self._transcript.note, self.serial))
 
     def push(self, local: Path, remote: str, *, mode: int = 0o644, deadline: Deadline) -> None:
@@ -206,7 +210,7 @@ class AdbTransport:
 
     def _transfer(self, what: str, script: str, stdin: bytes, deadline: Deadline) -> bytes:
         begin = time.monotonic()
-        out, err, status = self._shell(self.root.wrap(script), stdin, what, deadline, _FILE_BYTES)
+        out, err, status = self._shell(self._root.wrap(script), stdin, what, deadline, _FILE_BYTES)
         self.wire.add(time.monotonic() - begin)
         self._transcript.note(self.serial, f"{what}: {len(stdin) or len(out)} bytes, status {status}")
         if status != 0:

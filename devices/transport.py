@@ -163,6 +163,13 @@ class Transport(Protocol):
     wire: WireTime
     lives_in: str
     """empty for a phone that every process of the host can reach; a fake one is in its process alone"""
+    clock_missing: bool
+    """whether the phone's shell could not time itself in any call so far: its time counts as the wire's"""
+
+    @property
+    def root(self) -> str:
+        """How commands become root's."""
+        ...
 
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         """Carry out the operations in order, in one round trip; stop at the first failure unless ``keep_going``."""

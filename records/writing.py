@@ -73,6 +73,10 @@ class RunFolder:
         with _told_as_storage_failed(self.records):
             append_line(self.records, line)
 
+    def keep(self, name: str, text: str) -> None:
+        """Write a text file of that name into the folder, in place of one that is there. :raises StorageFailed:"""
+        replace_file(self.path / name, text)
+
     def save_raw(self, name: str, samples: npt.NDArray[np.uint64]) -> str:
         """Keep every sample in ``raw/<name>.npy`` (uint64, ns); returns that path relative to the run's folder."""
         import numpy as np

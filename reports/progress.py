@@ -53,6 +53,7 @@ class ProgressBar:
         return f", about {left_s:.0f} s left"
 
     def close(self) -> None:
+        """Take the bar off the terminal; lines can still be said."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from base.errors import CapabilityMissing, DeviceLost
-from conftest import LAB, LabRun
+from conftest import LAB
 from devices.capability import Capability
 from devices.kernel_log import MARKER, kernel_news, since_marker
 from devices.transport import Exec, Write
 from records.model import RunResult
 from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
+from workloads.run import LabRun
 from workloads.stage import Stage
 from workloads.writeback import sweeps
 
@@ -77,7 +78,7 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: P
             raise
         lab.record(with_caveats(result, doubts))
 
-    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.step)
+    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -104,7 +105,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash.get(LAB, None)
     if run is not None:
-        run.expect(sum(_steps(item, run.stage) for item in session.items))
+        run.progress.total(sum(_steps(item, run.stage) for item in session.items))
 
 
 def _steps(item: pytest.Item, stage: Stage) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from commands.doctor import main as doctor
+from commands.restore import main as restore
 from devices.device import MARKER
-from devices.doctor import doctor, restore
 from devices.transport import Read
 from devices.virtual.phone import RunningPhone
 from tests.conftest import lab

@@ -17,11 +17,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from commands.table import table
+
 REPO = Path(__file__).resolve().parent.parent
 GENERATED = {".git", ".venv", ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "results"}
 BINARY = {".png", ".jpg", ".npy", ".ico", ".gz"}
 
-# Who may import whom; a package may always import itself. Wiring (conftest.py) and tests may import everything.
+# Who may import whom; a package may always import itself. Wiring, commands and tests may import everything.
 MAY_IMPORT = {
     "base": (),
     "records": ("base",),
@@ -29,8 +31,9 @@ MAY_IMPORT = {
     "devices": ("base",),
     "workloads": ("base", "devices", "records"),
     "suites": ("base", "devices", "records", "workloads"),
+    "farm": ("base", "devices", "records", "reports"),
 }
-OURS = {*MAY_IMPORT, "conftest", "tests"}
+OURS = {*MAY_IMPORT, "commands", "conftest", "tests"}
 
 MODULE_LINES, FUNCTION_LINES = 400, 50
 # Notes to self do not belong in what is handed over. Split, so that this file passes its own test.
@@ -132,6 +135,28 @@ def test_a_package_imports_only_what_is_below_it(package: str) -> None:
         if module.split(".")[0] in OURS - {package}
         and not any(is_below(module, allowed) for allowed in MAY_IMPORT[package])
     )
+
+
+def test_nothing_depends_on_what_pytest_keeps_private() -> None:
+    expect_none(
+        f"{name_of(path)}:{line}: {module}"
+        for path in PYTHON
+        for line, module in imports_of(path, ast.parse(path.read_text()))
+        if is_below(module, "_pytest")
+    )
+
+
+def test_the_wiring_stays_wiring() -> None:
+    assert len((REPO / "conftest.py").read_text().splitlines()) < 200
+
+
+def test_each_command_is_a_module_and_a_row_that_readme_shows() -> None:
+    modules = {path.stem for path in (REPO / "commands").glob("*.py")}
+    expect_none(f"commands/{row.name}.py: no such module" for row in table() if row.name not in modules)
+    # A link in README may lead to more; what stands in the table is told in the same words.
+    readme = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", (REPO / "README.md").read_text()).replace("\\|", "|")
+    rows = [f"| `./lab {row.name} {row.arguments}` | {row.does} |" for row in table()]
+    expect_none(f"README.md: the table of commands lacks {row}" for row in rows if row not in readme.splitlines())
 
 
 def test_each_suite_test_says_in_one_line_what_it_shows() -> None:

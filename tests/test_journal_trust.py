@@ -14,8 +14,9 @@ import pytest
 
 from base.errors import EnvironmentRefused, LabError, RestoreFailed, StorageFailed
 from base.paths import state_dir
+from commands.doctor import main as doctor
+from commands.restore import main as restore
 from devices.device import MARKER, open_device
-from devices.doctor import doctor, restore
 from devices.fake.phone import FakePhone
 from devices.journal import Expect, ExpectRule, Journal, Undo
 from devices.journal_files import journal_path

@@ -9,6 +9,7 @@ import pytest
 
 from base.errors import EXIT_USAGE, ProfileError
 from base.units import GIB, MIB
+from commands.validate import main as validate
 from devices.profiles.profile import (
     AdbConnection,
     BackingKind,
@@ -22,7 +23,6 @@ from devices.profiles.profile import (
     VirtualConnection,
 )
 from devices.profiles.reading import SHIPPED, known, load, match_profile, resolved
-from devices.validate import validate
 
 SHIPPED_NAMES = ["android-gki", "galaxy-s23", "generic", "pixel-6", "pixel-8", "redmi-k70", "virtual"]
 

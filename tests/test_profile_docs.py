@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from commands.validate import main as validate
 from devices.profiles.reading import SHIPPED, load
 from devices.profiles.schema import DOCS_FILE, SCHEMA_FILE, schema, schema_text, with_key_tables
-from devices.validate import validate
 
 STALE = "run: .venv/bin/python -m devices.profiles.schema"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from base.errors import ReportError
+from commands.__main__ import main
 from records import model
 from records.writing import RunFolder
-from reports.__main__ import main
 from reports.render import Rendered, render_all
 from tests import reports_sample as sample
 
@@ -265,19 +265,17 @@ def test_a_parameter_named_like_a_column_gets_out_of_its_way(tmp_path: Path) -> 
     assert content == "test,param_unit,metric,unit,better,repeat,warmup,value\nt,x,m,s,lower,1,0,0.1\n"
 
 
-def test_report_renders_again_and_prints_the_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_renders_again_and_prints_the_paths(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = sample.write_run(tmp_path)
     assert main(["report", str(path)]) == 0
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert "Writeback throughput by batch size" in out
     assert str(path / "report.html") in out
 
 
-def test_report_goes_on_after_a_bad_run_and_fails_at_the_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_goes_on_after_a_bad_run_and_fails_at_the_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = sample.write_run(tmp_path)
     assert main(["report", "--mail", str(tmp_path / "none"), str(path)]) == ReportError.exit_status
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert str(path / "mail.txt") in out
     assert ("no such run" in err, "->" in err) == (True, True)

@@ -301,7 +301,7 @@ def test_two_phones_side_by_side_with_other_settings(phone: RunningPhone) -> Non
 
 
 def test_a_phone_started_by_the_command_stays_and_stop_ends_it() -> None:
-    command = [sys.executable, "-m", "devices.virtual.commands"]
+    command = [sys.executable, "-m", "commands", "phone"]
     done = subprocess.run(
         [*command, "start", "--name", "cli", "--memory", "768MiB", "--ufs", "1GiB"],
         capture_output=True,

@@ -12,7 +12,7 @@ import pytest
 
 from base.errors import EnvironmentRefused, ProfileError
 from base.units import MIB
-from devices.virtual.commands import main
+from commands.__main__ import main as lab_main
 from devices.virtual.phone import find, running
 from devices.virtual.state import UNITS, PhoneState, QemuRecord, phone_state, process_start
 
@@ -105,6 +105,10 @@ def test_one_process_at_a_time_starts_or_stops_a_phone(state: PhoneState) -> Non
             pass
 
 
+def main(argv: list[str]) -> int:
+    return lab_main(["phone", *argv])
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -115,26 +119,26 @@ def test_one_process_at_a_time_starts_or_stops_a_phone(state: PhoneState) -> Non
         (["start", "--name", "../x"], "cannot be a virtual phone's name"),
     ],
 )
-def test_bad_options_are_usage_errors(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_usage_errors(argv: list[str], says: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 4
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == ""
     assert says in err
 
 
-def test_listing_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_listing_none(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    assert capsys.readouterr().out == "no phones\n"
+    assert capfd.readouterr().out == "no phones\n"
     assert main(["list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capfd.readouterr().out) == []
 
 
-def test_a_shell_needs_a_running_phone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shell_needs_a_running_phone(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["shell", "--name", "p"]) == 11
-    assert "./lab phone start --name p" in capsys.readouterr().err
+    assert "./lab phone start --name p" in capfd.readouterr().err
 
 
-def test_stopping_what_does_not_run_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopping_what_does_not_run_is_fine(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["stop"]) == 0
     assert main(["stop", "--all"]) == 0
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr().out == ""

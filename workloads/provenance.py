@@ -6,8 +6,8 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
+from base.paths import REPO
 from devices.capability import ZRAM_ATTRIBUTES
 from devices.phone import Phone
 from devices.zram import selected
@@ -17,11 +17,12 @@ from workloads.stage import Stage
 _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")
 
 
-def provenance(stage: Stage, phone: Phone, project: Path) -> Provenance:
-    """Read the facts, once per run, after the stage is set."""
+def provenance(phone: Phone, stage: Stage | None) -> Provenance:
+    """Read the facts, once per run, after the stage is set. Without one, the phone is not asked and its zram stays unknown."""
     device, identity, profile = phone.device, phone.device.identity, phone.profile
-    attributes = stage.zram.read_many(*ZRAM_ATTRIBUTES)
-    listing = device.run("ls", stage.zram.dir).split()
+    attributes = stage.zram.read_many(*ZRAM_ATTRIBUTES) if stage else {}
+    listing = device.run("ls", stage.zram.dir).split() if stage else []
+    algorithms = attributes.get("comp_algorithm") or ""
     return Provenance(
         serial=identity.prop("ro.serialno") or device.serial,
         device=profile.name,
@@ -38,25 +39,28 @@ def provenance(stage: Stage, phone: Phone, project: Path) -> Provenance:
         zram_attributes=[name for name in ZRAM_ATTRIBUTES if name in listing],
         capabilities=sorted(device.capabilities),
         zram={
-            "node": stage.zram.node,
+            "node": stage.zram.node if stage else None,
             "how": str(profile.zram.device),
-            "comp_algorithm": profile.zram.comp_algorithm or selected(attributes["comp_algorithm"] or ""),
-            "algorithms": (attributes["comp_algorithm"] or "").replace("[", "").replace("]", "").split(),
+            "comp_algorithm": profile.zram.comp_algorithm or selected(algorithms),
+            "algorithms": algorithms.replace("[", "").replace("]", "").split(),
         },
-        backing=stage.backing.facts(),
+        backing=stage.backing.facts() if stage else {},
         profile=profile.name,
         profile_sha256=profile.sha256,
         virtual=identity.virtual,
         accelerator=identity.accelerator,
-        git_commit=_commit(project),
+        git_commit=_commit(),
         tool_versions={name: version(name) for name in _TOOLS} | {"probe": device.probe.sha256[:12]},
         host={"system": platform.platform(), "cpus": os.cpu_count(), "load_1min": os.getloadavg()[0]},
-        root_style=str(getattr(device.transport, "root", "none")),
+        root_style=device.transport.root,
         selinux=identity.selinux,
     )
 
 
-def _commit(project: Path) -> str | None:
-    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _commit() -> str | None:
+    command = ["git", "-C", str(REPO), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError:  # no git on this host
+        return None
     return done.stdout.strip() or None

@@ -57,6 +57,8 @@ class FakePhone:
     serial: str = "FAKE01"
     wire: WireTime = field(default_factory=WireTime)
     lives_in: str = field(default_factory=lambda: f"process {os.getpid()}")
+    clock_missing: bool = False
+    root: str = "none"
     files: dict[str, str] = field(default_factory=dict)
     binaries: dict[str, bytes] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=lambda: {"/dev/block/by-name/zram_backing": "/dev/block/sdc"})

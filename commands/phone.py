@@ -9,13 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 
 from adbutils import adb_path
 from tabulate import tabulate
 
 from base.arguments import CommandParser
-from base.errors import EnvironmentRefused, LabError, ProfileError
+from base.errors import EnvironmentRefused, ProfileError
 from base.units import format_size, parse_size
 from devices.connect import server_version
 from devices.virtual import adb_link
@@ -24,22 +23,13 @@ from devices.virtual.image import ensure_image
 from devices.virtual.kernels import DEFAULT_KERNEL, KERNELS
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, find, running, start
 
-_INTERRUPTED = 130
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status; errors are printed for people."""
+def main(argv: list[str]) -> int:
+    """Build, start, stop, list the virtual phones, or open a shell on one."""
     arguments = _parser().parse_args(argv)
     # SIGTERM unwinds like Ctrl-C, so that a phone that is still booting does not stay behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        status: int = arguments.command(arguments)
-    except LabError as error:
-        print(error.for_people(), file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    status: int = arguments.command(arguments)
     return status
 
 
@@ -192,7 +182,3 @@ def _require_same_version(adb: str) -> None:
             f"{adb} has version {client}, the adb server has {server}: opening a shell would end that server",
             hint="Use the adb program that started the server: adb -s SERIAL shell.",
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

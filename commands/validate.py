@@ -9,7 +9,7 @@ from base.errors import EXIT_USAGE, ProfileError
 from devices.profiles.reading import known, load
 
 
-def validate(argv: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Checks every profile named (without names: all known ones); exit status 4 if any of them is wrong."""
     parser = CommandParser(
         prog="lab validate", description="Check profiles: names or paths; without any, all known ones."
@@ -17,12 +17,7 @@ def validate(argv: list[str]) -> int:
     parser.add_argument("profiles", nargs="*", metavar="PROFILE")
     wanted: list[str] = parser.parse_args(argv).profiles
     hints: dict[str, None] = {}
-    try:
-        names = list(dict.fromkeys(wanted)) or known()
-    except ProfileError as error:
-        print(error.for_people(), file=sys.stderr)
-        return error.exit_status
-    for name in names:
+    for name in list(dict.fromkeys(wanted)) or known():
         try:
             load(name)
         except ProfileError as error:

@@ -1,0 +1,48 @@
+"""``./lab compare BASE CAND``: before against after, with verdicts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from base.arguments import CommandParser
+from reports.comparison.compare import RELEVANT
+from reports.comparison.render import FORMATS, report_comparison
+
+
+def main(argv: list[str]) -> int:
+    """Compare two runs or groups of runs; the exit status says whether anything is worse."""
+    parser = CommandParser(
+        prog="lab compare",
+        description="Compares two runs or groups of runs, figure by figure: better, worse, same or not enough data.",
+        epilog="exit status: 0 no regression; 1 at least one figure is worse; 12 nothing to compare, or nothing could "
+        "be decided; 4 a side that cannot be read or may not be compared. How verdicts are made: docs/comparing.md",
+    )
+    side = "a run's folder, its results.jsonl, or a glob in quotes: 'results/*-before'"
+    parser.add_argument("base", metavar="BASE", help=f"before: {side}")
+    parser.add_argument("cand", metavar="CAND", help="after: the same")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s; mail has 72 columns")
+    parser.add_argument(
+        "--relevant",
+        type=_share,
+        default=RELEVANT,
+        metavar="PERCENT",
+        help="least difference that is of interest (default: 5%%)",
+    )
+    parser.add_argument(
+        "-o", dest="out", type=Path, metavar="FILE", help="write there; html without it: compare.html in this folder"
+    )
+    wanted = parser.parse_args(argv)
+    return report_comparison(wanted.base, wanted.cand, relevant=wanted.relevant, form=wanted.format, out=wanted.out)
+
+
+def _share(text: str) -> float:
+    """``5%`` or ``5`` as 0.05."""
+    number = text.removesuffix("%").strip()
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage above 0 and below 100, for example 5%")
+    return share

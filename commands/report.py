@@ -1,0 +1,38 @@
+"""``./lab report RUN...``: renders stored runs again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from base.arguments import CommandParser
+from base.errors import EXIT_INTERNAL, LabError, worst
+from base.output import tell
+from reports.render import render_all
+
+
+def main(argv: list[str]) -> int:
+    """Render every run that can be rendered; the worst error decides the exit status."""
+    parser = CommandParser(prog="lab report", description="Render text, HTML and CSV again from stored results.")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a folder below results/, or its results.jsonl"
+    )
+    parser.add_argument(
+        "--mail", action="store_true", help="print the 72 columns for a mail instead of the full tables"
+    )
+    arguments = parser.parse_args(argv)
+    return worst([_render(run, mail=arguments.mail) for run in arguments.runs])
+
+
+def _render(run: Path, *, mail: bool) -> int:
+    try:
+        rendered = render_all(run)
+    except LabError as error:
+        tell(error.for_people())
+        return error.exit_status
+    except Exception as error:  # noqa: BLE001 results come from elsewhere too; the other runs are still rendered
+        tell(f"{run}: cannot be rendered: {error!r}")
+        return EXIT_INTERNAL
+    print(rendered.mail if mail else rendered.text)
+    for kind, path in rendered.paths.items():
+        print(f"{kind + ':':<6}{path}")
+    return 0
