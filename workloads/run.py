@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from base.errors import (
     EXIT_FAILED,
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
+    EXIT_REFUSED,
     CapabilityMissing,
     DeviceLost,
     EnvironmentRefused,
@@ -57,6 +58,14 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """Show nothing any more."""
+        ...
+
+
+class OpenPhone(Protocol):
+    """Opens the phone that a target names, for a scope at whose end it is put back."""
+
+    def __call__(self, target: Target, *, run_id: str, say: Callable[[str], None]) -> AbstractContextManager[Phone]:
+        """Raises LabError."""
         ...
 
 
@@ -183,7 +192,7 @@ class LabRun:
         if isinstance(error, DeviceLost):
             self.lost = self.phone.why_lost() or str(error)
         self.facts["not_begun"] = str(error) or type(error).__name__
-        return self.finish(_status_of(error))
+        return self.finish(_refusal(error))
 
     def _session(self, facts: Provenance, caveats: Sequence[Caveat]) -> Session:
         doubts = [*_doubts(facts), *caveats]
@@ -217,8 +226,8 @@ class LabRun:
         }  # fmt: skip
 
 
-def open_run(wanted: Wanted, progress: Progress) -> LabRun:
-    """Open the phone, make the run's folder and set the phone up.
+def open_run(wanted: Wanted, progress: Progress, opening: OpenPhone = open_phone) -> LabRun:
+    """Open the phone, make the run's folder and set the phone up; ``opening`` is how a target becomes a phone.
 
     Raises LabError, with the exit status of the run, after the phone was put back; a run that got as far as its folder
     has a session and an end in it.
@@ -227,7 +236,7 @@ def open_run(wanted: Wanted, progress: Progress) -> LabRun:
     run: LabRun | None = None
     stack = ExitStack()
     try:
-        phone = stack.enter_context(open_phone(wanted.target, run_id=_run_id(), say=progress.say))
+        phone = stack.enter_context(opening(wanted.target, run_id=_run_id(), say=progress.say))
         _check_promises(phone)
         folder = RunFolder.create(wanted.results, wanted.target.name, datetime.now(UTC))
         run = LabRun(wanted, phone, folder, stack, progress, began_s)
@@ -276,7 +285,7 @@ def _doubts(facts: Provenance) -> list[Caveat]:
 
 def _closed(stack: ExitStack, error: BaseException) -> int:
     """Undo what opening the phone did so far; the exit status of both errors."""
-    statuses = [_status_of(error)]
+    statuses = [_refusal(error)]
     try:
         stack.close()
     except Exception as other:  # noqa: BLE001 it is told beside the first one
@@ -293,6 +302,12 @@ def _told_as(error: BaseException, status: int) -> LabError:
         told = LabError(f"internal error while the phone was opened: {type(error).__name__}: {error}")
     told.exit_status = status
     return told
+
+
+def _refusal(error: BaseException) -> int:
+    """Before the first test no test can have failed: a phone that says no is not fit for a run."""
+    status = _status_of(error)
+    return EXIT_REFUSED if status == EXIT_FAILED else status
 
 
 def _status_of(error: BaseException) -> int:
