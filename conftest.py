@@ -63,7 +63,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     except LabError as error:
         tell(error.for_people())
         return error.exit_status
-    return None
+    given = config.option
+    chosen = given.keyword or given.markexpr or given.deselect or any("::" in arg for arg in config.args)
+    return (launch.dry_collection() or None) if chosen and not given.collectonly else None
 
 
 def _launch(config: pytest.Config) -> Launch:
@@ -101,10 +103,11 @@ def pytest_configure(config: pytest.Config) -> None:
         # What somebody else's library leaks must not decide how a measurement ended, only how our own tests do.
         config.addinivalue_line("filterwarnings", "error")
         return
-    # pytest decides now whether it writes a JUnit file; where to is known when the run's folder is.
+    # pytest decides now whether there is a JUnit file; where it goes is known when the run's folder is.
     config.option.xmlpath = config.option.xmlpath or os.devnull
     # Before pytest takes its stream: a reader that leaves, or a full disk, must not keep the phone from being put back.
-    sys.stdout = output_like(sys.stdout, 1, drawing=True)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = output_like(sys.stdout, 1, drawing=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -113,14 +116,9 @@ def pytest_collection(session: pytest.Session) -> bool | None:
     config = session.config
     if TARGET not in config.stash or config.option.collectonly:
         return None
-    seed = config.getoption("--seed")
-    wanted = Wanted(
-        target=config.stash[TARGET],
-        plan=config.getoption("--plan"),
-        seed=secrets.randbelow(2**31) if seed is None else seed,
-        requested=list(config.args),
-        results=_launch(config).results,
-    )
+    launch = _launch(config)
+    seed = secrets.randbelow(2**31) if launch.seed is None else launch.seed
+    wanted = Wanted(config.stash[TARGET], config.getoption("--plan"), seed, list(config.args), launch.results)
     # A terminal of its own: pytest takes descriptor 1 while a test runs.
     progress = ProgressBar(output_like(sys.stdout, os.dup(1), drawing=True))
     try:

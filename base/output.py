@@ -105,6 +105,18 @@ def output_like(stream: TextIO | None, fd: int, *, drawing: bool = False) -> Out
     return Output(fd, encoding=(stream.encoding if stream else None) or "utf-8", drawing=drawing)
 
 
+def open_closed_descriptors() -> None:
+    """Give stdin, stdout and stderr that are closed to /dev/null.
+
+    Else the next file that is opened would get the number, and what is printed would go into that file.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+
+
 @contextmanager
 def surviving_output(*, drawing: bool = False) -> Iterator[tuple[Output, Output]]:
     """``sys.stdout`` and ``sys.stderr`` as outputs that survive, for this scope."""

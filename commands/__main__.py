@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from base.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, LabError
-from base.output import status_with, surviving_output, tell
+from base.output import open_closed_descriptors, status_with, surviving_output, tell
 from base.paths import keep_trace
 from commands.table import table
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit status. Whatever goes wrong is one message on stderr."""
+    open_closed_descriptors()
     with surviving_output() as (stdout, _):
         return status_with(_status(argv), stdout)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from base.children import run_together
-from base.errors import EXIT_FAILED, LabError, ProfileError, worst
+from base.errors import EXIT_FAILED, EXIT_USAGE, LabError, ProfileError, worst
 from base.output import tell
 from reports.comparison.render import report_comparison
+
+_JUNIT = {"--junitxml", "--junit-xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,18 @@ class Launch:
     def run(self) -> int:
         """Measure on each phone or kernel; raises ProfileError when they cannot go together."""
         return self._kernels() if len(self.kernels) > 1 else self._phones()
+
+    def dry_collection(self) -> int:
+        """Collect the tests that there can be; the exit status, and why, when a selection selects none of them.
+
+        In a process of its own, and without a phone: one that is not needed is not touched.
+        """
+        command = [sys.executable, "-m", "pytest", *_without(self.words, _JUNIT), "--collect-only", "-q"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode:
+            why = done.stderr if done.returncode == EXIT_USAGE else done.stdout
+            tell(f"no phone was touched: {why.strip()}")
+        return done.returncode
 
     def _phones(self) -> int:
         if twice := sorted({name for name in self.devices if self.devices.count(name) > 1}):
@@ -63,7 +78,7 @@ class Launch:
         if self.junit:
             own = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
             options = [*options, "--junitxml", str(self.junit.with_stem(f"{self.junit.stem}-{own}"))]
-        given = {word for word in options if word.startswith("--")} | ({"--junit-xml"} if self.junit else set())
+        given = {word for word in options if word.startswith("--")} | (_JUNIT if self.junit else set())
         return [sys.executable, "-m", "pytest", *_without(self.words, given), *options]
 
 

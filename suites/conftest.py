@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from base.errors import CapabilityMissing, DeviceLost
-from conftest import LAB
+from base.errors import CapabilityMissing, DeviceLost, RestoreFailed
+from conftest import LAB, TARGET
 from devices.capability import Capability
 from devices.kernel_log import MARKER, kernel_news, since_marker
 from devices.transport import Exec, Write
 from records.model import RunResult
 from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
+from workloads.expected import expected_names
 from workloads.run import LabRun
 from workloads.stage import Stage
-from workloads.writeback import sweeps
+from workloads.writeback import sweep_name, sweeps
 
 
 @pytest.fixture(scope="session")
@@ -84,22 +85,38 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: P
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test for each sweep, compressor and condition that profile and phone decide on."""
     run = metafunc.config.stash.get(LAB, None)
-    if "sweep" in metafunc.fixturenames:
-        plans = [] if run is None else sweeps(run.stage)
-        ids = [f"{plan.data_bytes >> 20}MiB-{plan.pages}-{plan.order}" for plan in plans]
-        metafunc.parametrize("sweep", plans, ids=ids)
-    if "compressor" in metafunc.fixturenames:
-        points = [] if run is None else run.compressors()
-        metafunc.parametrize("compressor", points, ids=[point.name for point in points])
-    if "condition" in metafunc.fixturenames:
-        wanted = [] if run is None else conditions(run.stage)
-        metafunc.parametrize("condition", wanted, ids=[str(condition) for condition in wanted])
+    for point in {"sweep", "compressor", "condition"} & set(metafunc.fixturenames):
+        if run is None:
+            names = expected_names(metafunc.config.stash[TARGET], point)
+            metafunc.parametrize(point, names, ids=names)
+        else:
+            points = _points(run, point)
+            metafunc.parametrize(point, list(points.values()), ids=list(points))
+
+
+def _points(run: LabRun, point: str) -> Mapping[str, object]:
+    match point:
+        case "sweep":
+            return {sweep_name(plan.data_bytes, plan.pages, plan.order): plan for plan in sweeps(run.stage)}
+        case "compressor":
+            return {each.name: each for each in run.compressors()}
+        case _:
+            return {str(condition): condition for condition in conditions(run.stage)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def named_in_junit(lab: LabRun, record_testsuite_property: Callable[[str, object], None]) -> None:
+    """The JUnit file of a run says which phone it is about."""
+    record_testsuite_property("phone", lab.device.serial)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     run = item.config.stash.get(LAB, None)
-    if run is not None and (cause := run.device.broken_by or run.lost):
-        pytest.fail(f"phone unusable: {cause}", pytrace=False)
+    if run is None:
+        return
+    item.user_properties.append(("phone", run.device.serial))
+    if cause := run.device.broken_by or run.lost:
+        raise RestoreFailed(f"phone unusable: {cause}") if run.device.broken_by else DeviceLost(f"phone lost: {cause}")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -60,6 +60,28 @@ def test_an_option_that_makes_no_sense_is_a_usage_error(
     assert server.services == []
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [("-k", "no_such_test"), ("-m", "nosuchmark"), ("suites/test_writeback_throughput.py::test_that_is_not_there",)],
+    ids=["-k", "-m", "::"],
+)
+def test_a_selection_that_selects_nothing_touches_no_phone(
+    server: AdbServer, tmp_path: Path, selection: tuple[str, ...]
+) -> None:
+    status, said = refused(server, tmp_path, "--device", "0A1B", *selection)
+    assert status == (5 if selection[0] == "-k" else 4), said
+    assert "no phone was touched" in said
+    assert server.services == []
+
+
+def test_a_selection_by_the_name_of_a_point_finds_it_before_the_phone_is_asked(
+    server: AdbServer, tmp_path: Path
+) -> None:
+    for name in ("32MiB-incompressible-random", "zstd", "writeback_throughput"):
+        status, said = refused(server, tmp_path, "--device", "0A1B", "-k", name)
+        assert (status, "0A1B: no root" in said) == (11, True), said
+
+
 def test_a_serial_that_is_not_attached_is_refused_with_a_list_of_those_that_are(
     server: AdbServer, tmp_path: Path
 ) -> None:

@@ -144,7 +144,7 @@ def test_no_disk_of_this_computer_keeps_the_phone_from_being_put_back(
     assert run.finish(0) == status
     assert scene.fake.state() == BEFORE
     said = capfd.readouterr().err
-    assert "transcript.log: has gaps" in said
+    assert "transcript.log ends at" in said
     assert ("results.jsonl: cannot write" in said) == bool(status)
 
 

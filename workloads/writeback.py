@@ -63,6 +63,11 @@ def sweeps(stage: Stage) -> list[SweepPlan]:
     ]
 
 
+def sweep_name(data_bytes: int, pages: str, order: str) -> str:
+    """Return what a sweep is called where tests are selected and listed."""
+    return f"{data_bytes // MIB}MiB-{pages}-{order}"
+
+
 def steps_of(sweep: SweepPlan) -> int:
     """Return how many steps ``measure_sweep`` reports."""
     return 1 + (sweep.repeats + sweep.warmups) * len(sweep.batch_sizes)
