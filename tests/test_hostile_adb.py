@@ -14,10 +14,10 @@ import pytest
 
 from base.deadline import Deadline
 from base.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused, LabError, UnreadableAnswer
+from commands.doctor import main as doctor
 from devices.adb import AdbTransport
 from devices.adb_server import ServerAddress, adb_server
 from devices.connect import attached, connect, server_version
-from devices.doctor import doctor
 from devices.transport import CommandResult, Exec
 from tests.fake_adb_server import AdbServer, Reply, next_service, packet, raw_server, token_of, uid_shell
 

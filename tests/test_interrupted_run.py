@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,9 @@ def test_a_cable_pulled_in_the_middle_is_a_lost_phone_and_restore_heals_it(scene
     end = scene.stored().end
     assert end is not None
     assert end.exit_status == 10
+    suite = ET.parse(folder_in(scene.results) / "junit.xml").getroot()[0]
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "1"), ET.tostring(suite)
+    assert {prop.get("value") for prop in suite.iter("property")} == {scene.phone.serial}
     assert lab("restore", "--device", scene.phone.serial, timeout=120).returncode == 0
     assert state_of(scene.phone) == scene.before
     assert journals(own_state) == []

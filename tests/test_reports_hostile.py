@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from base.errors import LabError, ReportError
+from commands.__main__ import main
 from records.reading import load
-from reports.__main__ import main
 from reports.analysis import analyse
 from reports.comparison.compare import compare
 from reports.comparison.json_form import render_json
@@ -347,11 +347,11 @@ RECORDS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_records_that_are_none_are_refused(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_that_are_none_are_refused(folder: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "results.jsonl").unlink()
     RECORDS[kind](folder / "results.jsonl")
     assert main(["report", str(folder)]) == ReportError.exit_status
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capfd.readouterr().err.startswith("lab: ")
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "x\0y", "x/" * 3000])

@@ -18,7 +18,10 @@ _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")
 
 
 def provenance(phone: Phone, stage: Stage | None) -> Provenance:
-    """Read the facts, once per run, after the stage is set. Without one, the phone is not asked and its zram stays unknown."""
+    """Read the facts, once per run, after the stage is set.
+
+    Without a stage the phone is not asked, and its zram stays unknown.
+    """
     device, identity, profile = phone.device, phone.device.identity, phone.profile
     attributes = stage.zram.read_many(*ZRAM_ATTRIBUTES) if stage else {}
     listing = device.run("ls", stage.zram.dir).split() if stage else []

@@ -91,6 +91,12 @@ __all__ = [
 ]
 
 _M = TypeVar("_M", bound=Model)
+_FOREIGN_KEYS: dict[BackingKind | AppsKind, tuple[str, ...]] = {
+    BackingKind.loop: ("erase",),
+    BackingKind.raw_partition: ("size", "direct_io", "block_size", "pinned"),
+    AppsKind.synthetic: ("packages",),
+    AppsKind.packages: ("anonymous", "file_backed", "working_set", "pages", "touch"),
+}
 # For an upper bound of what a run writes: the kinds that there are, each with some room.
 _VARIANTS, _COMPRESSORS = 6, 12
 # Pages written back per fault that is timed, at each batch size: its own half of them, and the victims of a race.
@@ -250,9 +256,7 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
     if apps.kind == AppsKind.synthetic and apps.working_set > apps.anonymous:
         sizes = f"working_set {format_size(apps.working_set)}, anonymous {format_size(apps.anonymous)}"
         yield Conflict((("apps", "working_set"), ("apps", "anonymous")), f"an app touches more than it holds: {sizes}")
-    yield from _foreign_keys("apps", apps, AppsKind.synthetic, ("packages",))
-    synthetic_only = ("anonymous", "file_backed", "working_set", "pages", "touch")
-    yield from _foreign_keys("apps", apps, AppsKind.packages, synthetic_only)
+    yield from _foreign_keys("apps", apps)
     if (apps.trace is None) == (apps.pattern == SwitchPattern.trace):
         yield Conflict((("apps", "trace"), ("apps", "pattern")), "pattern: trace and a file in trace go together")
     variants = profile.variants
@@ -264,9 +268,7 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
 
 
 def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
-    yield from _foreign_keys("backing", backing, BackingKind.loop, ("erase",))
-    loop_only = ("size", "direct_io", "block_size", "pinned")
-    yield from _foreign_keys("backing", backing, BackingKind.raw_partition, loop_only)
+    yield from _foreign_keys("backing", backing)
     on_device = backing.path.startswith("/dev/block/")
     path_and_kind: tuple[Key, ...] = (("backing", "path"), ("backing", "kind"))
     if backing.kind == BackingKind.loop and backing.path.startswith(("/dev/", "/proc/", "/sys/")):
@@ -281,11 +283,15 @@ def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
         )
 
 
-def _foreign_keys(section: str, model: Backing | Apps, kind: str, keys: Sequence[str]) -> Iterator[Conflict]:
-    if model.kind == kind:
-        for key in keys:
-            if key in model.model_fields_set:
-                yield Conflict(((section, key), (section, "kind")), f"{key} does not go with kind: {kind}")
+def foreign_keys(model: Backing | Apps) -> tuple[str, ...]:
+    """Return the section's keys that mean nothing with its ``kind``."""
+    return _FOREIGN_KEYS[model.kind]
+
+
+def _foreign_keys(section: str, model: Backing | Apps) -> Iterator[Conflict]:
+    for key in foreign_keys(model):
+        if key in model.model_fields_set:
+            yield Conflict(((section, key), (section, "kind")), f"{key} does not go with kind: {model.kind}")
 
 
 def _room_conflicts(profile: Profile) -> Iterator[Conflict]:
