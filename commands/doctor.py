@@ -15,7 +15,7 @@ from base.errors import EXIT_REFUSED, LabError
 from base.paths import cache_dir
 from base.text import clean
 from devices.android.writers import find_writers
-from devices.capability import Capability, detect
+from devices.capability import Capability, detect, no_writeback
 from devices.connect import ADB_SERVER_VERSION, attached, chosen_serials, connect, server_version
 from devices.device import MARKER, holder_of
 from devices.health import HEALTH_OPS, parse_health
@@ -131,10 +131,11 @@ def _looked_at(serial: str) -> dict[str, str]:
     found = detect(transport, deadline=deadline, zram_number=matching(identity).zram.number)
     marker, *health = transport.execute([Read(MARKER), *HEALTH_OPS], deadline=deadline, keep_going=True)
     writers = find_writers(transport, deadline=deadline)
+    reason = no_writeback(transport, found, deadline=deadline)
     facts = f"{identity.prop('ro.product.model')}, kernel {identity.kernel_release}, root by {transport.root}"
     facts += f", {parse_health(*(result.stdout for result in health)).for_people()}"
-    if Capability.writeback not in found:
-        return {"verdict": "not ready", "detail": f"{facts}: this kernel has no zram writeback"}
+    if reason:
+        return {"verdict": "not ready", "detail": f"{facts}: {reason}"}
     notes = []
     if marker.ok:
         notes.append("an earlier run left changes: ./lab restore")

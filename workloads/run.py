@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -94,6 +96,7 @@ class LabRun:
     provenance: Provenance = field(init=False)
     lost: str = ""
     kernel_log: str = ""
+    kernel_noted: list[str] = field(default_factory=list)
     failed: bool = False
     """whether a test showed a failure of what it tests"""
     faults: list[int] = field(default_factory=list)
@@ -164,6 +167,8 @@ class LabRun:
         wire = self.device.transport.wire
         if wire.doubted:
             self.facts |= {"phone_clock_doubted": wire.doubted, "phone_clock_doubt": wire.doubt}
+        if self.kernel_noted:
+            self.facts["kernel_noted"] = Counter(re.sub(r"^\W*[\d.]+\W*", "", line) for line in self.kernel_noted)
         status = self._status(status)
         self.facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - began_s}
         used = resource.getrusage(resource.RUSAGE_SELF)
