@@ -99,6 +99,10 @@ CONTEXT_SWITCHES = Quantity(
     "writeback.context_switches", "count", "lower", Values.repeats, "context switches of the writing thread",
     "voluntary and involuntary ones of the one thread that wrote the attribute, not of the phone",
 )  # fmt: skip
+PER_CPU_SECOND = Quantity(
+    "writeback.per_cpu_second", "MiB/s", "higher", Values.repeats, "writeback per second of CPU time",
+    "MiB written back over user and system CPU time of the writing thread",
+)  # fmt: skip
 WRITTEN = Quantity(
     "writeback.written", "pages", "higher", Values.repeats, "pages written back", "in 4 KiB on every page size"
 )

@@ -101,7 +101,7 @@ def write_attribute(bench: Bench, attribute: str, value: str) -> None:
 def metrics(runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
     """Return the metrics of writebacks that are repeats of each other (docs/results.md)."""
     timed = [run.timed for run in runs]
-    return (
+    found = (
         m.THROUGHPUT.of([run.mib_s for run in runs])
         | m.WALL.of([one.wall_ns / 1e9 for one in timed])
         | m.USER_CPU.of([one.user_ns / 1e9 for one in timed])
@@ -110,6 +110,10 @@ def metrics(runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
         | m.CONTEXT_SWITCHES.of([one.nvcsw + one.nivcsw for one in timed])
         | m.WRITTEN.of([run.written * run.page_bytes // PAGE_4K for run in runs])
     )
+    cpu_s = [(one.user_ns + one.sys_ns) / 1e9 for one in timed]
+    if all(cpu_s):
+        found |= m.PER_CPU_SECOND.of([run.mib / spent for run, spent in zip(runs, cpu_s, strict=True)])
+    return found
 
 
 def written_check(runs: Sequence[TimedWriteback]) -> dict[str, dict[str, float]]:
