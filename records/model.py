@@ -66,6 +66,14 @@ class Provenance:
     root_style: str
     selinux: str | None
 
+    @property
+    def caveats(self) -> tuple[Caveat, ...]:
+        """Return the doubts that follow from what was measured: an emulated CPU's figures are no phone's."""
+        if not self.virtual:
+            return ()
+        is_emulated = (self.accelerator or "").lower().startswith("tcg")
+        return (Caveat.virtual, Caveat.emulated_cpu) if is_emulated else (Caveat.virtual,)
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -90,7 +90,7 @@ class Analysis:
 
 def analyse(run: StoredRun) -> Analysis:
     """Compute everything about a run. Samples that cannot be read become problems, never a failure."""
-    session_caveats = _unique((*_provenance_caveats(run), *run.session.caveats))
+    session_caveats = _unique((*run.session.provenance.caveats, *run.session.caveats))
     problems = list(run.problems)
     points = tuple(_point(run, result, set(session_caveats), problems) for result in run.runs)
     return Analysis(run, points, session_caveats, tuple(problems))
@@ -159,14 +159,6 @@ def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]
     if any(q.low is None and q.name != "max" for each in found.values() for q in each):
         seen.append(Caveat.few_samples)
     return seen
-
-
-def _provenance_caveats(run: StoredRun) -> list[Caveat]:
-    provenance = run.session.provenance
-    caveats = [Caveat.virtual] if provenance.virtual else []
-    if provenance.virtual and (provenance.accelerator or "").lower().startswith("tcg"):
-        caveats.append(Caveat.emulated_cpu)
-    return caveats
 
 
 def _unique(caveats: Iterable[Caveat]) -> tuple[Caveat, ...]:

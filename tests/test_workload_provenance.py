@@ -19,7 +19,7 @@ def provenance_of(phone: FakePhone, folder: Path) -> Provenance:
         profile = fake.bench.stage.profile
         guard = Guard(fake.device, profile.limits, lambda text: None)
         guard.before_run()
-        return provenance(fake.bench.stage, Phone(fake.device, profile, Transcript(None), guard), REPO)
+        return provenance(Phone(fake.device, profile, Transcript(None), guard), fake.bench.stage)
 
 
 def test_the_phone_its_kernel_and_its_storage_are_named(memory_path: Path) -> None:

@@ -281,11 +281,8 @@ def _unstopped(silenced: Silenced, progress: Progress) -> list[Caveat]:
 
 
 def _doubts(facts: Provenance) -> list[Caveat]:
-    if not facts.virtual:
-        return []
-    emulated = [Caveat.emulated_cpu] if facts.accelerator == "tcg" else []
-    noisy = [Caveat.noisy_host] if os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75 else []
-    return [Caveat.virtual, *emulated, *noisy]
+    is_noisy = facts.virtual and os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75
+    return [*facts.caveats, *([Caveat.noisy_host] if is_noisy else [])]
 
 
 def _closed(stack: ExitStack, error: BaseException) -> int:
