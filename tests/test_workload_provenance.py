@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from base.paths import REPO
 from devices.fake.phone import QUEUE_DEPTH, FakePhone
 from devices.health import Guard
 from devices.phone import Phone
