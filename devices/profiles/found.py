@@ -18,8 +18,8 @@ from devices.transport import CommandResult, Exec, Read, Transport
 
 _HEAD = """\
 # {model}, written from what was found on the phone. Look it through, then put it where it is found:
-#   ZRAM_LAB_PROFILES=FOLDER, the file's name is {name}.yaml; ./lab validate checks it, ./lab run --dry-run shows what
-#   it would do. What is not here comes from {parent}: ./lab profile show {parent}
+#   ZRAM_LAB_PROFILES=FOLDER, the file's name is {name}.yaml; ./lab validate checks it.
+# What is not here comes from {parent}: ./lab profile show {parent}
 """
 
 
