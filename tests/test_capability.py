@@ -15,6 +15,8 @@ from devices.phone import see_a_zram
 from devices.zram import hot_add, zram_numbers
 from tests.android_fakes import opened
 
+CONTROL = "/sys/class/zram-control"
+
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,8 +27,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def phone() -> FakePhone:
     """Its zram0 was removed."""
     phone = FakePhone()
-    phone.files = {path: text for path, text in phone.files.items() if not path.startswith("/sys/block/zram0/")}
-    phone.files |= {"/sys/block/sda/stat": "0", "/sys/block/sda/queue/nr_requests": "32"}
+    phone.write(f"{CONTROL}/hot_remove", "0")
     return phone
 
 
@@ -46,8 +47,8 @@ def test_a_phone_without_zram0_is_not_said_to_lack_writeback(phone: FakePhone) -
 
 
 def test_any_zram_tells_what_the_driver_can(phone: FakePhone) -> None:
-    fresh = FakePhone().files
-    phone.files |= {path.replace("zram0", "zram1"): text for path, text in fresh.items() if "/zram0/" in path}
+    assert [phone.read(f"{CONTROL}/hot_add") for _ in range(2)] == ["0", "1"]
+    phone.write(f"{CONTROL}/hot_remove", "0")
     found = detect(phone, deadline=Deadline.after(5))
     assert {Capability.writeback, Capability.writeback_batch_size, Capability.writeback_limit} <= found
     assert why_not(phone) == ""
@@ -56,7 +57,7 @@ def test_any_zram_tells_what_the_driver_can(phone: FakePhone) -> None:
 def test_a_driver_without_writeback_and_a_kernel_without_zram(phone: FakePhone) -> None:
     phone.files["/sys/block/zram0/disksize"] = "0"
     assert why_not(phone) == "this kernel has no zram writeback"
-    del phone.files["/sys/block/zram0/disksize"], phone.files["/sys/class/zram-control/hot_add"]
+    del phone.files["/sys/block/zram0/disksize"], phone.files[f"{CONTROL}/hot_add"]
     assert why_not(phone) == "this kernel has no zram"
 
 
