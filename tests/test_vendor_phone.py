@@ -119,7 +119,8 @@ def test_a_swap_whose_path_lacks_dev_is_taken_over_and_put_back(transport: AdbTr
         before = shell(transport, "cat /proc/swaps")
         script = (
             "set -e; mkdir -p /mnt/odd; mount -t tmpfs tmpfs /mnt/odd; mkdir /mnt/odd/block; "
-            "mknod /mnt/odd/block/zram0 b $(cat /sys/block/zram0/dev | tr : ' '); swapoff /dev/block/zram0; "
+            "number=$(cat /sys/block/zram0/dev); mknod /mnt/odd/block/zram0 b ${number%:*} ${number#*:}; "
+            "swapoff /dev/block/zram0; "
             "swapon /mnt/odd/block/zram0; umount -l /mnt/odd"
         )
         shell(transport, script)
