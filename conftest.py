@@ -16,6 +16,7 @@ from base.output import output_like, tell
 from base.paths import REPO
 from base.signals import interrupt_once, shield
 from devices.phone import Target, resolve_target
+from devices.virtual.machines import ARCHS, KERNELS, PAGE_SIZES
 from farm.launcher import Launch
 from records.model import TestOutcome
 from records.writing import check_writable
@@ -31,13 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zram writeback lab")
     group.addoption("--device", action="append", default=[], metavar="SERIAL|PROFILE|virtual",
                     help="phone to measure on; repeatable; else $ANDROID_SERIAL, else the virtual phone")  # fmt: skip
-    group.addoption("--kernel", action="append", default=[], choices=["6.12", "7.3"],
-                    help="kernel of the virtual phone; two of them: both are measured and compared")  # fmt: skip
+    group.addoption("--kernel", action="append", default=[], choices=KERNELS, help="virtual phone's; two are compared")
+    group.addoption("--arch", choices=ARCHS, help="virtual phone's processor; auto: the host's if KVM works here")
+    group.addoption("--page-size", choices=PAGE_SIZES, help="page of the virtual phone's kernel")
     group.addoption("--plan", choices=["quick", "standard", "nightly"], default="quick", help="how much to measure")
     group.addoption("--batch-sizes", metavar="1,8,32",
                     help="sweep.batch_sizes instead of the profile's; what other tests measure with stays")  # fmt: skip
-    group.addoption("--repeats", type=int,
-                    help="sweep.repeats instead of the profile's; the other tests' repeats stay")  # fmt: skip
+    group.addoption("--repeats", type=int, help="sweep.repeats instead of the profile's; other tests' repeats stay")
     group.addoption("--seed", type=int, help="seed of every random choice; default: a new one, recorded")
     group.addoption("--results", type=Path, metavar="DIR", help="folder for the run's folder; default: results/")
 
@@ -54,7 +55,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         if launch.is_several:
             return launch.run()
         check_writable(launch.results)
-        target = resolve_target(next(iter(launch.devices), None), kernel=next(iter(launch.kernels), None))
+        kernel = next(iter(launch.kernels), None)
+        machine = {"kernel": kernel, "arch": config.option.arch, "page_size": config.option.page_size}
+        target = resolve_target(next(iter(launch.devices), None), machine=machine)
         config.stash[TARGET] = target.planned(
             plan=config.getoption("--plan"),
             batch_sizes=_numbers(config.getoption("--batch-sizes")),

@@ -18,9 +18,9 @@ from base.errors import EnvironmentRefused, ProfileError
 from base.units import format_size, parse_size
 from devices.connect import server_version
 from devices.virtual import adb_link
-from devices.virtual.accelerator import CHOICES
+from devices.virtual.accelerator import CHOICES, choose_machine
 from devices.virtual.image import ensure_image
-from devices.virtual.kernels import DEFAULT_KERNEL, KERNELS
+from devices.virtual.machines import ARCHS, DEFAULT, KERNELS, MACHINES, PAGE_SIZES, Machine
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, find, running, start
 
 
@@ -38,14 +38,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser("build", help="build or refresh its image")
-    build.add_argument("--kernel", choices=KERNELS, action="append", help="only this one (default: all)")
+    _add_machine(build)
+    build.add_argument("--all", action="store_true", help="every machine that there is")
     build.add_argument("--refresh", action="store_true", help="fetch the newest packages again")
     _add_mirror(build)
     build.set_defaults(command=_build)
 
     begin = commands.add_parser("start", help="boot one and leave it running; prints its adb serial")
     begin.add_argument("--name", default="default", help="which phone (each has its own disks)")
-    begin.add_argument("--kernel", choices=KERNELS, default=DEFAULT_KERNEL)
+    _add_machine(begin)
     begin.add_argument("--memory", default="2GiB", help="its RAM (default: %(default)s)")
     begin.add_argument("--cpus", type=int, default=2)
     begin.add_argument("--ufs", default="4GiB", help="size of its UFS disk (default: %(default)s)")
@@ -71,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kernel", choices=KERNELS, default=DEFAULT.kernel, help="default: %(default)s")
+    parser.add_argument("--arch", choices=ARCHS, default="auto", help="default: the host's where KVM works, else arm64")
+    parser.add_argument("--page-size", choices=PAGE_SIZES, default="4k", help="default: %(default)s")
+
+
 def _add_mirror(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mirror", metavar="URL", help="Debian mirror (default: $ZRAM_LAB_MIRROR, else the host's)")
 
@@ -80,18 +87,31 @@ def _say(message: str) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    for kernel in arguments.kernel or KERNELS:
+    for machine in MACHINES if arguments.all else [_machine(arguments)]:
         image = ensure_image(
-            kernel, progress=_say, mirror=arguments.mirror, refresh=arguments.refresh, thorough=not arguments.refresh
+            machine, progress=_say, mirror=arguments.mirror, refresh=arguments.refresh, thorough=not arguments.refresh
         )
-        _say(f"kernel {kernel}: {image.kernel_release}, QEMU {image.qemu_version}, image {image.key}")
+        _say(f"{machine}: {image.kernel_release}, QEMU {image.qemu.version}, image {image.key}")
     return 0
+
+
+def _machine(arguments: argparse.Namespace) -> Machine:
+    return choose_machine(
+        arguments.kernel,
+        arguments.arch,
+        PAGE_SIZES[arguments.page_size],
+        accelerator="auto",
+        mirror=arguments.mirror,
+        progress=_say,
+    )
 
 
 def _start(arguments: argparse.Namespace) -> int:
     config = VirtualPhoneConfig(
         name=arguments.name,
         kernel=arguments.kernel,
+        arch=arguments.arch,
+        page_size=PAGE_SIZES[arguments.page_size],
         memory_bytes=_size("--memory", arguments.memory, least=512 << 20),
         cpus=_cpus(arguments.cpus),
         ufs_bytes=_size("--ufs", arguments.ufs, least=512 << 20),
@@ -100,7 +120,8 @@ def _start(arguments: argparse.Namespace) -> int:
         mirror=arguments.mirror,
     )
     phone = start(config, fresh=arguments.fresh, detached=True, progress=_say)
-    _say(f"{phone.name}: {phone.kernel_release}, up after {phone.boot_s:.1f} s; ./lab phone stop ends it")
+    kind = f"{phone.kernel_release}, pages of {phone.page_size >> 10} KiB"
+    _say(f"{phone.name}: {kind}, up after {phone.boot_s:.1f} s; ./lab phone stop ends it")
     print(phone.serial)
     return 0
 
@@ -151,6 +172,8 @@ def _row(phone: RunningPhone) -> dict[str, object]:
     return {
         "name": phone.name,
         "serial": phone.serial,
+        "arch": phone.arch,
+        "page_size": phone.page_size,
         "kernel": phone.kernel_release,
         "accelerator": phone.accelerator,
         "memory_bytes": phone.memory_bytes,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from base.deadline import Deadline
 from base.errors import EnvironmentRefused, ProfileError
 from devices.capability import Capability, detect
+from devices.clocks import ClockWatch
 from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
 from devices.health import Guard
@@ -18,6 +19,7 @@ from devices.identity import Identity
 from devices.profiles.profile import Profile
 from devices.profiles.reading import known, load, match_profile
 from devices.transcript import Transcript
+from devices.virtual.machines import PAGE_SIZES
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
 from devices.zram import hot_add, zram_numbers
 
@@ -53,6 +55,7 @@ class Phone:
     profile: Profile
     transcript: Transcript
     guard: Guard
+    clock: ClockWatch
     virtual: RunningPhone | None = None
     boot_s: float = 0.0
     image_build_s: float = 0.0
@@ -62,17 +65,23 @@ class Phone:
         return (self.virtual.died() or "") if self.virtual else ""
 
 
-def resolve_target(name: str | None, *, kernel: str | None = None) -> Target:
-    """A profile's name or path, a serial, or None for $ANDROID_SERIAL and else the virtual phone."""
+def resolve_target(name: str | None, *, machine: Mapping[str, str | None] | None = None) -> Target:
+    """A profile's name or path, a serial, or None for $ANDROID_SERIAL and else the virtual phone.
+
+    ``machine`` chooses a virtual phone's kernel, arch and page_size instead of its profile, where it is not None.
+    Raises ProfileError.
+    """
+    chosen = {key: value for key, value in (machine or {}).items() if value}
     if name is None:
         name = next(iter(chosen_serials()), "virtual")
     if name not in known() and not name.endswith((".yaml", ".yml")):
-        if kernel:
-            raise ProfileError(f"--kernel: {name} is a serial; only a virtual phone's kernel can be chosen")
+        if chosen:
+            option = f"--{next(iter(chosen)).replace('_', '-')}"
+            raise ProfileError(f"{option}: {name} is a serial; only a virtual phone's can be chosen")
         return Target(name, name, None)
     profile = load(name)
-    if kernel:
-        profile = profile.with_overrides(kernel=kernel)
+    if chosen:
+        profile = profile.with_overrides(machine=chosen)
     if profile.connection.virtual is not None:
         return Target(profile.name, None, profile)
     adb = profile.connection.adb
@@ -110,8 +119,10 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
         guard = Guard(device, profile.limits, say)
         guard.before_run()
         say(f"phone: {device.identity.prop('ro.product.model')} ({serial}), kernel {device.identity.kernel_release}")
+        clock = ClockWatch(device, virtual=device.identity.virtual, say=say)
+        clock.begin()
         boot_s = virtual.boot_s if virtual else 0.0
-        yield Phone(device, profile, transcript, guard, virtual, boot_s, image_s)
+        yield Phone(device, profile, transcript, guard, clock, virtual, boot_s, image_s)
 
 
 def see_a_zram(device: Device) -> None:
@@ -128,7 +139,13 @@ def _boot(profile: Profile, say: Say) -> tuple[RunningPhone, float]:
     wanted = profile.connection.virtual
     assert wanted is not None
     config = VirtualPhoneConfig(
-        name="run", kernel=wanted.kernel, memory_bytes=wanted.memory, cpus=wanted.cpus, ufs_bytes=wanted.ufs
+        name="run",
+        kernel=wanted.kernel,
+        arch=wanted.arch,
+        page_size=PAGE_SIZES[wanted.page_size],
+        memory_bytes=wanted.memory,
+        cpus=wanted.cpus,
+        ufs_bytes=wanted.ufs,
     )
     began = time.monotonic()
     # Empty disks each time: a measurement starts from a known state, and a disk that an accident broke is no obstacle.

@@ -33,6 +33,7 @@ class Caveat(StrEnum):
     apps_crashed = "an app crashed or could not be started: it is left out"
     keyguard_unknown = "the phone does not say whether its lock screen was in front of the apps: look at it"
     incomplete_run = "the run was cut off: what was measured until then"
+    clock_off = "the phone's clock and this computer's disagree by more than 0.5 %: every time and rate is in doubt"
     phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"
 
 

@@ -10,6 +10,7 @@ import pytest
 from base.errors import CapabilityMissing, DeviceLost, RestoreFailed
 from conftest import LAB, TARGET
 from devices.capability import Capability
+from devices.clocks import ClockWrong
 from devices.kernel_log import MARKER, kernel_news, since_marker
 from devices.transport import Exec, Write
 from records.model import RunResult
@@ -67,13 +68,24 @@ def guarded(lab: LabRun, needs: None) -> None:
     lab.phone.guard.before_test()
 
 
+@pytest.fixture(autouse=True)
+def clock_watch(lab: LabRun, guarded: None) -> Iterator[None]:
+    """Compare the phone's clock with this computer's around each test: what a wrong clock timed is no figure."""
+    lab.phone.clock.check()
+    yield
+    if not lab.device.broken_by and not lab.lost:
+        lab.phone.clock.check()
+
+
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: Path) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
 
     def record(result: RunResult) -> None:
         try:
-            doubts = lab.phone.guard.after_test()
+            doubts = [*lab.phone.guard.after_test(), *(["clock_off"] if lab.phone.clock.check() else [])]
+        except ClockWrong:
+            raise  # it is no figure
         except DeviceLost:
             lab.record(result)  # what was measured stays measured
             raise

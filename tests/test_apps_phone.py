@@ -17,6 +17,7 @@ from devices.probe.build import build
 from devices.probe.replies import AppSwitch
 from devices.probe.session import PROBE_FOLDER, Probe, ProbeSession
 from devices.transport import Exec
+from devices.virtual.phone import RunningPhone
 from workloads.app_watch import SAMPLE, WRITEBACK
 
 pytestmark = pytest.mark.phone
@@ -50,9 +51,9 @@ class Swap:
 
 
 @pytest.fixture
-def swap(transport: AdbTransport) -> Iterator[Swap]:
+def swap(phone: RunningPhone, transport: AdbTransport) -> Iterator[Swap]:
     probe = Probe(transport, build)
-    probe.install("x86_64")
+    probe.install(phone.arch)
     loop = probe.loop_attach(BACKING, size=64 * MIB, direct=True, block=4096, allocate=True, pin=False, seconds=120)
     swap = Swap(transport, probe, -1, loop.loop)
     swap.zram = int(swap.sh("cat /sys/class/zram-control/hot_add"))

@@ -90,7 +90,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         try:
             transport = AdbTransport(phone.serial, root=RootStyle.su_0)
             probe = Probe(transport, build)
-            probe.install("x86_64")
+            probe.install(phone.arch)
             yield Lab(transport, probe, request.param)
         finally:
             phone.stop()

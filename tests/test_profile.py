@@ -236,7 +236,7 @@ def test_a_plan_that_is_not_there_is_an_error() -> None:
 
 
 def test_options_override_the_profile() -> None:
-    profile = load("virtual").with_overrides(batch_sizes=[32, 1], repeats=2, kernel="6.12")
+    profile = load("virtual").with_overrides(batch_sizes=[32, 1], repeats=2, machine={"kernel": "6.12"})
     assert (profile.sweep.batch_sizes, profile.sweep.repeats) == ((1, 32), 2)
     assert profile.connection.virtual == VirtualConnection(kernel="6.12")
     assert profile.sweep.data == load("virtual").sweep.data
@@ -251,7 +251,7 @@ def test_options_override_the_profile() -> None:
         ({"batch_sizes": [8, 8]}, "--batch-sizes: expected rising values without repeats"),
         ({"batch_sizes": []}, "--batch-sizes: the list is empty; expected at least one value"),
         ({"repeats": 0}, "--repeats: 0 is too small; expected at least 1"),
-        ({"kernel": "5.15"}, "--kernel: '5.15' is not one of 6.12, 7.3"),
+        ({"machine": {"kernel": "5.15"}}, "--kernel: '5.15' is not one of 7.3, 6.12, 6.18, 6.1, 5.10"),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], says: str) -> None:
@@ -263,7 +263,7 @@ def test_a_wrong_option_is_named(options: dict[str, object], says: str) -> None:
 
 def test_a_real_phone_has_the_kernel_that_it_has() -> None:
     with pytest.raises(ProfileError, match="--kernel: profile generic is not a virtual phone's"):
-        load("generic").with_overrides(kernel="7.3")
+        load("generic").with_overrides(machine={"kernel": "7.3"})
 
 
 def test_the_fingerprint_tells_what_is_said_and_not_where(tmp_path: Path) -> None:

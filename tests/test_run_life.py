@@ -13,6 +13,7 @@ import pytest
 
 from base.deadline import Deadline
 from base.errors import DeviceLost, EnvironmentRefused, LabError, StorageFailed
+from devices.clocks import ClockWatch
 from devices.fake.phone import FakePhone
 from devices.health import Guard
 from devices.phone import Phone, Target
@@ -88,7 +89,8 @@ class Scene:
     def _opening(self, target: Target, *, run_id: str, say: Callable[[str], None]) -> Iterator[Phone]:
         assert target.profile is not None
         with opened(self.fake, self.folder) as device:
-            yield Phone(device, target.profile, self.fake.transcript, Guard(device, target.profile.limits, say))
+            guard, clock = Guard(device, target.profile.limits, say), ClockWatch(device, virtual=False, say=say)
+            yield Phone(device, target.profile, self.fake.transcript, guard, clock)
 
     def stored(self) -> StoredRun:
         (folder,) = self.results.iterdir()

@@ -263,7 +263,7 @@ def test_a_program_that_ends_on_its_own_is_told_with_its_last_words(transport: A
 @pytest.mark.parametrize("end", ["scope", "cable"])
 def test_the_probe_never_outlives_its_connection(phone: RunningPhone, transport: AdbTransport, end: str) -> None:
     probe = Probe(transport, build)
-    probe.install("x86_64")
+    probe.install(phone.arch)
     pids = f"pidof {PROBE_PATH.rsplit('/', 1)[-1]} || true"
     with probe.session(alarm_s=600) as session:
         assert session.overhead(100).samples == 100

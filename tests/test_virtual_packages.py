@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import EnvironmentRefused
+from devices.virtual.machines import find
 from devices.virtual.packages import DEFAULT_MIRROR, Mirror, choose_mirror, extract, extract_kernel, require_tools
 
 DEB822 = """\
@@ -86,6 +87,8 @@ def fake_mmdebstrap(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str, st
         ("E: Failed to fetch http://m/x  Could not resolve 'm'", "cannot be reached", "--mirror"),
         ("W: Err:1 http://m trixie InRelease\nConnection timed out", "cannot be reached", "--mirror"),
         ("E: The repository 'http://m trixie Release' does not have a Release file.", "does not have", "trixie"),
+        ("E: Failed to fetch http://m/Packages  Hash Sum mismatch\nErr:3", "not what Debian signed", "Nothing of it"),
+        ("E: Failed to fetch http://m/a.deb  File has unexpected size (1 != 2).", "not what Debian signed", "--mirror"),
         ("W: GPG error: http://m trixie: NO_PUBKEY 6ED0E7B82643E131", "signature", "debian-archive-keyring"),
         ("tar: ./usr: Cannot mkdir: No space left on device", "disk is full", "ZRAM_LAB_CACHE"),
         ("E: Release file for http://m is expired (invalid since 5d).", "too old", "clock"),
@@ -97,13 +100,18 @@ def test_why_mmdebstrap_failed_is_told_in_plain_words(
 ) -> None:
     fake_mmdebstrap(tmp_path, monkeypatch, says)
     with pytest.raises(EnvironmentRefused, match=meaning) as caught:
-        extract(("adbd",), tmp_path / "root", Mirror("http://m", "--mirror"), log=tmp_path / "log")
+        extract(("adbd",), tmp_path / "root", Mirror("http://m", "--mirror"), debian="arm64", log=tmp_path / "log")
     assert "http://m (chosen by --mirror)" in str(caught.value)
     assert hint in caught.value.hint
 
 
-def test_a_kernel_that_the_mirror_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_mmdebstrap(tmp_path, monkeypatch, "fetch-kernel: no linux-image-9.9.*-amd64\nE: setup failed")
-    with pytest.raises(EnvironmentRefused, match=r"no such kernel: .*linux-image-9\.9") as caught:
-        extract_kernel("9.9", tmp_path / "tree", Mirror("http://m", "--mirror"), log=tmp_path / "log")
+def test_a_kernel_that_the_mirror_does_not_have_names_those_that_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_mmdebstrap(tmp_path, monkeypatch, "fetch-kernel: none; this suite has: 7.2 7.3\nE: setup failed")
+    machine, mirror = find("6.18", "arm64", 4096), Mirror("http://m", "--mirror")
+    said = r"no kernel 6\.18 for arm64 in trixie-backports; there it has 7\.2, 7\.3"
+    with pytest.raises(EnvironmentRefused, match=said) as caught:
+        extract_kernel(machine, tmp_path / "tree", mirror, log=tmp_path / "log")
+    assert "--kernel 7.3 or 6.12 or 6.1 or 5.10 can be had" in caught.value.hint
     assert "snapshot.debian.org" in caught.value.hint

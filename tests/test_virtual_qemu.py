@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,17 +19,29 @@ import pytest
 
 from base.deadline import Deadline, wait_until
 from base.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused
-from devices.virtual.image import Image
-from devices.virtual.qemu import Machine, QemuProcess, kill, phone_argv, supports_direct_io
+from devices.virtual.host_tsc import tsc_khz
+from devices.virtual.image import Image, Qemu
+from devices.virtual.machines import ARM64, X86_64, find, of_host
+from devices.virtual.qemu import Hardware, QemuProcess, kill, phone_argv, supports_direct_io
 from devices.virtual.qmp import Qmp
 from devices.virtual.state import process_start
 
-IMAGE = Image("0123abcd", "7.3", "7.3.4", Path("/c/vmlinuz"), Path("/c/initramfs"), Path("/c/qemu"), "10")
+IMAGES = {
+    processor.name: Image(
+        "0123abcd",
+        find("7.3", processor.name, 4096),
+        "7.3.4",
+        Path("/c/vmlinuz"),
+        Path("/c/initramfs"),
+        Qemu(processor, Path("/c/qemu"), "10"),
+    )
+    for processor in (ARM64, X86_64)
+}
 
 
-def argv(accelerator: str = "tcg", *, direct_io: bool = True) -> str:
+def argv(accelerator: str = "tcg", *, arch: str = "arm64", direct_io: bool = True) -> str:
     options = {"serialno": "virtual-x", "lab.format": "1"}
-    return " ".join(phone_argv(IMAGE, Machine(2 << 30, 2, accelerator, 40001, direct_io, options)))
+    return " ".join(phone_argv(IMAGES[arch], Hardware(2 << 30, 2, accelerator, 40001, direct_io, options)))
 
 
 def test_the_phone_is_reached_over_loopback_and_reaches_nothing_itself() -> None:
@@ -60,8 +73,26 @@ def test_the_hosts_page_cache_is_left_out_where_that_is_possible() -> None:
     assert argv(direct_io=False).count("cache.direct=off") == 6
 
 
-def test_qemu_runs_with_its_own_loader_and_libraries() -> None:
-    assert argv().startswith("/c/qemu/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 --library-path /c/qemu/usr/lib/")
+@pytest.mark.parametrize("arch", ["arm64", "x86_64"])
+def test_qemu_runs_with_the_hosts_own_loader_and_libraries(arch: str) -> None:
+    host = of_host()
+    loader = f"/c/qemu/{host.libraries}/{host.loader}"
+    assert argv(arch=arch).startswith(f"{loader} --library-path /c/qemu/{host.libraries}:")
+
+
+@pytest.mark.parametrize(("arch", "console"), [("arm64", "ttyAMA0"), ("x86_64", "ttyS0")])
+def test_the_board_is_the_processors(arch: str, console: str) -> None:
+    assert f"console={console} " in argv(arch=arch)
+    assert f" -machine {find('7.3', arch, 4096).processor.board}" in argv(arch=arch)
+
+
+@pytest.mark.skipif(tsc_khz() is None, reason="this computer has no time stamp counter")
+def test_an_emulated_pc_is_told_the_rate_of_its_clock_instead_of_measuring_it() -> None:
+    """Measured by another way: the counter's rate over a second is what the command line says, within 0.1 %."""
+    told = re.search(r" tsc_early_khz=(\d+) ", argv(arch="x86_64"))
+    assert told is not None
+    assert tsc_khz() == pytest.approx(int(told[1]), rel=0.001)
+    assert " tsc_early_khz=" not in argv("kvm", arch="x86_64") + argv(arch="arm64")
 
 
 def started(folder: Path, *, detached: bool = False) -> QemuProcess:

@@ -80,7 +80,7 @@ def test_the_port_is_kept_while_it_is_free(state: PhoneState) -> None:
 
 
 def run_of(pid: int, pid_start: int) -> QemuRecord:
-    return QemuRecord(pid, pid_start, 40001, "7.3", "7.3.4", "tcg", 2 << 30, 2, True)
+    return QemuRecord(pid, pid_start, 40001, "arm64", 4096, "7.3", "7.3.4", "tcg", 2 << 30, 2, True)
 
 
 def test_a_phone_runs_while_its_very_process_lives(state: PhoneState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devices.clocks import ClockWatch
 from devices.fake.phone import QUEUE_DEPTH, FakePhone
 from devices.health import Guard
 from devices.phone import Phone
@@ -18,7 +19,8 @@ def provenance_of(phone: FakePhone, folder: Path) -> Provenance:
         profile = fake.bench.stage.profile
         guard = Guard(fake.device, profile.limits, lambda text: None)
         guard.before_run()
-        return provenance(Phone(fake.device, profile, Transcript(None), guard), fake.bench.stage)
+        clock = ClockWatch(fake.device, virtual=False, say=lambda text: None)
+        return provenance(Phone(fake.device, profile, Transcript(None), guard, clock), fake.bench.stage)
 
 
 def test_the_phone_its_kernel_and_its_storage_are_named(memory_path: Path) -> None:

@@ -30,6 +30,7 @@ from base.errors import (
 from base.output import tell
 from base.signals import shield
 from devices.android.writers import Silenced, stop_writers
+from devices.capability import FOUND_BY_TRYING
 from devices.device import Device
 from devices.phone import Phone, Target, open_phone
 from devices.profiles.profile import Profile
@@ -170,6 +171,7 @@ class LabRun:
         if self.kernel_noted:
             self.facts["kernel_noted"] = Counter(re.sub(r"^\W*[\d.]+\W*", "", line) for line in self.kernel_noted)
         status = self._status(status)
+        self.facts |= self.phone.clock.facts()
         self.facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - began_s}
         used = resource.getrusage(resource.RUSAGE_SELF)
         self.facts["host_cpu_s"] = used.ru_utime + used.ru_stime
@@ -263,7 +265,8 @@ def _run_id() -> str:
 
 
 def _check_promises(phone: Phone) -> None:
-    missing = sorted(set(map(str, phone.profile.must_have)) - set(map(str, phone.device.capabilities)))
+    known = phone.device.capabilities | FOUND_BY_TRYING
+    missing = sorted(set(map(str, phone.profile.must_have)) - set(map(str, known)))
     if missing:
         raise CapabilityMissing(
             f"{phone.device.serial}: profile {phone.profile.name} promises {', '.join(missing)}, "

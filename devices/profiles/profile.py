@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Self, TypeVar
 
@@ -180,9 +180,13 @@ class Profile(Model):
         return self.model_copy(update=_planned(self, changes))
 
     def with_overrides(
-        self, *, batch_sizes: Sequence[int] | None = None, repeats: int | None = None, kernel: str | None = None
+        self,
+        *,
+        batch_sizes: Sequence[int] | None = None,
+        repeats: int | None = None,
+        machine: Mapping[str, str] | None = None,
     ) -> Profile:
-        """This profile with the command line's ``--batch-sizes``, ``--repeats`` and ``--kernel``.
+        """This profile with the command line's options; ``machine`` holds those of the virtual phone, by key.
 
         Raises ProfileError that names the option.
         """
@@ -192,13 +196,14 @@ class Profile(Model):
         if repeats is not None:
             changes["repeats"] = repeats
         update: dict[str, Any] = {"sweep": _overridden(self.sweep, changes)}
-        if kernel is not None:
+        if machine:
             if self.connection.virtual is None:
+                option = f"--{next(iter(machine)).replace('_', '-')}"
                 raise ProfileError(
-                    f"--kernel: profile {self.name} is not a virtual phone's",
-                    hint="A phone's kernel is what is flashed on it. Leave --kernel out, or use --device virtual.",
+                    f"{option}: profile {self.name} is not a virtual phone's",
+                    hint=f"A phone's kernel is what is flashed on it. Leave {option} out, or use --device virtual.",
                 )
-            update["connection"] = Connection(virtual=_overridden(self.connection.virtual, {"kernel": kernel}))
+            update["connection"] = Connection(virtual=_overridden(self.connection.virtual, dict(machine)))
         return self.model_copy(update=update)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from base.errors import ProfileError
 from base.kernel import MAX_BATCH_SIZE
 from base.units import GIB, KIB, MIB, TIB, shown
 from devices.profiles.quantities import Bytes, DurationRange, Seconds, SizeRange
+from devices.virtual.machines import ARCHS, DEFAULT, KERNELS, PAGE_SIZES, find
 
 # The largest page size of a phone. A size that is a multiple of it reads back from the kernel as it was written.
 _PAGE = 16 * KIB
@@ -124,6 +126,18 @@ class Spelled:
         return text
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Validator: one of some texts that a table elsewhere has."""
+
+    choices: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        if text not in self.choices:
+            raise ValueError(f"{shown(text)} is not one of {', '.join(self.choices)}")
+        return text
+
+
 # Written text is taken as it stands: a serial 0123 or a kernel 7.10 is no number here. Editors may see one.
 _text = Spelled(r"[^\x00-\x1f\x7f]{1,200}", "1 to 200 printable characters")
 Text = Annotated[str, AfterValidator(_text), WithJsonSchema({"type": ["string", "number"]})]
@@ -133,7 +147,9 @@ _algorithm = Spelled(r"[a-z0-9][a-z0-9_-]{0,126}", "a compressor's name, for exa
 AlgorithmName = Annotated[str, AfterValidator(_algorithm)]
 DevicePath = Annotated[str, AfterValidator(_absolute)]
 Server = Annotated[str, AfterValidator(_server)]
-Kernel = Annotated[Literal["6.12", "7.3"], WithJsonSchema({"enum": ["6.12", "7.3", 6.12, 7.3]})]
+Kernel = Annotated[str, AfterValidator(OneOf(KERNELS)), WithJsonSchema({"enum": [*KERNELS, *map(float, KERNELS)]})]
+Arch = Annotated[str, AfterValidator(OneOf(ARCHS)), WithJsonSchema({"enum": list(ARCHS)})]
+PageSize = Annotated[str, AfterValidator(OneOf(tuple(PAGE_SIZES))), WithJsonSchema({"enum": list(PAGE_SIZES)})]
 BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
 BatchSizes = Annotated[tuple[BatchSize, ...], Field(min_length=1), AfterValidator(_ascending)]
 DataSize = Annotated[Bytes, AfterValidator(SizeRange(1 * MIB, 64 * GIB, multiple=_PAGE))]
@@ -196,14 +212,26 @@ class AdbConnection(Model):
 class VirtualConnection(Model):
     """A virtual phone that the run boots."""
 
-    kernel: Kernel = "7.3"
-    """6.12 writes back one page at a time, 7.3 has `writeback_batch_size`"""
+    kernel: Kernel = DEFAULT.kernel
+    """only 7.3 has `writeback_batch_size`; [virtual-phone.md](virtual-phone.md) says what each stands for"""
+    arch: Arch = "auto"
+    """its processor; `auto` is the host's own where KVM runs guests, else arm64"""
+    page_size: PageSize = "4k"
+    """the kernel's page: 16k for arm64 and kernels from 6.12"""
     memory: Annotated[Bytes, AfterValidator(SizeRange(1 * GIB, 256 * GIB, multiple=1 * MIB))] = 2 * GIB
     """the phone's RAM"""
     cpus: Annotated[int, Field(ge=1, le=64)] = 2
     """the phone's CPUs"""
     ufs: Annotated[Bytes, AfterValidator(SizeRange(1 * GIB, 1 * TIB, multiple=1 * MIB))] = 4 * GIB
     """size of its UFS disk; takes room on the host only as it is written"""
+
+    @model_validator(mode="after")
+    def _there_is_one(self) -> Self:
+        try:
+            find(self.kernel, self.arch, PAGE_SIZES[self.page_size])
+        except ProfileError as error:
+            raise ValueError(f"{error}. {error.hint}") from error
+        return self
 
 
 class Connection(Model):

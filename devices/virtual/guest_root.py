@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 from devices.virtual.cpio import Archive
-from devices.virtual.elf import LOADER, argv_in_root, libraries
+from devices.virtual.elf import argv_in_root, libraries
 from devices.virtual.guest_programs import PLACES
+from devices.virtual.machines import Processor
 
 GUEST = Path(__file__).parent / "guest"
 PACKAGES = ("adbd", "mksh", "toybox", "original-awk", "kmod", "f2fs-tools", "e2fsprogs")
@@ -61,29 +62,37 @@ def words(file: Path) -> list[str]:
     return [word for line in file.read_text().splitlines() if not line.startswith("#") for word in line.split()]
 
 
-def assemble(root: Path, programs: Path) -> Archive:
-    """The phone's files out of ``root``, an unpacked Debian root; ``programs`` has the built ones of guest_programs."""
+def assemble(processor: Processor, root: Path, host_root: Path, programs: Path) -> Archive:
+    """The phone's files out of ``root``, Debian for its processor; ``programs`` has the built ones of guest_programs.
+
+    ``host_root`` holds the same toybox for this computer, which can say what is in it.
+    """
     archive = Archive()
     for folder in _FOLDERS:
         archive.folder(folder)
     for path, (major, minor, mode) in _DEVICES.items():
         archive.character_device(path, major, minor, mode)
-    _add_debian_programs(archive, root)
-    _add_own_files(archive, programs)
+    _add_debian_programs(archive, processor, root)
+    _add_applets(archive, host_root)
+    _add_own_files(archive, processor, programs)
     for path, target in _LINKS.items():
         archive.link(path, target)
     archive.file("system/etc/mke2fs.conf", root / "etc/mke2fs.conf")
     return archive
 
 
-def _add_debian_programs(archive: Archive, root: Path) -> None:
+def _add_debian_programs(archive: Archive, processor: Processor, root: Path) -> None:
     for source, target in _PROGRAMS.items():
         archive.file(target, (root / source).resolve(), 0o755)
-    for library in libraries(root, tuple(_PROGRAMS)):
-        archive.file(f"lib/x86_64-linux-gnu/{library.name}", library.resolve(), 0o755)
-    archive.file(f"lib64/{LOADER}", (root / "usr/lib/x86_64-linux-gnu" / LOADER).resolve(), 0o755)
+    for library in libraries(root, tuple(_PROGRAMS), processor):
+        archive.file(f"lib/{processor.triplet}/{library.name}", library.resolve(), 0o755)
+    loader = (root / processor.libraries / processor.loader).resolve()
+    archive.file(f"{processor.loader_folder}/{processor.loader}", loader, 0o755)
+
+
+def _add_applets(archive: Archive, host_root: Path) -> None:
     listed = subprocess.run(
-        argv_in_root(root, "usr/bin/toybox"), capture_output=True, text=True, timeout=30, check=True
+        argv_in_root(host_root, "usr/bin/toybox"), capture_output=True, text=True, timeout=30, check=True
     )
     for applet in sorted(set(words(GUEST / "etc/applets")) & set(listed.stdout.split())):
         archive.link(f"system/bin/{applet}", "toybox")
@@ -92,9 +101,9 @@ def _add_debian_programs(archive: Archive, root: Path) -> None:
     archive.link("vendor/bin/modprobe", "kmod")
 
 
-def _add_own_files(archive: Archive, programs: Path) -> None:
+def _add_own_files(archive: Archive, processor: Processor, programs: Path) -> None:
     archive.file("init", GUEST / "init", 0o755)
-    archive.file("system/build.prop", GUEST / "build.prop")
+    archive.file("system/build.prop", _build_properties(processor).encode())
     for script in sorted((GUEST / "bin").iterdir()):
         archive.file(f"system/bin/{script.name}", script, 0o755)
     for source, target in _ETC.items():
@@ -102,3 +111,10 @@ def _add_own_files(archive: Archive, programs: Path) -> None:
     archive.file("vendor/etc/modules", "\n".join(words(GUEST / "etc/modules")).encode() + b"\n")
     for name, (target, mode) in PLACES.items():
         archive.file(target, programs / name, mode)
+
+
+def _build_properties(processor: Processor) -> str:
+    return (GUEST / "build.prop").read_text() + "".join(
+        f"ro.product.{name}={value}\n"
+        for name, value in (("board", processor.board), ("cpu.abi", processor.abi), ("cpu.abilist", processor.abi))
+    )

@@ -8,22 +8,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from base.errors import EnvironmentRefused
 from base.units import MIB
 from devices.c_build import build_programs, zig
 from devices.virtual import packages
 from devices.virtual.guest_programs import guest_programs
 from devices.virtual.guest_root import GUEST, PACKAGES, assemble
-from devices.virtual.kernels import KERNELS, image_of, module_archive
+from devices.virtual.kernels import copy_image, merge_usr, module_archive
+from devices.virtual.machines import Machine, Processor, of_host
 from devices.virtual.packages import Mirror
 from devices.virtual.parts import Part, Progress, ensure, manifest, virtual_cache
 
-_VERSION = "1"
-"""Raise it when this package's code changes what is built from the same inputs."""
+_VERSION, _KERNEL_VERSION = "2", "3"
+"""Raise them when this package's code changes what is built from the same inputs."""
 
-_PROCESSOR = "x86_64"
-_QEMU = "root/usr/bin/qemu-system-x86_64"
+# Programs of the same versions as the phone's, which run on this computer while images are made.
+_TOOLS = ("kmod", "toybox")
 _USER_ARCHITECTURES = {"aarch64": "qemu-aarch64", "armv7": "qemu-arm", "x86_64": "qemu-x86_64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """An emulator of ``processor`` for this computer; ``root`` is where its packages were unpacked."""
+
+    processor: Processor
+    root: Path
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,11 @@ class Image:
     """All that a boot needs. ``key`` names what went in, ``kernel_release`` is what uname -r will say."""
 
     key: str
-    kernel: str
+    machine: Machine
     kernel_release: str
     vmlinuz: Path
     initramfs: Path
-    qemu_root: Path
-    qemu_version: str
+    qemu: Qemu
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,41 +61,47 @@ class _Build:
 
 
 def ensure_image(
-    kernel: str,
+    machine: Machine,
     *,
     progress: Progress,
     mirror: str | None = None,
     refresh: bool = False,
     thorough: bool = False,
 ) -> Image:
-    """The image for ``kernel`` ("6.12", "7.3"), out of the cache or built now (about a minute, 300 MB of download).
+    """The machine's image, out of the cache or built now (the first takes one to three minutes and some 200 MB).
 
     ``refresh`` fetches the newest packages again, ``thorough`` checks every cached file's hash instead of the vital
     ones. Raises EnvironmentRefused that says why this host cannot build it.
     """
-    if kernel not in KERNELS:
-        raise EnvironmentRefused(
-            f"kernel {kernel!r}: the virtual phone has {' and '.join(KERNELS)}", hint="Choose one of them."
-        )
     how = _Build(packages.choose_mirror(mirror), progress, refresh, thorough)
-    qemu = how.part(_qemu_part(how))
-    debian = how.part(_debian_part(how))
-    modules = how.part(_kernel_part(kernel, debian, how))
-    boot = _boot_part(kernel, debian, modules, how)
+    qemu = _qemu(machine.processor, how)
+    debian = how.part(_debian_part(machine.processor, how))
+    modules = how.part(_kernel_part(machine, qemu.root, how))
+    boot = _boot_part(machine, qemu.root, debian, modules, how)
     # Made from the others, so it follows them.
     home = replace(how, refresh=False).part(boot)
     release = manifest(modules)["release"]
-    version = manifest(qemu)["packages"]["qemu-system-x86"]
-    return Image(boot.key, kernel, release, modules / "vmlinuz", home / "initramfs", qemu / "root", version)
+    return Image(boot.key, machine, release, modules / "vmlinuz", home / "initramfs", qemu)
 
 
-def packages_of(kernel: str) -> dict[str, str]:
-    """Debian packages and versions in the cached image of ``kernel``, for a report of what was measured on."""
+def ensure_qemu(processor: Processor, *, progress: Progress, mirror: str | None = None) -> Qemu:
+    """QEMU alone, out of the cache or fetched now (some 40 MB). Raises EnvironmentRefused."""
+    return _qemu(processor, _Build(packages.choose_mirror(mirror), progress))
+
+
+def _qemu(processor: Processor, how: _Build) -> Qemu:
+    home = how.part(_qemu_part(processor, how))
+    return Qemu(processor, home / "root", manifest(home)["packages"][processor.qemu_package])
+
+
+def packages_of(machine: Machine) -> dict[str, str]:
+    """Debian packages and versions in the machine's cached image, for a report of what was measured on."""
     how = _Build(packages.choose_mirror(), lambda _: None)
-    debian = how.part(_debian_part(how))
+    qemu, debian = _qemu_part(machine.processor, how), _debian_part(machine.processor, how)
+    kernel = _kernel_part(machine, how.part(qemu) / "root", how)
     found: dict[str, str] = {}
-    for home in (how.part(_qemu_part(how)), debian, how.part(_kernel_part(kernel, debian, how))):
-        found |= manifest(home)["packages"]
+    for part in (qemu, debian, kernel):
+        found |= manifest(how.part(part))["packages"]
     return found
 
 
@@ -102,25 +116,31 @@ def _log() -> Path:
     return virtual_cache() / "build.log"
 
 
-def _extract(include: tuple[str, ...], home: Path, how: _Build) -> dict[str, Any]:
+def _extract(include: tuple[str, ...], processor: Processor, home: Path, how: _Build) -> dict[str, Any]:
     packages.require_tools()
-    how.progress(f"fetching {' '.join(include)} from {how.mirror.url} (chosen by {how.mirror.chosen_by})")
-    versions = packages.extract(include, home / "root", how.mirror, log=_log())
+    what = f"{' '.join(include)} for {processor.name}"
+    how.progress(f"fetching {what} from {how.mirror.url} (chosen by {how.mirror.chosen_by})")
+    versions = packages.extract(include, home / "root", how.mirror, debian=processor.debian, log=_log())
     return {"mirror": how.mirror.url, "built": _now(), "packages": versions}
 
 
-def _qemu_part(how: _Build) -> Part:
-    include = ("qemu-system-x86",)
+def _qemu_part(processor: Processor, how: _Build) -> Part:
+    """What runs on this computer: the only part that depends on the computer's own processor."""
+    include, host = (processor.qemu_package, *_TOOLS), of_host()
     return Part(
-        "qemu", (_VERSION, *include), lambda home: _extract(include, home, how), vital=(_QEMU,), needs_bytes=500 * MIB
+        f"qemu-{processor.name}",
+        (_VERSION, host.name, *include),
+        lambda home: _extract(include, host, home, how),
+        vital=(f"root/{processor.qemu}",),
+        needs_bytes=500 * MIB,
     )
 
 
-def _debian_part(how: _Build) -> Part:
+def _debian_part(processor: Processor, how: _Build) -> Part:
     def make(home: Path) -> dict[str, Any]:
-        return _extract(PACKAGES, home, how)
+        return _extract(PACKAGES, processor, home, how)
 
-    return Part("debian", (_VERSION, *PACKAGES), make, vital=(), needs_bytes=200 * MIB)
+    return Part(f"debian-{processor.name}", (_VERSION, *PACKAGES), make, vital=(), needs_bytes=200 * MIB)
 
 
 def _qemu_user_part(how: _Build) -> Part:
@@ -130,7 +150,7 @@ def _qemu_user_part(how: _Build) -> Part:
         """Only the emulators that are used: the package has forty, 450 MB of them. They are static programs."""
         fetched = home.with_name("fetched")
         fetched.mkdir()
-        record = _extract(include, fetched, how)
+        record = _extract(include, of_host(), fetched, how)
         for program in _USER_ARCHITECTURES.values():
             shutil.move(fetched / "root/usr/bin" / program, home / program)
         return record
@@ -139,30 +159,33 @@ def _qemu_user_part(how: _Build) -> Part:
     return Part("qemu-user", (_VERSION, *include), make, vital=vital, needs_bytes=1000 * MIB)
 
 
-def _kernel_part(kernel: str, debian: Path, how: _Build) -> Part:
+def _kernel_part(machine: Machine, host: Path, how: _Build) -> Part:
     def make(home: Path) -> dict[str, Any]:
         packages.require_tools()
-        how.progress(f"fetching the newest kernel {kernel} from {how.mirror.url} (chosen by {how.mirror.chosen_by})")
+        where = f"{machine.suite} of {how.mirror.url} (chosen by {how.mirror.chosen_by})"
+        how.progress(f"fetching the newest kernel {machine.kernel} for {machine.flavour} from {where}")
         tree = home.with_name("tree")
-        release, versions = packages.extract_kernel(kernel, tree, how.mirror, log=_log())
+        release, versions = packages.extract_kernel(machine, tree, how.mirror, log=_log())
         how.progress(f"choosing the modules of {release}")
-        shutil.copy(image_of(tree, release), home / "vmlinuz")
-        archive = module_archive(tree, release, debian / "root", home.with_name("modules"))
+        merge_usr(tree)
+        copy_image(tree, release, home / "vmlinuz")
+        archive = module_archive(tree, release, host, home.with_name("modules"))
         with (home / "modules.cpio").open("wb") as out:
             archive.write(out)
         return {"mirror": how.mirror.url, "built": _now(), "release": release, "packages": versions}
 
     lists = (GUEST / "etc/modules", GUEST / "etc/modules-available", packages.HOOKS / "fetch-kernel")
-    return Part(f"kernel-{kernel}", (_VERSION, kernel, *lists), make, vital=("vmlinuz",), needs_bytes=900 * MIB)
+    inputs = (_KERNEL_VERSION, machine.suite, *lists)
+    return Part(f"kernel-{machine.name}", inputs, make, vital=("vmlinuz",), needs_bytes=900 * MIB)
 
 
-def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
-    programs = build_programs(guest_programs(), zig(_PROCESSOR))
+def _boot_part(machine: Machine, host: Path, debian: Path, modules: Path, how: _Build) -> Part:
+    programs = build_programs(guest_programs(), zig(machine.processor.uname))
 
     def make(home: Path) -> dict[str, Any]:
-        how.progress(f"making the initramfs for kernel {kernel}")
+        how.progress(f"making the initramfs for {machine}")
         with (home / "initramfs").open("wb") as out:
-            assemble(debian / "root", programs).write(out)
+            assemble(machine.processor, debian / "root", host, programs).write(out)
             with (modules / "modules.cpio").open("rb") as source:
                 shutil.copyfileobj(source, out)
         return {"built": _now()}
@@ -171,8 +194,8 @@ def _boot_part(kernel: str, debian: Path, modules: Path, how: _Build) -> Part:
     made_from = (debian / "manifest.json", modules / "manifest.json")
     code = (Path(__file__).with_name(name) for name in ("guest_root.py", "guest_programs.py", "cpio.py"))
     names = tuple(str(path.relative_to(GUEST)) for path in guest)
-    inputs: tuple[str | Path, ...] = (_VERSION, kernel, *names, *guest, *made_from, *code, *sorted(programs.iterdir()))
-    return Part(f"boot-{kernel}", inputs, make, vital=("initramfs",), needs_bytes=200 * MIB)
+    inputs: tuple[str | Path, ...] = (_VERSION, *names, *guest, *made_from, *code, *sorted(programs.iterdir()))
+    return Part(f"boot-{machine.name}", inputs, make, vital=("initramfs",), needs_bytes=200 * MIB)
 
 
 def _now() -> str:

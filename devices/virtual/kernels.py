@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import shutil
 import subprocess
@@ -13,11 +14,22 @@ from devices.virtual.cpio import Archive
 from devices.virtual.elf import argv_in_root
 from devices.virtual.guest_root import GUEST, words
 
-KERNELS = ("7.3", "6.12")
-DEFAULT_KERNEL = KERNELS[0]
-
-# What makes a PC of the phone: the UFS host, and the bus that the network card for adb hangs on.
+# What makes the board of QEMU's machine: the UFS host, and the bus that the network card for adb hangs on.
 _BOARD = ("ufshcd-pci", "virtio_pci")
+
+
+def merge_usr(tree: Path) -> None:
+    """Moves the modules of kernels before Debian 13 from /lib to where later ones have them."""
+    if (tree / "lib/modules").is_dir():
+        (tree / "usr/lib").mkdir(parents=True, exist_ok=True)
+        (tree / "lib/modules").rename(tree / "usr/lib/modules")
+        shutil.rmtree(tree / "lib")
+
+
+def copy_image(tree: Path, release: str, to: Path) -> None:
+    """The bootable image, packed if it is not: arm64's is not, and QEMU takes both."""
+    image = image_of(tree, release).read_bytes()
+    to.write_bytes(gzip.compress(image, compresslevel=1) if image[56:60] == b"ARM\x64" else image)
 
 
 def image_of(tree: Path, release: str) -> Path:
@@ -34,7 +46,7 @@ def image_of(tree: Path, release: str) -> Path:
 def module_archive(tree: Path, release: str, root: Path, scratch: Path) -> Archive:
     """The modules of guest/etc/modules* and what they need, uncompressed, with their index.
 
-    ``tree`` is the unpacked kernel, ``root`` the Debian root whose depmod is used.
+    ``tree`` is the unpacked kernel, ``root`` the Debian root whose depmod is used: this computer's own.
     """
     everything = tree / "usr/lib/modules" / release
     _depmod(root, tree, release)
@@ -67,7 +79,7 @@ def _closure(modules: Path) -> Iterator[str]:
             wanted |= {by_name[name], *needs[by_name[name]]}
         elif name not in builtin and not optional:
             raise EnvironmentRefused(
-                f"kernel {modules.name} has no module {name}", hint="Use another kernel: --kernel; see issue tracker."
+                f"kernel {modules.name} has no module {name}", hint="Use another kernel: --kernel."
             )
     yield from sorted(wanted)
 

@@ -7,7 +7,6 @@ user namespaces, and no script of a package is run.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import EnvironmentRefused
+from devices.virtual.machines import MACHINES, Machine, of_host
 
 SUITE = "trixie"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
@@ -23,7 +23,6 @@ MIRROR_VARIABLE = "ZRAM_LAB_MIRROR"
 HOOKS = Path(__file__).parent / "build"
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_SUITES = (SUITE, f"{SUITE}-backports")
 _TIMEOUT_S = 600
 _INSTALL = "sudo apt-get install mmdebstrap debian-archive-keyring"
 _ANOTHER_MIRROR = f"another Debian mirror: --mirror URL, or ${MIRROR_VARIABLE}"
@@ -36,20 +35,19 @@ _COMPLAINTS = (
         "Free some room, or put the cache elsewhere with $ZRAM_LAB_CACHE.",
     ),
     (
-        r"NO_PUBKEY|is not signed|signatures were invalid|EXPKEYSIG",
-        "the mirror's signature is not one of Debian's",
-        "Bring debian-archive-keyring up to date, or use " + _ANOTHER_MIRROR + ".",
+        r"Hash Sum mismatch|has unexpected size|Hashes of expected file",
+        "what the mirror sent is not what Debian signed: damaged or changed on the way, or the mirror is being updated",
+        f"Nothing of it was used. Try again in some minutes; if it stays, use {_ANOTHER_MIRROR}.",
     ),
     (
-        r"fetch-kernel: no (linux-image\S+)",
-        "the mirror has no such kernel",
-        "Debian's backports move on; use --kernel with a newer one, or a mirror that still has it "
-        "(a date of snapshot.debian.org): --mirror URL.",
+        r"NO_PUBKEY|BADSIG|is not signed|signatures were invalid|EXPKEYSIG|Clearsigned file isn't valid",
+        "the mirror's signature is not one of Debian's",
+        "Nothing of it was used. Bring debian-archive-keyring up to date, or use " + _ANOTHER_MIRROR + ".",
     ),
     (
         r"does not have a Release file|404 +Not Found|Unable to locate package",
         "this mirror does not have what is needed",
-        f"It must carry {' and '.join(_SUITES)}. Use {_ANOTHER_MIRROR}.",
+        f"It must carry {', '.join(sorted({SUITE, *(m.suite for m in MACHINES)}))}. Use {_ANOTHER_MIRROR}.",
     ),
     (
         r"Release file .* (expired|is not valid yet)|Clock skew",
@@ -111,11 +109,7 @@ def _urls_deb822(text: str) -> list[str]:
 
 def require_tools() -> None:
     """Raises EnvironmentRefused if this host cannot unpack Debian packages or run what is in them."""
-    if platform.machine() != "x86_64":
-        raise EnvironmentRefused(
-            f"the virtual phone needs an x86_64 host, this one is {platform.machine()}",
-            hint="Attach a phone instead and name it: --device SERIAL.",
-        )
+    of_host()
     for program in ("mmdebstrap", "apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
             raise EnvironmentRefused(f"{program} is missing on this host", hint=_INSTALL)
@@ -123,15 +117,22 @@ def require_tools() -> None:
         raise EnvironmentRefused(f"{_KEYRING}: Debian's keys are missing on this host", hint=_INSTALL)
 
 
-def extract(include: Sequence[str], into: Path, mirror: Mirror, *, log: Path) -> dict[str, str]:
-    """Packages with their dependencies, unpacked into the new folder ``into``; their versions by name."""
+def extract(include: Sequence[str], into: Path, mirror: Mirror, *, debian: str, log: Path) -> dict[str, str]:
+    """Packages with their dependencies, unpacked into the new folder ``into``; their versions by name.
+
+    ``debian`` is the architecture as Debian calls it; it need not be the host's.
+    """
     listing = into.with_name(f"{into.name}.packages")
     arguments = [
         "--variant=extract",
         f"--include={','.join(include)}",
         f"--extract-hook={HOOKS / 'list-packages'}",
     ]
-    _mmdebstrap(arguments, into, mirror, log=log, environment={"LAB_PACKAGES": str(listing)})
+    done = _mmdebstrap(
+        arguments, into, mirror, suite=SUITE, debian=debian, log=log, environment={"LAB_PACKAGES": str(listing)}
+    )
+    if done:
+        raise _refused(log, mirror)
     # Nobody reads these here, and they are half of the files.
     for unread in ("doc", "man", "locale", "info"):
         shutil.rmtree(into / "usr/share" / unread, ignore_errors=True)
@@ -140,14 +141,42 @@ def extract(include: Sequence[str], into: Path, mirror: Mirror, *, log: Path) ->
     return versions
 
 
-def extract_kernel(version: str, into: Path, mirror: Mirror, *, log: Path) -> tuple[str, dict[str, str]]:
-    """The newest Debian kernel of a version such as ``7.3``, unpacked into ``into``; its release and packages."""
+def extract_kernel(machine: Machine, into: Path, mirror: Mirror, *, log: Path) -> tuple[str, dict[str, str]]:
+    """The newest Debian kernel for the machine, unpacked into ``into``; its release and packages."""
     scratch = into.with_name(f"{into.name}.apt")
     arguments = ["--variant=custom", f"--customize-hook={HOOKS / 'fetch-kernel'}"]
-    environment = {"LAB_KERNEL": version, "LAB_DESTINATION": str(into)}
-    _mmdebstrap(arguments, scratch, mirror, log=log, environment=environment)
+    environment = {"LAB_KERNEL": machine.kernel, "LAB_FLAVOUR": machine.flavour, "LAB_DESTINATION": str(into)}
+    done = _mmdebstrap(
+        arguments,
+        scratch,
+        mirror,
+        suite=machine.suite,
+        debian=machine.processor.debian,
+        log=log,
+        environment=environment,
+    )
+    if done:
+        raise _no_kernel(machine, mirror, log) or _refused(log, mirror)
     shutil.rmtree(scratch)
     return (into / "release").read_text().strip(), _versions(into / "packages")
+
+
+def _no_kernel(machine: Machine, mirror: Mirror, log: Path) -> EnvironmentRefused | None:
+    """The error of a mirror that has no such kernel, with those that it can be expected to have."""
+    said = re.search(r"^fetch-kernel: none; this suite has:(.*)$", log.read_text(errors="replace"), re.MULTILINE)
+    if said is None:
+        return None
+    there = said[1].split()
+    like = [
+        m for m in MACHINES if (m.processor, m.page_size) == (machine.processor, machine.page_size) and m != machine
+    ]
+    others = [m.kernel for m in like if m.suite != machine.suite or m.kernel in there]
+    return EnvironmentRefused(
+        f"{mirror.url} (chosen by {mirror.chosen_by}) has no kernel {machine.kernel} for {machine.flavour} in "
+        f"{machine.suite}; there it has {', '.join(there) or 'none at all'}",
+        hint=f"Backports move on. --kernel {' or '.join(others)} can be had, or name a mirror that still has this one "
+        "(a date of snapshot.debian.org): --mirror URL.",
+    )
 
 
 def _versions(listing: Path) -> dict[str, str]:
@@ -155,14 +184,21 @@ def _versions(listing: Path) -> dict[str, str]:
 
 
 def _mmdebstrap(
-    arguments: Sequence[str], into: Path, mirror: Mirror, *, log: Path, environment: Mapping[str, str]
-) -> None:
-    """Run mmdebstrap, all output to ``log``; EnvironmentRefused that says why it failed."""
-    argv = ["mmdebstrap", "--mode=chrootless", "--format=directory", "--architectures=amd64", f"--keyring={_KEYRING}"]
+    arguments: Sequence[str],
+    into: Path,
+    mirror: Mirror,
+    *,
+    suite: str,
+    debian: str,
+    log: Path,
+    environment: Mapping[str, str],
+) -> int:
+    """Run mmdebstrap, all output to ``log``; its exit status. EnvironmentRefused if it does not end."""
+    argv = ["mmdebstrap", "--mode=chrootless", "--format=directory", f"--architectures={debian}"]
+    argv.append(f"--keyring={_KEYRING}")
     if "snapshot.debian.org" in mirror.url:
         argv.append("--aptopt=Acquire::Check-Valid-Until false")
-    sources = [f"deb {mirror.url} {suite} main" for suite in _SUITES]
-    argv += [*arguments, SUITE, str(into), *sources]
+    argv += [*arguments, suite, str(into), f"deb {mirror.url} {suite} main"]
     with log.open("w") as output:
         try:
             done = subprocess.run(
@@ -179,8 +215,7 @@ def _mmdebstrap(
                 f"fetching Debian packages from {mirror.url}: not done within {_TIMEOUT_S} s (log: {log})",
                 hint=f"The network may be too slow for now. Use {_ANOTHER_MIRROR}.",
             ) from error
-    if done.returncode:
-        raise _refused(log, mirror)
+    return done.returncode
 
 
 def _refused(log: Path, mirror: Mirror) -> EnvironmentRefused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,13 +12,14 @@ from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, E
 from base.units import GIB
 from devices.journal_files import forget
 from devices.virtual import adb_link
-from devices.virtual.accelerator import choose
+from devices.virtual.accelerator import choose, choose_machine
+from devices.virtual.boot import await_console, last_words, why_again
 from devices.virtual.image import Image, ensure_image
-from devices.virtual.kernels import DEFAULT_KERNEL
+from devices.virtual.machines import DEFAULT
 from devices.virtual.qemu import (
     NETWORK_DEVICE,
     THROTTLE_GROUP,
-    Machine,
+    Hardware,
     QemuProcess,
     environment,
     kill,
@@ -29,14 +29,10 @@ from devices.virtual.qemu import (
 from devices.virtual.qmp import Qmp
 from devices.virtual.state import UNITS, PhoneState, QemuRecord, all_states, phone_state
 
-BOOT_S = 120.0
 STOP_S = 30.0
 
-_BOOTED = "lab: boot completed"
-_LAST_LINES = 12
-_CRASH = re.compile(r"^.*(?:Kernel panic|Oops:|BUG:|kernel BUG|lab: boot failed).*$", re.MULTILINE)
-# How a guest dies of TCG's race with code that patches itself (see kernel_command_line).
-_EMULATOR_CRASH = "Oops: int3"
+# From the guest's word that it is up until its shell answers: adb's server and the guest's adbd, which starts last.
+_SHELL_S = 120.0
 _ATTEMPTS = 3
 
 
@@ -45,7 +41,9 @@ class VirtualPhoneConfig:
     """What kind of phone. ``name`` is the folder of its disks: the same name again is the same phone."""
 
     name: str = "default"
-    kernel: str = DEFAULT_KERNEL
+    kernel: str = DEFAULT.kernel
+    arch: str = "auto"
+    page_size: int = DEFAULT.page_size
     memory_bytes: int = 2 * GIB
     cpus: int = 2
     ufs_bytes: int = 4 * GIB
@@ -62,6 +60,8 @@ class RunningPhone:
     serial: str
     accelerator: str
     pid: int
+    arch: str
+    page_size: int
     kernel: str
     kernel_release: str
     memory_bytes: int
@@ -77,7 +77,8 @@ class RunningPhone:
         """Why the phone does not run (any more), with its last words; None while it does."""
         if self._run.alive:
             return _stopped_by_host(self.qmp)
-        return f"QEMU of virtual phone {self.name} (pid {self.pid}) is gone{_last_words(self._state)}"
+        words = last_words(self._state.console_log, self._state.qemu_log)
+        return f"QEMU of virtual phone {self.name} (pid {self.pid}) is gone{words}"
 
     def stop(self) -> None:
         """Writes out what is cached, then off. Fine if it is off already. Takes at most ``STOP_S``."""
@@ -120,17 +121,12 @@ class RunningPhone:
 
 
 def start(
-    config: VirtualPhoneConfig,
-    *,
-    fresh: bool = False,
-    detached: bool = False,
-    progress: Callable[[str], None],
-    boot_s: float = BOOT_S,
+    config: VirtualPhoneConfig, *, fresh: bool = False, detached: bool = False, progress: Callable[[str], None]
 ) -> RunningPhone:
     """Boots the phone and returns when its shell answers over adb.
 
-    Unless ``detached`` it ends with this process. ``fresh`` throws its disks away first. ``boot_s`` limits the boot
-    itself; an image that has to be built first takes its own time.
+    Unless ``detached`` it ends with this process. ``fresh`` throws its disks away first. What chance did to a boot (a
+    panic of the emulated CPU, a clock that the kernel measured wrongly) is tried again.
 
     Raises EnvironmentRefused (the host cannot, or the phone runs already), DeviceLost (it did not come up).
     """
@@ -142,22 +138,38 @@ def start(
                 hint=f"Use it by its serial, end it with ./lab phone stop --name {config.name}, or choose a --name.",
             )
         adb_link.require_server()
-        image = ensure_image(config.kernel, progress=progress, mirror=config.mirror)
-        accelerator = choose(config.accelerator, image, progress=progress)
+        image, accelerator = _choose(config, progress)
         to_format = state.disks(config.ufs_bytes, fresh=fresh)
         if to_format:
             forget(_serialno(config.name))
         for attempt in range(1, _ATTEMPTS + 1):
             progress(f"booting {image.kernel_release} with {accelerator}")
             try:
-                phone = _boot(config, state, image, accelerator, to_format=to_format, detached=detached, boot_s=boot_s)
+                phone = _boot(config, state, image, accelerator, to_format=to_format, detached=detached)
                 break
-            except DeviceLost:
-                if attempt == _ATTEMPTS or _EMULATOR_CRASH not in _console(state.console_log):
+            except BootByChance as error:
+                if attempt == _ATTEMPTS:
                     raise
-                progress(f"the emulator crashed the guest ({_EMULATOR_CRASH}), booting again")
+                progress(f"{error}, booting again")
         state.mark_formatted()
         return phone
+
+
+class BootByChance(DeviceLost):
+    """A boot that went wrong in a way that the next one need not."""
+
+
+def _choose(config: VirtualPhoneConfig, progress: Callable[[str], None]) -> tuple[Image, str]:
+    machine = choose_machine(
+        config.kernel,
+        config.arch,
+        config.page_size,
+        accelerator=config.accelerator,
+        mirror=config.mirror,
+        progress=progress,
+    )
+    image = ensure_image(machine, progress=progress, mirror=config.mirror)
+    return image, choose(config.accelerator, image, progress=progress)
 
 
 def running() -> list[RunningPhone]:
@@ -176,6 +188,8 @@ def _phone(state: PhoneState, run: QemuRecord) -> RunningPhone:
         serial=run.serial,
         accelerator=run.accelerator,
         pid=run.pid,
+        arch=run.arch,
+        page_size=run.page_size,
         kernel=run.kernel,
         kernel_release=run.kernel_release,
         memory_bytes=run.memory_bytes,
@@ -190,21 +204,22 @@ def _phone(state: PhoneState, run: QemuRecord) -> RunningPhone:
 
 
 def _boot(
-    config: VirtualPhoneConfig,
-    state: PhoneState,
-    image: Image,
-    accelerator: str,
-    *,
-    to_format: bool,
-    detached: bool,
-    boot_s: float,
+    config: VirtualPhoneConfig, state: PhoneState, image: Image, accelerator: str, *, to_format: bool, detached: bool
 ) -> RunningPhone:
     """One try. Whatever ends it early, Ctrl-C too, leaves no QEMU behind."""
     began = time.monotonic()
     run = _spawn(config, state, image, accelerator, to_format=to_format, detached=detached)
     phone = _phone(state, run)
     try:
-        _await_boot(phone, Deadline.after(boot_s))
+        rate = await_console(state.console_log, run.pid, phone.died, name=config.name)
+        if why := why_again(state.console_log, rate):
+            raise BootByChance(f"virtual phone {config.name}: {why}", hint="A busy host? Try again when it is idle.")
+        _await_shell(phone.serial, Deadline.after(_SHELL_S), phone.died)
+    except DeviceLost as error:
+        phone.power_cut()
+        if why := "" if isinstance(error, BootByChance) else why_again(state.console_log, None):
+            raise BootByChance(f"{error}", hint=error.hint) from error
+        raise
     except BaseException:
         phone.power_cut()
         raise
@@ -230,15 +245,21 @@ def _spawn(
         "lab.adbd_root": str(int(config.adbd_root)),
     }
     direct_io = supports_direct_io(state.folder / UNITS[0])
-    machine = Machine(config.memory_bytes, config.cpus, accelerator, port, direct_io, options)
+    hardware = Hardware(config.memory_bytes, config.cpus, accelerator, port, direct_io, options)
     process = QemuProcess(
-        phone_argv(image, machine), folder=state.folder, log=state.qemu_log, env=environment(image), detached=detached
+        phone_argv(image, hardware),
+        folder=state.folder,
+        log=state.qemu_log,
+        env=environment(image.qemu),
+        detached=detached,
     )
     run = QemuRecord(
         pid=process.pid,
         pid_start=process.pid_start,
         port=port,
-        kernel=config.kernel,
+        arch=image.machine.processor.name,
+        page_size=image.machine.page_size,
+        kernel=image.machine.kernel,
         kernel_release=image.kernel_release,
         accelerator=accelerator,
         memory_bytes=config.memory_bytes,
@@ -247,24 +268,6 @@ def _spawn(
     )
     state.record(run)
     return run
-
-
-def _await_boot(phone: RunningPhone, deadline: Deadline) -> None:
-    """First the console, because adb's server waits long for a port that nobody listens on yet."""
-
-    def spoke() -> bool:
-        if why := phone.died():
-            raise DeviceLost(f"virtual phone {phone.name} did not boot: {why}", hint=f"See {phone.console_log}.")
-        return _BOOTED in _console(phone.console_log)
-
-    try:
-        wait_until(f"virtual phone {phone.name} to boot", spoke, deadline)
-    except DeviceTimeout as error:
-        said = "\n".join(_console(phone.console_log).splitlines()[-_LAST_LINES:])
-        raise DeviceTimeout(
-            f"{error}; its console says last:\n{said}", hint=f"A busy host? All of it is in {phone.console_log}."
-        ) from error
-    _await_shell(phone.serial, deadline, phone.died)
 
 
 def _await_shell(serial: str, deadline: Deadline, died: Callable[[], str | None]) -> None:
@@ -283,28 +286,6 @@ def _await_shell(serial: str, deadline: Deadline, died: Callable[[], str | None]
         wait_until(f"{serial} to answer over adb", answers, deadline)
     except DeviceTimeout as error:
         raise DeviceTimeout(f"{error}: {reason}", hint="./lab doctor looks at the adb server.") from error
-
-
-def _console(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
-def _last_words(state: PhoneState) -> str:
-    """What QEMU itself complained of, and the end of the guest's console."""
-    words = ""
-    qemu = state.qemu_log.read_text(errors="replace").strip() if state.qemu_log.exists() else ""
-    if qemu:
-        words += f"; QEMU says: {qemu.splitlines()[-1]}"
-    # The firmware draws with escape sequences.
-    console = re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", _console(state.console_log)).strip()
-    if crash := _CRASH.search(console):
-        words += f"; cause: {crash[0].strip()}"
-    if console:
-        words += "; its console says last:\n" + "\n".join(console.splitlines()[-_LAST_LINES:])
-    return words
 
 
 def _stopped_by_host(qmp: Qmp) -> str | None:

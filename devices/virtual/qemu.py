@@ -14,20 +14,21 @@ from queue import SimpleQueue
 
 from base.errors import EnvironmentRefused
 from devices.virtual.elf import argv_in_root
-from devices.virtual.image import Image
+from devices.virtual.host_tsc import tsc_khz
+from devices.virtual.image import Image, Qemu
+from devices.virtual.machines import X86_64, of_host
 from devices.virtual.state import UNITS, process_start
 
 NETWORK_DEVICE = "net0"
 THROTTLE_GROUP = "storage"
 
-_QEMU = "usr/bin/qemu-system-x86_64"
 # Translated code beside the guest's memory; the default of 1 GiB would fill up in a long run.
 _TCG_CACHE_MIB = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What QEMU is to emulate. Sizes in bytes; ``options`` reach the guest as ro.boot.* properties."""
+class Hardware:
+    """What of a phone is chosen at its start. Sizes in bytes; ``options`` reach the guest as ro.boot.* properties."""
 
     memory_bytes: int
     cpus: int
@@ -37,39 +38,40 @@ class Machine:
     options: dict[str, str]
 
 
-def base_argv(image: Image, *, accelerator: str, cpus: int, memory_bytes: int) -> list[str]:
-    """A machine without disks and network: enough to see whether a kernel starts."""
+def base_argv(qemu: Qemu, *, accelerator: str, cpus: int, memory_bytes: int) -> list[str]:
+    """A machine without kernel, disks and network."""
     accel = f"tcg,thread=multi,tb-size={_TCG_CACHE_MIB}" if accelerator == "tcg" else accelerator
-    root = image.qemu_root
     return [
-        *argv_in_root(root, _QEMU),
-        *("-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios")),
-        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"),
-        *("-accel", accel, "-cpu", "max", "-smp", str(cpus), "-m", f"{memory_bytes >> 20}M"),
-        *("-kernel", str(image.vmlinuz), "-initrd", str(image.initramfs)),
+        *argv_in_root(qemu.root, qemu.processor.qemu),
+        *("-L", str(qemu.root / "usr/share/qemu"), "-L", str(qemu.root / "usr/share/seabios")),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", *qemu.processor.machine),
+        *("-accel", accel, "-smp", str(cpus), "-m", f"{memory_bytes >> 20}M"),
     ]
 
 
-def kernel_command_line(options: dict[str, str], *, accelerator: str) -> str:
-    """A panic resets the machine, which ends QEMU (-no-reboot). A ramfs root is not swapped out, a tmpfs would be.
-
-    An emulated CPU on a busy host misses the deadlines of the kernel's clock watchdog, which then distrusts the TSC and
-    patches its own code while all CPUs run; TCG with a thread per CPU is not safe against that ("Oops: int3").
-    """
-    words = ["console=ttyS0", "loglevel=4", "panic=-1", "rootfstype=ramfs"]
+def kernel_argv(image: Image, options: dict[str, str], *, accelerator: str) -> list[str]:
+    """What a machine boots. A panic resets it, which ends QEMU (-no-reboot); a ramfs root is never swapped out."""
+    processor = image.machine.processor
+    words = [f"console={processor.console}", "loglevel=4", "panic=-1", "rootfstype=ramfs"]
     if accelerator == "tcg":
-        words.append("tsc=reliable")
-    return " ".join([*words, *(f"androidboot.{key}={value}" for key, value in options.items())])
+        words += processor.emulated
+        if processor is X86_64 and (khz := tsc_khz()):
+            # Its time stamp counter is the host's. On a busy host it would measure it wrongly, up to ten times.
+            words.append(f"tsc_early_khz={khz}")
+    words += [f"androidboot.{key}={value}" for key, value in options.items()]
+    return ["-kernel", str(image.vmlinuz), "-initrd", str(image.initramfs), "-append", " ".join(words)]
 
 
-def phone_argv(image: Image, machine: Machine) -> list[str]:
+def phone_argv(image: Image, hardware: Hardware) -> list[str]:
     """The whole phone. File names are relative to the phone's folder, in which QEMU is started."""
     return [
-        *base_argv(image, accelerator=machine.accelerator, cpus=machine.cpus, memory_bytes=machine.memory_bytes),
-        *("-append", kernel_command_line(machine.options, accelerator=machine.accelerator)),
+        *base_argv(
+            image.qemu, accelerator=hardware.accelerator, cpus=hardware.cpus, memory_bytes=hardware.memory_bytes
+        ),
+        *kernel_argv(image, hardware.options, accelerator=hardware.accelerator),
         *("-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off"),
-        *_storage(direct_io=machine.direct_io),
-        *_network(machine.port),
+        *_storage(direct_io=hardware.direct_io),
+        *_network(hardware.port),
     ]
 
 
@@ -100,8 +102,15 @@ def _network(port: int) -> list[str]:
     return ["-netdev", user, "-device", f"virtio-net-pci,netdev={NETWORK_DEVICE},romfile="]
 
 
-def environment(image: Image) -> dict[str, str]:
-    return {**os.environ, "QEMU_MODULE_DIR": str(image.qemu_root / "usr/lib/x86_64-linux-gnu/qemu")}
+def environment(qemu: Qemu) -> dict[str, str]:
+    return {**os.environ, "QEMU_MODULE_DIR": str(qemu.root / of_host().libraries / "qemu")}
+
+
+def ends_with_us() -> list[str]:
+    """What a command is prefixed with, so that the kernel ends it when the thread that starts it ends, however."""
+    # The shell looks again for its parent, which may have been killed before the signal was asked for.
+    look = '[ "$PPID" = "$0" ] && exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", look, str(os.getpid())]
 
 
 class QemuProcess:
@@ -112,9 +121,7 @@ class QemuProcess:
     """
 
     def __init__(self, argv: Sequence[str], *, folder: Path, log: Path, env: dict[str, str], detached: bool) -> None:
-        # The shell looks again for its parent, which may have been killed before the signal was asked for.
-        look = '[ "$PPID" = "$0" ] && exec "$@"'
-        prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", look, str(os.getpid())]
+        prefix = [] if detached else ends_with_us()
         started: SimpleQueue[subprocess.Popen[bytes] | OSError] = SimpleQueue()
 
         def keep() -> None:

@@ -34,6 +34,8 @@ class QemuRecord:
     pid: int
     pid_start: int
     port: int
+    arch: str
+    page_size: int
     kernel: str
     kernel_release: str
     accelerator: str
@@ -162,6 +164,7 @@ def phone_state(name: str) -> PhoneState:
         )
     folder = state_dir() / "phones" / name
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # in it lie the disks and QEMU's control socket
     return PhoneState(name, folder)
 
 
