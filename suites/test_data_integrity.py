@@ -8,7 +8,7 @@ from workloads.bench import Bench
 from workloads.integrity import check_block, check_swap, integrity_result
 
 
-@pytest.mark.parametrize("path", ["block", "swap"])
+@pytest.mark.parametrize("path", ["block", pytest.param("swap", marks=pytest.mark.capability("page_index"))])
 def test_data_integrity(bench: Bench, path: str) -> None:
     """Every page is unchanged after writeback and read-back"""
     bench.progress(f"data integrity through {path}")

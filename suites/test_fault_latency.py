@@ -8,6 +8,7 @@ from workloads.bench import Bench
 from workloads.faults import ROUNDS, fault_results, measure_faults
 
 
+@pytest.mark.capability("page_index")
 @pytest.mark.steps(count=lambda stage: ROUNDS)
 def test_fault_latency(bench: Bench) -> None:
     """Page fault latency: page in RAM against page written back"""

@@ -8,6 +8,7 @@ from workloads.bench import Bench
 from workloads.faults_during import during_writeback_results, measure_faults_during_writeback, steps_of
 
 
+@pytest.mark.capability("page_index")
 @pytest.mark.steps(count=steps_of)
 def test_faults_during_writeback(bench: Bench) -> None:
     """Page fault latency while a writeback runs"""

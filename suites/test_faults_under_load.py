@@ -8,6 +8,7 @@ from workloads.bench import Bench
 from workloads.faults_under_load import measure_faults_under_load, steps_of, under_load_results
 
 
+@pytest.mark.capability("page_index")
 @pytest.mark.steps(count=steps_of)
 def test_faults_under_load(bench: Bench) -> None:
     """Page fault latency on a busy phone"""

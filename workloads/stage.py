@@ -17,7 +17,11 @@ from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, SELinuxMode, ZramDevice
 from devices.storage import Disk, disk_below
 from devices.swaps import FIRST_SWAP, make_way
+from devices.transport import Write
 from devices.zram import Zram, ZramConfig, hot_add, take_over, zram_numbers
+
+# As many as any page size and any kernel takes.
+_TRIED_PAGES = 64
 
 
 @dataclass(slots=True)
@@ -124,4 +128,16 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     backing = with_queue(device, backing)
     zram = take_over(changes, profile.zram.number) if takes_over else hot_add(changes, zram_numbers(device))
     make_way(changes, zram.node)
-    return Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))
+    stage = Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))
+    device.capabilities |= _found_by_trying(stage)
+    return stage
+
+
+def _found_by_trying(stage: Stage) -> frozenset[Capability]:
+    """Try to write back a page that is not there: kernels before 5.12 do not know how to name one."""
+    device = stage.device
+    if Capability.page_index in device.capabilities or Capability.writeback not in device.capabilities:
+        return frozenset()
+    stage.as_block_device(_TRIED_PAGES)
+    tried = device.execute(Write(stage.zram.attribute("writeback"), f"page_index={_TRIED_PAGES - 1}"))[0]
+    return frozenset({Capability.page_index}) if tried.ok else frozenset()
