@@ -49,6 +49,16 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of all machines fetch gigabytes and take an hour: they run when they are asked for by their mark."""
+    if "machines" in config.getoption("-m"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("machines")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 class Shelf:
     """At most one running phone. A test that kills it leaves the next one to boot it again."""
 
@@ -63,7 +73,7 @@ class Shelf:
         if self._phone is None or self._phone.died():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("ZRAM_LAB_STATE", str(self._state))
-                self._phone = start(self.config, detached=True, progress=lambda text: print(text, file=sys.stderr))
+                self._phone = start(self.config, progress=lambda text: print(text, file=sys.stderr))
         return self._phone
 
     def clear(self) -> None:
