@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from base.deadline import Deadline, wait_until
-from base.errors import CommandFailed, DeviceError
+from base.errors import CommandFailed, DeviceError, UnreadableAnswer
 from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE
 from base.parsing import number_or_none, whole_number
 from devices.counters import BdStat, MmStat
@@ -200,7 +200,10 @@ class Zram:
         for result in results:
             if not result.ok:
                 raise zram_error(str(result.op), errno_of(result.stderr), detail=result.stderr.strip())
-        seen = dict(zip(wanted, results[len(wanted)].text.splitlines(), strict=True))
+        lines = results[len(wanted)].text.splitlines()
+        if len(lines) != len(wanted):
+            raise UnreadableAnswer(f"{read_back}: {len(lines)} lines instead of {len(wanted)}")
+        seen = dict(zip(wanted, lines, strict=True))
         for name, value in wanted.items():
             # The kernel rounds a disksize up to whole pages.
             if name != "disksize" and selected(seen[name]) != value:
@@ -270,18 +273,41 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
     device = changes.device
     check_takeover(device, number)
     zram = Zram(device, number)
+    before, priority = _state_to_go_back_to(zram)
+    zram.check_swapoff()
+    changes.will_undo(_takeover_undo(zram, before, priority))
+    return zram
+
+
+def _state_to_go_back_to(zram: Zram) -> tuple[dict[str, str], int | None]:
+    """Its attributes, and its priority as swap. It cannot be made again if it was read wrong, so it is read twice.
+
+    Raises UnreadableAnswer when something is missing or the two differ.
+    """
     names = ("disksize", *_OPTIONAL)
-    swaps, mm_stat, backing, *values = device.execute(
+    reads = [
         Read("/proc/swaps"), Read(zram.attribute("mm_stat")), Read(zram.attribute("backing_dev")),
-        *(Read(zram.attribute(n)) for n in names), keep_going=True,
-    )  # fmt: skip
+        *(Read(zram.attribute(n)) for n in names),
+    ]  # fmt: skip
+    results = zram.device.execute(*reads, *reads, keep_going=True)
+    first, second = (_state(zram, names, half) for half in (results[: len(reads)], results[len(reads) :]))
+    if first != second:
+        raise UnreadableAnswer(
+            f"{zram.device.serial}: {zram.node} reads {first}, then {second}",
+            hint="nothing was changed; does something else on the phone change it? try again",
+        )
+    if not {"disksize", "comp_algorithm"} <= first[0].keys():
+        raise UnreadableAnswer(f"{zram.device.serial}: {zram.dir}: disksize or comp_algorithm cannot be read")
+    return first
+
+
+def _state(zram: Zram, names: Sequence[str], results: Sequence[CommandResult]) -> tuple[dict[str, str], int | None]:
+    swaps, mm_stat, backing, *values = results
     before = {name: value.text.strip() for name, value in zip(names, values, strict=True) if value.ok}
     if backing.ok:
         before["backing_dev"] = "none"
     before["mem_limit"] = str(MmStat.parse(mm_stat.text).mem_limit) if mm_stat.ok else "0"
-    zram.check_swapoff()
-    changes.will_undo(_takeover_undo(zram, before, swap_priority(swaps.stdout, zram.node)))
-    return zram
+    return before, swap_priority(swaps.stdout, zram.node)
 
 
 def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) -> Undo:

@@ -14,4 +14,4 @@ def test_nonsense_is_answered_in_words(kind: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("ZRAM_LAB_STATE", str(tmp_path / "state"))
     found = hunt(kind, wanted() // len(KINDS))
     assert not found.bad, found.examples
-    assert found.clear_errors > 0
+    assert found.tried >= wanted() // len(KINDS)

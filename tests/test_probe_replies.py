@@ -52,7 +52,10 @@ def test_an_answer_is_read_field_by_field_and_its_time_is_the_phones() -> None:
     phone = FakePhone()
     reply = ProbeSession(phone, Says(answer(took_ns=2_000_000_000))).pageout("a")
     assert reply == replies.PagedOut(pages=3, swapped=2, tries=1, wall_ns=7)
-    assert phone.wire.on_phone_s == 2.0
+    # More than the host waited for it.
+    assert (phone.wire.on_phone_s, phone.wire.doubted) == (0.0, 1)
+    ProbeSession(phone, Says(answer(took_ns=20_000))).pageout("a")
+    assert phone.wire.on_phone_s > 0
 
 
 NOT_AN_ANSWER = [
