@@ -11,7 +11,6 @@ import pytest
 
 from base.deadline import Deadline
 from base.errors import CommandFailed, DeviceLost, DeviceTimeout, EnvironmentRefused, LabError, UnreadableAnswer
-from commands.doctor import main as doctor
 from devices.adb import AdbTransport
 from devices.adb_server import ServerAddress
 from devices.connect import attached, server_version
