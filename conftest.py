@@ -17,7 +17,7 @@ from base.paths import REPO
 from base.signals import interrupt_once, shield
 from devices.phone import Target, resolve_target
 from devices.virtual.machines import ARCHS, KERNELS, PAGE_SIZES
-from farm.launcher import Launch
+from farm.launcher import Launcher
 from records.model import TestOutcome
 from records.writing import check_writable
 from reports.progress import ProgressBar
@@ -71,8 +71,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return (launch.dry_collection() or None) if chosen and not given.collectonly else None
 
 
-def _launch(config: pytest.Config) -> Launch:
-    return Launch(
+def _launch(config: pytest.Config) -> Launcher:
+    return Launcher(
         words=list(map(str, config.invocation_params.args)),
         devices=config.getoption("--device"),
         kernels=config.getoption("--kernel"),

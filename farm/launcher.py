@@ -20,7 +20,7 @@ _JUNIT = {"--junitxml", "--junit-xml"}
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class Launcher:
     """What a run was called with: ``words`` is the whole command line, the rest is what it says."""
 
     words: Sequence[str]

@@ -65,3 +65,20 @@ def test_no_two_public_classes_share_a_name() -> None:
                     if not node.name.startswith("_"):
                         places[node.name].append(f"{name}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_no_comment_points_to_a_code_that_no_document_defines() -> None:
+    """A trap or a question stands as the fact itself, or as an anchor of docs/kernel-facts.md."""
+    anchors = set(re.findall(r"^### ([\w-]+)$", (REPO / "docs/kernel-facts.md").read_text(), re.MULTILINE))
+    assert len(anchors) > 15
+    files = [
+        path for room in (*ROOMS, "probe") for path in (REPO / room).rglob("*") if path.suffix in {".py", ".c", ".h"}
+    ]
+    wrong = []
+    for path in [*files, REPO / "conftest.py"]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            codes = re.findall(r"\b[TQ][0-9]{1,2}\b", line)
+            pointed = re.findall(r"kernel-facts\.md#([\w-]+)", line)
+            wrong += [f"{path.relative_to(REPO)}:{number}: {code}" for code in codes]
+            wrong += [f"{path.relative_to(REPO)}:{number}: #{name}" for name in pointed if name not in anchors]
+    assert wrong == []
