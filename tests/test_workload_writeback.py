@@ -18,7 +18,7 @@ from devices.fake.zram import BACKED, EMPTY
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.zram import BackingDeviceFull, InvalidValue, ZramError
 from records.model import Caveat
-from tests.fake_bench import PAGES, by_param, fake_bench, median, opened, small_profile
+from tests.fake_bench import BACKING, PAGES, by_param, fake_bench, median, opened, small_profile
 from workloads.attributes import limit_result, try_values, write_back_under_limit
 from workloads.timed_writeback import NothingMeasured, fill_and_write_back, write_attribute
 from workloads.writeback import SweepPlan, measure_sweep, steps_of
@@ -98,10 +98,13 @@ def test_pages_that_were_forgotten_are_an_error_although_the_kernel_says_success
 def test_a_writeback_that_somebody_forbids_says_who(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
         fake.zram.forgets = 10**6
-        fake.phone.android.dmesg.append('avc:  denied  { write } for  comm="loop0"')
+        fake.phone.android.dmesg.append(
+            f'[ 9.0] avc:  denied  {{ write }} for  comm="kworker/u16:2" path="{BACKING}" scontext=u:r:kernel:s0 '
+            "tcontext=u:object_r:system_data_file:s0 tclass=file permissive=0"
+        )
         with pytest.raises(NothingMeasured) as caught:
             measure_sweep(fake.bench, RANDOM)
-    assert "SELinux denied it: avc:  denied" in caught.value.for_people()
+    assert f'avc:  denied  {{ write }} for  comm="kworker/u16:2" path="{BACKING}"' in caught.value.for_people()
 
 
 def test_a_refused_attribute_is_the_error_that_its_errno_means(memory_path: Path) -> None:
