@@ -7,6 +7,7 @@ clocks are kept, and two pairs of them bound how fast the phone's clock runs.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ TOLERANCE = 0.005
 
 UPTIME = "/proc/uptime"
 _RESOLUTION_S = 0.01  # of /proc/uptime
-_FIRST_READINGS = 3
+# Everything is compared with a reading, so one that was long under way is taken again.
+_READINGS, _NARROW_S = 3, 0.05
 Say = Callable[[str], None]
 
 
@@ -104,9 +106,8 @@ class ClockWatch:
     _last: ClockReading | None = field(default=None, init=False)
 
     def begin(self) -> None:
-        """Takes the narrowest of a few readings, because everything is compared with it."""
-        readings = [read_clock(self.device) for _ in range(_FIRST_READINGS)]
-        self._first = self._last = min(readings, key=lambda reading: reading.width_s)
+        """Takes the reading that all later ones are compared with."""
+        self._first = self._last = self._narrow_reading()
 
     def check(self) -> bool:
         """True if the clock is in doubt. Compares with the begin, and with the last check: it may change its mind.
@@ -116,7 +117,7 @@ class ClockWatch:
         if self._first is None or self._last is None:
             self.begin()
             return False
-        now = read_clock(self.device)
+        now = self._narrow_reading()
         self.rate = clock_rate(self._first, now)
         for rate in (self.rate, clock_rate(self._last, now)):
             if rate.is_off() and self.off is None:
@@ -126,11 +127,18 @@ class ClockWatch:
         return self.off is not None
 
     def facts(self) -> dict[str, object]:
-        """For the run's last record: the rate and its bounds over the run; nothing if no span was long enough."""
+        """For the run's last record: the bounds of the rate over the run, or of the deviation that was seen."""
         rate = self.off or self.rate
-        if rate is None or not (self.off or rate.decides()):
+        if rate is None or math.isinf(rate.high):
             return {}
         return {"phone_clock": {"rate": rate.middle, "low": rate.low, "high": rate.high, "span_s": rate.span_s}}
+
+    def _narrow_reading(self) -> ClockReading:
+        best = read_clock(self.device)
+        for _ in range(_READINGS - 1):
+            if best.width_s > _NARROW_S:
+                best = min(best, read_clock(self.device), key=lambda reading: reading.width_s)
+        return best
 
     def _complain(self, rate: ClockRate) -> None:
         message = f"{self.device.serial}: the phone's clock runs {rate.for_people()}"
