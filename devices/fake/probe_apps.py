@@ -252,7 +252,8 @@ class ProbeApps:
             "disk_written_sectors": disk.writes * SECTORS_PER_4K if disk else 0,
             "backing_written_sectors": backing.writes * SECTORS_PER_4K if backing else 0,
             "backing_read_sectors": backing.reads * SECTORS_PER_4K if backing else 0,
-            "pswpin": memory.swapped_in, "pswpout": memory.swapped_out, "refault_anon": memory.swapped_in,
+            "pswpin": memory.swapped_in, "pswpout": memory.swapped_out,
+            **dict(refault=memory.swapped_in, refault_anon=memory.swapped_in),
         }  # fmt: skip
 
     def _sample_stop(self, call: Call) -> Fields:
