@@ -8,7 +8,7 @@ order, so that drift falls on all alike.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from workloads.faults import (
     WRITTEN_BACK,
     algorithm_of,
     check_reads,
+    probe_overhead,
     swap_out,
     touch_all,
     touch_seed,
@@ -67,6 +68,7 @@ class RaceCondition:
     relabelled: int = 0
     checks: dict[str, dict[str, float]] = field(default_factory=dict)
     victim_pages: int = 0
+    overhead: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, slot: str) -> int:
         """Return how many samples a slot has."""
@@ -107,9 +109,10 @@ def measure_faults_during_writeback(bench: Bench) -> list[RaceCondition]:
     Raises NothingMeasured when the kernel counted other reads than were measured.
     """
     stage, wanted = bench.stage, bench.stage.profile.faults
+    overhead = probe_overhead(bench)
     conditions = [
-        RaceCondition(False),
-        *(RaceCondition(True, batch) for batch in stage.batch_sizes(wanted.batch_sizes)),
+        RaceCondition(False, overhead=overhead),
+        *(RaceCondition(True, batch, overhead=overhead) for batch in stage.batch_sizes(wanted.batch_sizes)),
     ]
     per_turn = -(-wanted.samples // TURNS)
     most_victim = _most_victim_pages(stage, 2 * per_turn)
@@ -154,7 +157,12 @@ def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -
         # The kernel counts all slots together: one record of each condition has the checks.
         checks=condition.checks if slot == "ram" else {},
         caveats=[Caveat.few_samples] if latencies.size < bench.stage.profile.faults.samples else [],
-        facts={"turns": condition.turns, "major_faults_of_all_slots": condition.majflt} | proof,
+        facts={
+            "probe_overhead_ns": condition.overhead,
+            "turns": condition.turns,
+            "major_faults_of_all_slots": condition.majflt,
+            **proof,
+        },
     )
 
 

@@ -39,6 +39,7 @@ from workloads.faults import (
     WRITTEN_BACK,
     algorithm_of,
     check_reads,
+    probe_overhead,
     swap_out,
     touch_all,
     write_back_half,
@@ -98,6 +99,7 @@ class UnderLoad:
     conditions: list[LoadCondition]
     no_events_because: str = ""
     other_tracer: str = ""
+    overhead: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def measure_faults_under_load(bench: Bench) -> UnderLoad:
 
     Raises NothingMeasured when the kernel counted other reads than were measured.
     """
-    stage, result = bench.stage, UnderLoad([])
+    stage, result = bench.stage, UnderLoad([], overhead=probe_overhead(bench))
     places = _places(stage)
     by_place = {place.name: _conditions(stage, place.name) for place in places}
     result.conditions = [condition for conditions in by_place.values() for condition in conditions]
@@ -148,7 +150,7 @@ def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str,
     latencies = np.concatenate(condition.ram if slot == "ram" else condition.written_back)
     raw = {m.FAULT_LATENCY.name: bench.save_raw(f"fault-{condition.name}-{slot}", latencies)}
     metrics: dict[str, Metric] = {}
-    facts: dict[str, object] = {}
+    facts: dict[str, object] = {"probe_overhead_ns": found.overhead}
     caveats = []
     if condition.load is not None:
         metrics = m.LOAD_CPU_BUSY.of([condition.done.cpu_s]) | m.LOAD_BYTES.of([condition.done.bytes])
