@@ -9,12 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 
 from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
+
+if TYPE_CHECKING:
+    from reports.render import Rendered
 
 REPO = Path(__file__).resolve().parent.parent
 _IN_MEMORY = Path("/dev/shm")
@@ -35,18 +39,40 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield state
 
 
-@pytest.fixture
-def memory_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder of this test alone, in memory where the host has a place for such files.
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder for this scope, in memory where the host has a place for such files.
 
     A journal waits for the disk at each of its lines, so a test that cuts the cable at every command would wait for
     most of its time.
     """
-    if not os.access(_IN_MEMORY, os.W_OK):
-        yield tmp_path
-        return
-    with TemporaryDirectory(dir=_IN_MEMORY, prefix="zram-lab-test-") as folder:
+    where = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+    with TemporaryDirectory(dir=where, prefix="zram-lab-test-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder of this test alone, in memory."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def produced_run() -> Iterator[Path]:
+    """The folder of a run of every workload on a fake phone; whoever changes something in it takes a copy."""
+    from tests import produced_run
+
+    with folder_in_memory() as folder:
+        yield produced_run.write_run(folder)
+
+
+@pytest.fixture(scope="session")
+def produced_report(produced_run: Path) -> Rendered:
+    """The same run as it is rendered."""
+    from reports.render import render_all
+
+    return render_all(produced_run)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
