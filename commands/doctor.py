@@ -21,8 +21,7 @@ from devices.device import MARKER, holder_of
 from devices.health import HEALTH_OPS, parse_health
 from devices.identity import identify
 from devices.journal import Journal
-from devices.journal_files import all_journals
-from devices.lease import Holder, held_by, lease_key
+from devices.journal_files import all_journals, measuring_with
 from devices.phone import matching
 from devices.transport import Read
 
@@ -89,18 +88,12 @@ def _left_to_restore() -> tuple[bool, str]:
         except LabError as error:
             bad.append(f"{error}: {error.hint}")
             continue
-        if holder := _holder(journal):
+        if holder := measuring_with(journal):
             busy.append(f"{path.stem} is in use by {holder}")
         elif journal.pending:
             pending.append(path.stem)
     told = [f"./lab restore: {', '.join(pending)}"] if pending else []
     return not (pending or bad), "; ".join([*told, *bad, *busy])
-
-
-def _holder(journal: Journal) -> Holder | None:
-    """Who measures on the phone now whose journal it is."""
-    last = journal.entries[-1] if journal.entries else None
-    return held_by(lease_key(last.boot_id, last.phone.serialno)) if last and last.phone else None
 
 
 _HOST_CHECKS: dict[str, Callable[[], tuple[bool, str]]] = {

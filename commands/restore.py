@@ -10,7 +10,7 @@ from base.output import tell
 from devices.connect import attached, connect
 from devices.device import open_device
 from devices.journal import Journal
-from devices.journal_files import all_journals
+from devices.journal_files import all_journals, measuring_with
 
 
 def main(argv: list[str]) -> int:
@@ -27,10 +27,7 @@ def main(argv: list[str]) -> int:
     statuses = [_restore(serial) for serial in wanted]
     left = [path for path in pending if path.exists()]
     for path in left:
-        tell(
-            f"{path.stem}: not attached, or not restored; attach it (a virtual phone: start it) and run ./lab restore"
-            f"\n  -> if that phone was wiped since, nothing is left to restore: delete {path}"
-        )
+        tell(f"{path.stem}: {_why_left(path)}")
     statuses += [EXIT_REFUSED for _ in left]
     print(f"restored: {', '.join(sorted(path.stem for path in pending if path not in left)) or 'none'}")
     return worst(statuses)
@@ -55,3 +52,16 @@ def _needs_restore(path: Path) -> bool:
         return Journal.open(path).pending
     except LabError:
         return True
+
+
+def _why_left(path: Path) -> str:
+    try:
+        holder = measuring_with(Journal.open(path))
+    except LabError:
+        holder = None
+    if holder:
+        return f"in use by {holder}: that run puts its phone back"
+    return (
+        "not attached, or not restored; attach it (a virtual phone: start it) and run ./lab restore"
+        f"\n  -> if that phone was wiped since, nothing is left to restore: delete {path}"
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from base.errors import RestoreFailed
 from base.paths import private_folder, state_dir
 from devices.journal import Entry, Journal, PhoneFacts
+from devices.lease import Holder, held_by, lease_key
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -72,6 +73,12 @@ def journals_of(phone: PhoneNow) -> tuple[list[Journal], list[Path]]:
         elif any(entry.phone is None for entry in journal.entries):
             unclear.append(path)
     return mine, unclear
+
+
+def measuring_with(journal: Journal) -> Holder | None:
+    """Who measures now on the phone whose journal it is: then it is what it must be."""
+    last = journal.entries[-1] if journal.entries else None
+    return held_by(lease_key(last.boot_id, last.phone.serialno)) if last and last.phone else None
 
 
 def forget(serialno: str) -> list[Path]:

@@ -18,8 +18,9 @@ from commands.doctor import main as doctor
 from commands.restore import main as restore
 from devices.device import MARKER, open_device
 from devices.fake.phone import FakePhone
-from devices.journal import Expect, ExpectRule, Journal, Undo
+from devices.journal import Expect, ExpectRule, Journal, PhoneFacts, Undo
 from devices.journal_files import journal_path
+from devices.lease import lease, lease_key
 from devices.probe.build import build
 from devices.transcript import Transcript
 from devices.transport import Exec
@@ -299,3 +300,23 @@ def test_a_transcript_that_cannot_be_written_stops_nothing_and_is_told(tmp_path:
     transcript.note("A", "third")
     assert (tmp_path / "transcript.log").read_text().count("\n") == 1
     assert str(tmp_path / "transcript.log") in transcript.problem
+
+
+def test_the_journal_of_a_run_that_goes_on_is_nobodys_to_restore_or_delete(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boot_id = f"boot of {os.getpid()}"
+    journal = Journal(journal_path("FAKE01"), PhoneFacts("0" * 32, "USB", "FAKE01"))
+    journal.record(Undo("w", ()), boot_id=boot_id)
+    with AdbServer() as server, lease(lease_key(boot_id, "FAKE01"), "run7"):
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
+        assert restore([]) == 11
+        said = capsys.readouterr().err
+        assert "FAKE01: in use by user" in said
+        assert "delete" not in said
+        doctor(["--json"])
+        (row,) = [
+            row for row in json.loads(capsys.readouterr().out)["host"] if row["check"] == "nothing left to restore"
+        ]
+    assert row["verdict"] == "ok"
+    assert "run run7" in row["detail"]
