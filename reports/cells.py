@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from base.units import NS_PER_US
@@ -10,7 +10,7 @@ from records import metrics as m
 from reports import wording as w
 from reports.analysis import Point, batch_rank, ratio
 from reports.stats import FEWEST_FOR_INTERVAL, Summary
-from reports.tables import Column, Field
+from reports.tables import Column, Field, everywhere
 
 COSTS = (m.WALL, m.USER_CPU, m.SYS_CPU, m.CPU_BUSY, m.CONTEXT_SWITCHES)
 """the metrics that ``cost_fields`` shows"""
@@ -63,23 +63,25 @@ def repeats_of(metric: m.Quantity) -> Callable[[Point], str]:
     return cell
 
 
-def rate_fields() -> list[Field[Point]]:
+def rate_fields(*, repeats_in_mail: bool = True) -> list[Field[Point]]:
     """Writeback throughput with its interval and the number of repeats."""
+    n = Column("n")
     return [
-        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
-        Field(Column("interval"), interval_of(m.THROUGHPUT)),
-        Field(Column("n"), repeats_of(m.THROUGHPUT)),
+        everywhere(Column("MiB/s"), median_of(m.THROUGHPUT)),
+        everywhere(Column("interval"), interval_of(m.THROUGHPUT)),
+        Field(n, repeats_of(m.THROUGHPUT), n if repeats_in_mail else None),
     ]
 
 
 def cost_fields() -> list[Field[Point]]:
-    """What a writeback costs in time and CPU."""
-    heads = ("real s", "user s", "sys s", "all CPUs busy s")
-    *seconds, switches = COSTS
-    fields: list[Field[Point]] = [
-        Field(Column(head, wrap=8), median_of(metric)) for head, metric in zip(heads, seconds, strict=True)
+    """What a writeback costs in time and CPU; in the mail the kernel's CPU time."""
+    return [
+        Field(Column("real s", wrap=8), median_of(m.WALL)),
+        Field(Column("user s", wrap=8), median_of(m.USER_CPU)),
+        everywhere(Column("sys s", wrap=8), median_of(m.SYS_CPU)),
+        Field(Column("all CPUs busy s", wrap=8), median_of(m.CPU_BUSY)),
+        Field(Column("context switches", wrap=8), count_of(m.CONTEXT_SWITCHES)),
     ]
-    return [*fields, Field(Column("context switches", wrap=8), count_of(switches))]
 
 
 def word_of(key: str) -> Callable[[Point], str]:
@@ -125,13 +127,24 @@ def latency_cell(point: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) 
     return f"{value}\n{w.span(found.low / NS_PER_US, found.high / NS_PER_US)}"
 
 
-def latency_fields(metric: m.Quantity = m.FAULT_LATENCY) -> list[Field[Point]]:
-    """Number of samples and every quantile with its interval."""
+def short_latency(name: str, metric: m.Quantity = m.FAULT_LATENCY) -> Callable[[Point], str]:
+    """A cell with a quantile in µs and no interval."""
+    return lambda point: w.number(microseconds(point, name, metric))
+
+
+def samples_field() -> Field[Point]:
+    """The number of latencies."""
+    return everywhere(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY)))
+
+
+def latency_fields(in_mail: Container[str] = ()) -> list[Field[Point]]:
+    """Every quantile with its interval; in the mail without, and only those of these names."""
 
     def field(name: str) -> Field[Point]:
-        return Field(Column(name), lambda point: latency_cell(point, name, metric))
+        mail = Column(name) if name in in_mail else None
+        return Field(Column(name), lambda point: latency_cell(point, name), mail, short_latency(name))
 
-    return [Field(Column("n"), lambda point: str(point.size_of(metric))), *map(field, QUANTILES)]
+    return list(map(field, QUANTILES))
 
 
 def times(point: Point, base: Point | None, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> float | None:
@@ -154,9 +167,15 @@ def times_fields(base_of: Callable[[Point], Point | None]) -> list[Field[Point]]
     """The slow-down against another point at every quantile."""
 
     def field(name: str) -> Field[Point]:
-        return Field(Column(f"x {name}"), lambda point: times_cell(point, base_of(point), name))
+        return Field(Column(f"x {name}"), lambda point: times_cell(point, base_of(point), name), Column("x"))
 
     return [field(name) for name in QUANTILES]
+
+
+def latency_and_times(base_of: Callable[[Point], Point | None], in_mail: Container[str]) -> list[Field[Point]]:
+    """Quantiles in the mail, each with the slow-down beside it."""
+    pairs = zip(QUANTILES, latency_fields(in_mail), times_fields(base_of), strict=True)
+    return [field for name, *both in pairs if name in in_mail for field in both]
 
 
 def overhead_notes(points: Iterable[Point]) -> list[str]:

@@ -18,16 +18,16 @@ from reports.cells import (
     latency_mark,
     mapping_fact,
     median_mark,
-    median_of,
     medians_differ,
-    microseconds,
     overhead_notes,
     rate_fields,
+    samples_field,
+    short_latency,
     with_interval,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail, everywhere, mail_only
 
 OVERWRITTEN = "overwritten"
 RATE_SERIES = (Series("overwritten blocks", 0), Series("fresh blocks", 1, hollow=True))
@@ -79,7 +79,7 @@ def section(analysis: Analysis) -> Section | None:
             if table
         ],
         findings=[sentence for _, members in panels for sentence in _findings(members)],
-        mail=lambda doubts: [_mail_table(params, members, doubts) for params, members in panels],
+        mail=lambda doubts: [build_for_mail(_title(params), FIELDS, members, doubts) for params, members in panels],
         draw=lambda: [
             each for number, (params, members) in enumerate(panels, start=1) for each in _plots(number, params, members)
         ],
@@ -94,9 +94,17 @@ def _blocks(point: Point) -> str:
     return w.clean(point.param("blocks"))
 
 
-ROW_FIELDS: list[Field[Point]] = [
-    Field(Column("backing", numeric=False, wrap=15), _variant),
-    Field(Column("blocks", numeric=False), _blocks),
+def _title(params: Mapping[str, Any]) -> str:
+    return f"Writeback by kind of backing device: {w.params(params)}"
+
+
+VARIANT = everywhere(Column("backing", numeric=False, wrap=15), _variant)
+FIELDS: list[Field[Point]] = [
+    VARIANT,
+    everywhere(Column("blocks", numeric=False), _blocks),
+    *rate_fields(),
+    *cost_fields(),
+    mail_only(Column("fault us"), short_latency("p50")),
 ]
 
 
@@ -130,29 +138,17 @@ def _verified_cell(name: str, value: Any) -> str:
 
 
 def _table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    fields: list[Field[Point]] = [*ROW_FIELDS, *rate_fields(), *cost_fields()]
-    title = f"Writeback by kind of backing device: {w.params(params)}"
     intro = INTRO + interval_note(point.summary(m.THROUGHPUT) for point in points)
-    return build(f"backing-variants-{number}", title, intro, fields, points)
+    return build(f"backing-variants-{number}", _title(params), intro, FIELDS, points)
 
 
 def _fault_table(number: int, points: Sequence[Point]) -> Table | None:
     known = [point for point in points if m.FAULT_LATENCY.name in point.quantiles]
     if not known:
         return None
-    fields = [ROW_FIELDS[0], *latency_fields()]
+    fields = [VARIANT, samples_field(), *latency_fields()]
     title = "Time of one fault on a page written back there, in µs"
     return build(f"backing-faults-{number}", title, FAULT_INTRO, fields, known, overhead_notes(known))
-
-
-def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> Table:
-    fields: list[Field[Point]] = [
-        *ROW_FIELDS,
-        *rate_fields(),
-        Field(Column("sys s"), median_of(m.SYS_CPU)),
-        Field(Column("fault us"), lambda point: w.number(microseconds(point, "p50"))),
-    ]
-    return build_for_mail(f"Writeback by kind of backing device: {w.params(params)}", fields, points, doubts)
 
 
 def _findings(points: Sequence[Point]) -> list[str]:

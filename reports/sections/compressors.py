@@ -18,19 +18,19 @@ from reports.cells import (
     latency_fields,
     latency_mark,
     median_mark,
-    median_of,
     medians_differ,
     microseconds,
     overhead_notes,
     quantiles_differ,
     rate_fields,
+    samples_field,
     slot_label,
     with_interval,
     word_of,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail, everywhere, mail_only
 
 RATE_SERIES = (Series("written back decompressed", 0), Series("written back compressed", 1, hollow=True))
 FAULT_SERIES = (Series("page in RAM", 0), Series("page in storage", 1))
@@ -82,7 +82,9 @@ def section(analysis: Analysis) -> Section | None:
         measured="compressors",
         tables=_tables(panels, faults),
         findings=[sentence for _, settings in panels for sentence in _findings(settings)],
-        mail=lambda doubts: [_mail_table(params, settings, doubts) for params, settings in panels],
+        mail=lambda doubts: [
+            build_for_mail(_mail_title(params), FIELDS, settings, doubts) for params, settings in panels
+        ],
         draw=lambda: [
             each for number, (_, settings) in enumerate(panels, start=1) for each in _plots(number, settings)
         ],
@@ -130,21 +132,29 @@ def _ratio(setting: Setting) -> float | None:
 
 def _of_writeback(field: Field[Point]) -> Field[Setting]:
     """A column of the writeback, empty for a compressor whose faults alone were measured."""
-    return Field(field.column, lambda setting: field.cell(setting.writeback) if setting.writeback else w.MISSING)
+    return Field(
+        field.column, lambda setting: field.cell(setting.writeback) if setting.writeback else w.MISSING, field.mail
+    )
 
 
-RATIO_FIELD: Field[Setting] = Field(Column("ratio"), lambda setting: w.number(_ratio(setting)))
-NAME_FIELDS: list[Field[Setting]] = [
-    Field(Column("compressor", numeric=False), lambda setting: setting.name),
-    Field(Column("compressed writeback", numeric=False, wrap=10), _compressed),
+def _fault(point: Point | None) -> str:
+    return w.number(microseconds(point, "p50")) if point else w.MISSING
+
+
+FIELDS: list[Field[Setting]] = [
+    everywhere(Column("compressor", numeric=False, wrap=12), lambda setting: setting.name),
+    Field(Column("compressed writeback", numeric=False, wrap=10), _compressed, Column("c.wb.", numeric=False)),
+    everywhere(Column("ratio"), lambda setting: w.number(_ratio(setting))),
+    *map(_of_writeback, (*rate_fields(repeats_in_mail=False), *cost_fields())),
+    mail_only(Column("RAM us"), lambda setting: _fault(setting.ram)),
+    mail_only(Column("storage us"), lambda setting: _fault(setting.storage)),
 ]
 
 
 def _table(number: int, params: Mapping[str, Any], settings: Sequence[Setting]) -> Table:
-    fields = [*NAME_FIELDS, RATIO_FIELD, *map(_of_writeback, (*rate_fields(), *cost_fields()))]
     intro = INTRO + interval_note(s.writeback.summary(m.THROUGHPUT) if s.writeback else None for s in settings)
     title = f"Writeback by compressor: {w.params(params)}"
-    return build(f"compressors-{number}", title, intro, fields, [s for s in settings if s.writeback])
+    return build(f"compressors-{number}", title, intro, FIELDS, [s for s in settings if s.writeback])
 
 
 def _fault_table(points: Sequence[Point]) -> Table | None:
@@ -154,25 +164,16 @@ def _fault_table(points: Sequence[Point]) -> Table | None:
         Field(Column("compressor", numeric=False), word_of("comp_algorithm")),
         Field(Column("compr. wb.", numeric=False, wrap=6), word_of("compressed_writeback")),
         Field(Column("page in", numeric=False), slot_label),
+        samples_field(),
         *latency_fields(),
     ]
     title = "Time of one page fault by compressor, in µs"
     return build("compressors-faults", title, FAULT_INTRO, fields, points, overhead_notes(points))
 
 
-def _mail_table(params: Mapping[str, Any], settings: Sequence[Setting], doubts: Doubts) -> Table:
-    fields: list[Field[Setting]] = [
-        Field(Column("compressor", numeric=False, wrap=12), lambda setting: setting.name),
-        Field(Column("c.wb.", numeric=False), _compressed),
-        RATIO_FIELD,
-        *map(_of_writeback, rate_fields()[:2]),
-        _of_writeback(Field(Column("sys s"), median_of(m.SYS_CPU))),
-        Field(Column("RAM us"), lambda s: w.number(microseconds(s.ram, "p50")) if s.ram else w.MISSING),
-        Field(Column("storage us"), lambda s: w.number(microseconds(s.storage, "p50")) if s.storage else w.MISSING),
-    ]
+def _mail_title(params: Mapping[str, Any]) -> str:
     what = f" ({w.params(params)})" if params else ""
-    title = f"Compressors (c.wb.: compressed writeback; us: p50 of a fault){what}"
-    return build_for_mail(title, fields, settings, doubts)
+    return f"Compressors (c.wb.: compressed writeback; us: p50 of a fault){what}"
 
 
 def _findings(settings: Sequence[Setting]) -> list[str]:

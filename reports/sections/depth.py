@@ -13,7 +13,7 @@ from reports.analysis import Analysis, Point, batch_rank, find, group
 from reports.cells import batch_label, interval_of, mapping_fact, median_of, repeats_of
 from reports.plots import INCHES, Plot, plot
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail, everywhere
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def section(analysis: Analysis) -> Section | None:
     panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("batch_size", "layer"))]
     tables = []
     for number, (params, members) in enumerate(panels, start=1):
-        what = f": {w.params(params)}" if params else ""
+        what = _what(params)
         made = (_table(number, what, members), _time_table(number, what, members), _cost_table(number, what, members))
         tables += [table for table in made if table]
     return Section(
@@ -61,13 +61,19 @@ def section(analysis: Analysis) -> Section | None:
         measured="requests in flight by batch size",
         tables=tables,
         findings=_findings(panels[-1][1]),
-        mail=lambda doubts: [_mail_table(params, members, doubts) for params, members in panels],
+        mail=lambda doubts: [
+            build_for_mail(f"Writes in flight{_what(params)}", FIELDS, members, doubts) for params, members in panels
+        ],
         draw=lambda: [
             _plot(params, members, f"depth-plot-{number}")
             for number, (params, members) in enumerate(panels, start=1)
             if any(_shares(point) for point in members)
         ],
     )
+
+
+def _what(params: Mapping[str, Any]) -> str:
+    return f": {w.params(params)}" if params else ""
 
 
 def _rank(point: Point) -> tuple[float, int]:
@@ -108,21 +114,26 @@ def _verdict(point: Point) -> str:
     return w.clean(point.result.facts["verdict"]) if point.result.facts.get("verdict") else w.MISSING
 
 
+def _flags(point: Point) -> str:
+    return ", ".join(w.clean(flag) for flag, n in mapping_fact(point, "flags").items() if n) or w.MISSING
+
+
+BATCH, LAYER = Column("batch"), Column("at the", numeric=False)
 FIELDS: list[Field[Point]] = [
-    Field(Column("batch"), batch_label),
-    Field(Column("at the", numeric=False), _layer),
-    Field(Column("mean"), median_of(m.IN_FLIGHT_MEAN)),
-    Field(Column("max"), lambda point: w.count(_deepest(point))),
-    Field(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
+    everywhere(BATCH, batch_label),
+    everywhere(LAYER, _layer),
+    everywhere(Column("mean"), median_of(m.IN_FLIGHT_MEAN)),
+    everywhere(Column("max"), lambda point: w.count(_deepest(point))),
+    everywhere(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
     Field(Column("smallest of", numeric=False, wrap=20), _limits),
-    Field(Column("so it is", numeric=False, wrap=11), _verdict),
+    everywhere(Column("so it is", numeric=False, wrap=11), _verdict),
+    Field(Column("writes seen", numeric=False, wrap=18), _path, Column("flags", numeric=False, wrap=16), _flags),
 ]
 
 
 def _table(number: int, what: str, points: Sequence[Point]) -> Table:
-    fields = [*FIELDS, Field(Column("writes seen", numeric=False, wrap=18), _path)]
     title = f"Writes in flight by batch size{what}"
-    return build(f"depth-{number}", title, INTRO, fields, points, _how_measured(points))
+    return build(f"depth-{number}", title, INTRO, FIELDS, points, _how_measured(points))
 
 
 def _how_measured(points: Sequence[Point]) -> list[str]:
@@ -136,16 +147,6 @@ def _how_measured(points: Sequence[Point]) -> list[str]:
         f"Measured from {how}" + (f" of {w.listing(dict.fromkeys(devices))}." if devices else ".")
         for how, devices in ways.items()
     ]
-
-
-def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> Table:
-    fields = [*FIELDS[:5], FIELDS[6], Field(Column("flags", numeric=False, wrap=16), _mail_flags)]
-    what = f": {w.params(params)}" if params else ""
-    return build_for_mail(f"Writes in flight{what}", fields, points, doubts)
-
-
-def _mail_flags(point: Point) -> str:
-    return ", ".join(w.clean(flag) for flag, n in mapping_fact(point, "flags").items() if n) or w.MISSING
 
 
 def _shares(point: Point) -> list[float]:
@@ -170,14 +171,10 @@ def _time_table(number: int, what: str, points: Sequence[Point]) -> Table | None
     known = [point for point in points if _shares(point)]
     if not known:
         return None
-
-    def field(index: int) -> Field[Point]:
-        return Field(Column(_bucket_label(BUCKETS[index])), lambda point: _percent(_shares(point)[index]))
-
-    fields = [*FIELDS[:2], *map(field, range(len(BUCKETS)))]
-    rows = tuple(tuple(each.cell(point) for each in fields) for point in known)
+    columns = (BATCH, LAYER, *(Column(_bucket_label(bucket)) for bucket in BUCKETS))
+    rows = tuple((batch_label(point), _layer(point), *map(_percent, _shares(point))) for point in known)
     title = f"Share of the time at each depth{what}"
-    return Table(f"depth-time-{number}", title, TIME_INTRO, tuple(each.column for each in fields), rows)
+    return Table(f"depth-time-{number}", title, TIME_INTRO, columns, rows)
 
 
 def _percent(share: float) -> str:
@@ -189,7 +186,7 @@ def _cost_table(number: int, what: str, points: Sequence[Point]) -> Table | None
     if not known:
         return None
     fields: list[Field[Point]] = [
-        Field(Column("batch"), batch_label),
+        Field(BATCH, batch_label),
         Field(Column("MiB/s traced"), median_of(m.THROUGHPUT)),
         Field(Column("interval"), interval_of(m.THROUGHPUT)),
         Field(Column("MiB/s untraced"), median_of(m.UNTRACED)),

@@ -10,10 +10,10 @@ from records import metrics as m
 from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
-from reports.cells import QUANTILES, latency_fields, microseconds, overhead_notes, slot_label, times
+from reports.cells import QUANTILES, latency_fields, microseconds, overhead_notes, samples_field, slot_label, times
 from reports.plots import STYLES, Plot, legend_below, plain_log_scale, plot
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail, everywhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,10 @@ def section(analysis: Analysis) -> Section | None:
         measured="latency of page faults",
         tables=[_table(points, number) for number, points in enumerate(groups, start=1)],
         findings=[sentence for points in groups for sentence in _findings(points)],
-        mail=lambda doubts: [_mail_table(points, doubts) for points in groups],
+        mail=lambda doubts: [
+            build_for_mail(f"Latency of a page fault in us{_rest(points)}", _fields(points), points, doubts)
+            for points in groups
+        ],
         draw=lambda: [_plot(points, f"fault-plot-{number}") for number, points in enumerate(groups, start=1)],
     )
 
@@ -57,9 +60,14 @@ def slot_rank(point: Point) -> tuple[int, str]:
     return (SLOT_ORDER.index(slot) if slot in SLOT_ORDER else len(SLOT_ORDER), slot)
 
 
-def _price(points: Sequence[Point]) -> Field[Point]:
+def _fields(points: Sequence[Point]) -> list[Field[Point]]:
     base = find(points, slot="ram")
-    return Field(Column("x RAM"), lambda point: w.number(times(point, base, "p50")))
+    return [
+        everywhere(Column("page was in", numeric=False), slot_label),
+        samples_field(),
+        *latency_fields(in_mail=QUANTILES),
+        everywhere(Column("x RAM"), lambda point: w.number(times(point, base, "p50"))),
+    ]
 
 
 def _rest(points: Sequence[Point]) -> str:
@@ -68,22 +76,8 @@ def _rest(points: Sequence[Point]) -> str:
 
 
 def _table(points: Sequence[Point], number: int) -> Table:
-    fields = [Field(Column("page was in", numeric=False), slot_label), *latency_fields(), _price(points)]
     title = f"Time of one page fault, in µs{_rest(points)}"
-    return build(f"faults-{number}", title, INTRO, fields, points, overhead_notes(points))
-
-
-def _mail_table(points: Sequence[Point], doubts: Doubts) -> Table:
-    def field(name: str) -> Field[Point]:
-        return Field(Column(name), lambda point: w.number(microseconds(point, name)))
-
-    fields = [
-        Field(Column("page was in", numeric=False), slot_label),
-        Field(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY))),
-        *map(field, QUANTILES),
-        _price(points),
-    ]
-    return build_for_mail(f"Latency of a page fault in us{_rest(points)}", fields, points, doubts)
+    return build(f"faults-{number}", title, INTRO, _fields(points), points, overhead_notes(points))
 
 
 def _findings(points: Sequence[Point]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from records import metrics as m
@@ -11,22 +12,25 @@ from reports import wording as w
 from reports.analysis import Analysis, Point, find, group
 from reports.cells import (
     OVERLAP_NOTE,
+    latency_and_times,
     latency_cell,
     latency_fields,
     latency_mark,
     microseconds,
     overhead_notes,
     quantiles_differ,
+    samples_field,
+    short_latency,
     slot_label,
     times,
-    times_cell,
     times_fields,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
 from reports.sections.faults import slot_rank
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail, mail_only
 
+MAIL_TITLE = "Page fault in us under load (x: against no load; worker: loop worker's p50)"
 LOADS = ("none", "cpu", "random_read", "sequential_write")
 DEFAULT = "default"
 DRAWN = ("p50", "p99")
@@ -73,7 +77,10 @@ def section(analysis: Analysis) -> Section | None:
         measured="page faults under load",
         tables=tables,
         findings=[*_findings(panels), *_worker_finding(points)],
-        mail=lambda doubts: [_mail_table(params, members, doubts) for params, members in panels],
+        mail=lambda doubts: [
+            build_for_mail(f"{MAIL_TITLE}: {_where(params)}", _mail_fields(members), members, doubts)
+            for params, members in panels
+        ],
         draw=lambda: _plots(panels),
     )
 
@@ -107,14 +114,20 @@ def _where(params: Mapping[str, Any]) -> str:
     return f"{backing}, {rest}" if rest else backing
 
 
+LOAD_AND_SETTING = Column("load; setting", numeric=False, wrap=14)
 ROW_FIELDS: list[Field[Point]] = [
-    Field(Column("load; setting", numeric=False, wrap=14), _load_and_setting),
-    Field(Column("page in", numeric=False), slot_label),
+    Field(LOAD_AND_SETTING, _load_and_setting, replace(LOAD_AND_SETTING, wrap=22)),
+    Field(Column("page in", numeric=False), slot_label, Column("slot", numeric=False)),
 ]
 
 
+def _mail_fields(points: Sequence[Point]) -> list[Field[Point]]:
+    against_none = latency_and_times(lambda point: _base(points, point), ("p50", "p99"))
+    return [*ROW_FIELDS, *against_none, mail_only(Column("worker"), short_latency("p50", m.FAULT_WORKER))]
+
+
 def _table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    fields = [*ROW_FIELDS, *latency_fields()]
+    fields = [*ROW_FIELDS, samples_field(), *latency_fields()]
     title = f"Time of one page fault under load, in µs: {_where(params)}"
     return build(f"faults-load-{number}", title, INTRO, fields, points, [*_given(points), *overhead_notes(points)])
 
@@ -157,7 +170,7 @@ def _worker_table(points: Sequence[Point]) -> Table | None:
         Field(Column("backing", numeric=False, wrap=12), lambda point: w.param("backing", point.param("backing"))),
         ROW_FIELDS[0],
         Field(Column("n"), lambda point: str(point.size_of(m.FAULT_WORKER))),
-        Field(Column("fault p50"), lambda point: w.number(microseconds(point, "p50"))),
+        Field(Column("fault p50"), short_latency("p50")),
         part("disk", "p50", m.FAULT_DISK),
         part("worker", "p50", m.FAULT_WORKER),
         part("worker", "p99", m.FAULT_WORKER),
@@ -174,23 +187,6 @@ def _worker_share(point: Point) -> float | None:
 
 def _percent(share: float | None) -> str:
     return w.MISSING if share is None else f"{100 * share:.0f} %"
-
-
-def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> Table:
-    def value(name: str) -> Field[Point]:
-        return Field(Column(name), lambda point: w.number(microseconds(point, name)))
-
-    def factor(name: str) -> Field[Point]:
-        return Field(Column("x"), lambda point: times_cell(point, _base(points, point), name))
-
-    fields: list[Field[Point]] = [
-        Field(Column("load; setting", numeric=False, wrap=22), _load_and_setting),
-        Field(Column("slot", numeric=False), slot_label),
-        *(each for name in ("p50", "p99") for each in (value(name), factor(name))),
-        Field(Column("worker"), lambda point: w.number(microseconds(point, "p50", m.FAULT_WORKER))),
-    ]
-    title = f"Page fault in us under load (x: against no load; worker: loop worker's p50): {_where(params)}"
-    return build_for_mail(title, fields, points, doubts)
 
 
 def _findings(panels: Sequence[tuple[Mapping[str, Any], Sequence[Point]]]) -> list[str]:

@@ -13,20 +13,21 @@ from reports.analysis import Analysis, Point, batch_rank, find, group
 from reports.cells import (
     OVERLAP_NOTE,
     batch_label,
+    latency_and_times,
     latency_fields,
     latency_mark,
     microseconds,
     overhead_notes,
     quantiles_differ,
+    samples_field,
     slot_label,
     times,
-    times_cell,
     times_fields,
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plain_log_scale, plot
 from reports.sections.faults import slot_rank
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build, build_for_mail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,9 @@ def section(analysis: Analysis) -> Section | None:
         measured="page faults while writeback runs",
         tables=tables,
         findings=[sentence for _, members in panels for sentence in _findings(members)],
-        mail=lambda doubts: [_mail_table(params, members, doubts) for params, members in panels],
+        mail=lambda doubts: [
+            build_for_mail(_mail_title(params), _mail_fields(members), members, doubts) for params, members in panels
+        ],
         draw=lambda: [each for number, (_, members) in enumerate(panels, start=1) for each in _plots(members, number)],
     )
 
@@ -99,12 +102,28 @@ def _base(points: Sequence[Point], point: Point) -> Point | None:
     return find(points, slot=slot, writeback=QUIET)
 
 
-def _row_fields() -> list[Field[Point]]:
-    return [Field(Column("page was in", numeric=False), slot_label), Field(Column("while", numeric=False), _condition)]
+def _short_condition(point: Point) -> str:
+    return QUIET if _is_quiet(point) else batch_label(point)
+
+
+ROW_FIELDS: list[Field[Point]] = [
+    Field(Column("page was in", numeric=False), slot_label, Column("slot", numeric=False)),
+    Field(Column("while", numeric=False), _condition, Column("batch"), _short_condition),
+]
+
+
+def _mail_title(params: Mapping[str, Any]) -> str:
+    what = f", {w.params(params)}" if params else ""
+    return f"Page fault in us while writeback runs (x: against quiet; ~: intervals overlap){what}"
+
+
+def _mail_fields(points: Sequence[Point]) -> list[Field[Point]]:
+    against_quiet = latency_and_times(lambda point: _base(points, point), ("p50", "p99", "p99.9"))
+    return [*ROW_FIELDS, samples_field(), *against_quiet]
 
 
 def _table(number: int, what: str, points: Sequence[Point]) -> Table:
-    fields = [*_row_fields(), *latency_fields()]
+    fields = [*ROW_FIELDS, samples_field(), *latency_fields()]
     title = f"Time of one page fault, quiet and while a writeback ran, in µs{what}"
     return build(
         f"faults-writeback-{number}", title, INTRO, fields, points, [*_proofs(points), *overhead_notes(points)]
@@ -112,7 +131,7 @@ def _table(number: int, what: str, points: Sequence[Point]) -> Table:
 
 
 def _times_table(number: int, what: str, points: Sequence[Point]) -> Table:
-    fields = [*_row_fields(), *times_fields(lambda point: _base(points, point))]
+    fields = [*ROW_FIELDS, *times_fields(lambda point: _base(points, point))]
     running = [point for point in points if _base(points, point)]
     title = f"Times as long as on the quiet phone{what}"
     return build(f"faults-writeback-times-{number}", title, TIMES_INTRO, fields, running, [OVERLAP_NOTE])
@@ -133,24 +152,6 @@ def _proofs(points: Sequence[Point]) -> list[str]:
     else:
         told = w.listing(f"{share} (batch {batch})" for batch, share in percent.items())
     return [f"In flight is proven for {told} of these pages; the others may still have waited for their turn."]
-
-
-def _mail_table(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> Table:
-    def value(name: str) -> Field[Point]:
-        return Field(Column(name), lambda point: w.number(microseconds(point, name)))
-
-    def factor(name: str) -> Field[Point]:
-        return Field(Column("x"), lambda point: times_cell(point, _base(points, point), name))
-
-    fields: list[Field[Point]] = [
-        Field(Column("slot", numeric=False), slot_label),
-        Field(Column("batch"), lambda point: QUIET if _is_quiet(point) else batch_label(point)),
-        Field(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY))),
-        *(each for name in ("p50", "p99", "p99.9") for each in (value(name), factor(name))),
-    ]
-    what = f", {w.params(params)}" if params else ""
-    title = f"Page fault in us while writeback runs (x: against quiet; ~: intervals overlap){what}"
-    return build_for_mail(title, fields, points, doubts)
 
 
 def _findings(points: Sequence[Point]) -> list[str]:

@@ -7,15 +7,15 @@ from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis, Point
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere
 
 SHOWS: Shows = {t.INTEGRITY: (m.CORRUPT, m.COMPARED)}
 INTRO = "Every page has its own content and is compared byte for byte after it was written back and read again."
 FIELDS: list[Field[Point]] = [
-    Field(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
-    Field(Column("checked"), lambda p: w.count(_checked(p))),
-    Field(Column("corrupt"), lambda p: w.count(corrupt_pages(p))),
-    Field(Column("result", numeric=False), lambda p: _result(p)),
+    everywhere(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
+    everywhere(Column("checked"), lambda p: w.count(_checked(p))),
+    everywhere(Column("corrupt"), lambda p: w.count(corrupt_pages(p))),
+    everywhere(Column("result", numeric=False), lambda p: _result(p)),
 ]
 
 

@@ -25,7 +25,7 @@ from reports.cells import (
 from reports.sections import switches_plots
 from reports.sections.section import Section, Shows
 from reports.stats import quantiles
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere, mail_only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,8 @@ OFF = "off"
 TRIGGERS = (OFF, "idle", "background", "periodic")
 KINDS = ("hot", "warm", "cold")
 US_PER_S = 1e6
+MAIL_LATENCY = "Latency of app switches"
+MAIL_EFFECT = "App switches (written, mean zram and least available in MiB, read in pages)"
 
 SHOWS: Shows = {
     t.APP_SWITCH: (
@@ -80,7 +82,11 @@ def section(analysis: Analysis) -> Section | None:
         tables += [table for table in made if table]
 
     def mail(doubts: Doubts) -> list[Table]:
-        return [table for params, members in panels for table in _mail_tables(params, members, doubts)]
+        return [
+            build_for_mail(_title(what, params), fields, members, doubts)
+            for params, members in panels
+            for what, fields in ((MAIL_LATENCY, _switch_fields(members)), (MAIL_EFFECT, EFFECT_FIELDS))
+        ]
 
     return Section(
         key="app-switches",
@@ -139,13 +145,29 @@ def _title(what: str, params: Mapping[str, Any]) -> str:
 
 
 ROW_FIELDS: list[Field[Point]] = [
-    Field(Column("writeback", numeric=False), _trigger),
-    Field(Column("batch"), _batch),
+    everywhere(Column("writeback", numeric=False), _trigger),
+    everywhere(Column("batch"), _batch),
+]
+EFFECT_FIELDS: list[Field[Point]] = [
+    *ROW_FIELDS,
+    everywhere(Column("kills"), count_of(m.KILLED)),
+    Field(Column("apps alive at the end", wrap=10), count_of(m.ALIVE), Column("alive")),
+    Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_MAJOR_FAULTS))),
+    Field(Column("refaults"), count_of(m.REFAULTS)),
+    Field(Column("written, MiB", wrap=8), median_of(m.FLASH_WRITTEN), Column("written")),
+    everywhere(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
+    Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES)), Column("read")),
+    mail_only(Column("zram"), median_of(m.ZRAM_MEMORY_MEAN)),
+    mail_only(Column("avail."), median_of(m.AVAILABLE)),
 ]
 
 
-def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
+def _switch_fields(points: Sequence[Point]) -> list[Field[Point]]:
     def of_kind(kind: int) -> Field[Point]:
+        def short(point: Point) -> str:
+            found = _of_kind(point, kind)
+            return w.number(_median(found)) if found is not None and found.size else w.MISSING
+
         def cell(point: Point) -> str:
             found = _of_kind(point, kind)
             if found is None or not found.size:
@@ -153,33 +175,27 @@ def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point
             slow = _p90(found)
             return w.number(_median(found)) + (f" / {w.number(slow)}" if slow is not None else "") + f"\n({found.size})"
 
-        return Field(Column(KINDS[kind]), cell)
+        return everywhere(Column(KINDS[kind]), cell, short)
 
-    fields: list[Field[Point]] = [
+    return [
         *ROW_FIELDS,
-        Field(Column("n"), repeats_of(m.SWITCH_LATENCY)),
-        Field(Column("ms"), lambda point: w.number(point.median(m.SWITCH_LATENCY))),
-        Field(Column("interval"), interval_of(m.SWITCH_LATENCY)),
-        Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
-        Field(Column("x off"), lambda point: _against_off_cell(points, point)),
+        everywhere(Column("n"), repeats_of(m.SWITCH_LATENCY)),
+        everywhere(Column("ms"), median_of(m.SWITCH_LATENCY)),
+        everywhere(Column("interval"), interval_of(m.SWITCH_LATENCY)),
+        everywhere(Column("p90"), lambda point: w.number(_p90_of_all(point))),
+        everywhere(Column("x off"), lambda point: _against_off_cell(points, point)),
         Field(Column("control, ms", wrap=8), median_of(m.SWITCH_CONTROL)),
         *map(of_kind, range(len(KINDS))),
     ]
-    return build(f"switches-{number}", _title("What a switch costs, in ms", params), SWITCH_INTRO, fields, points)
+
+
+def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
+    title = _title("What a switch costs, in ms", params)
+    return build(f"switches-{number}", title, SWITCH_INTRO, _switch_fields(points), points)
 
 
 def _effect_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    fields: list[Field[Point]] = [
-        *ROW_FIELDS,
-        Field(Column("kills"), count_of(m.KILLED)),
-        Field(Column("apps alive at the end", wrap=10), count_of(m.ALIVE)),
-        Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_MAJOR_FAULTS))),
-        Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES))),
-        Field(Column("refaults"), count_of(m.REFAULTS)),
-        Field(Column("written, MiB", wrap=8), median_of(m.FLASH_WRITTEN)),
-        Field(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
-    ]
-    return build(f"switches-effect-{number}", _title("Kills and flash", params), EFFECT_INTRO, fields, points)
+    return build(f"switches-effect-{number}", _title("Kills and flash", params), EFFECT_INTRO, EFFECT_FIELDS, points)
 
 
 def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
@@ -239,40 +255,6 @@ def _victim_table(number: int, params: Mapping[str, Any], points: Sequence[Point
     heads = (Column("writeback", False), Column("batch"), Column("after s"), Column("app", False, 30))
     title = _title("Who was killed", params)
     return Table(f"switches-victims-{number}", title, "", (*heads, Column("reason", False, 40)), tuple(rows))
-
-
-def _mail_tables(params: Mapping[str, Any], points: Sequence[Point], doubts: Doubts) -> list[Table]:
-    def of_kind(kind: int) -> Field[Point]:
-        def cell(point: Point) -> str:
-            found = _of_kind(point, kind)
-            return w.number(_median(found)) if found is not None and found.size else w.MISSING
-
-        return Field(Column(KINDS[kind]), cell)
-
-    latency: list[Field[Point]] = [
-        *ROW_FIELDS,
-        Field(Column("n"), repeats_of(m.SWITCH_LATENCY)),
-        Field(Column("ms"), lambda point: w.number(point.median(m.SWITCH_LATENCY))),
-        Field(Column("interval"), interval_of(m.SWITCH_LATENCY)),
-        Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
-        Field(Column("x off"), lambda point: _against_off_cell(points, point)),
-        *map(of_kind, range(len(KINDS))),
-    ]
-    effect: list[Field[Point]] = [
-        *ROW_FIELDS,
-        Field(Column("kills"), count_of(m.KILLED)),
-        Field(Column("alive"), count_of(m.ALIVE)),
-        Field(Column("written"), median_of(m.FLASH_WRITTEN)),
-        Field(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
-        Field(Column("read"), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES))),
-        Field(Column("zram"), median_of(m.ZRAM_MEMORY_MEAN)),
-        Field(Column("avail."), median_of(m.AVAILABLE)),
-    ]
-    what = "App switches (written, mean zram and least available in MiB, read in pages)"
-    return [
-        build_for_mail(_title("Latency of app switches", params), latency, points, doubts),
-        build_for_mail(_title(what, params), effect, points, doubts),
-    ]
 
 
 def _of_kind(point: Point, kind: int) -> npt.NDArray[np.uint64] | None:

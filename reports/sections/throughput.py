@@ -15,17 +15,16 @@ from reports.cells import (
     batch_label,
     first_point,
     interval_note,
-    interval_of,
     median_mark,
     median_of,
+    rate_fields,
     ratio_cell,
-    repeats_of,
     with_interval,
     word_of,
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plot
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail
+from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +60,7 @@ class Panel:
 
     def by_order(self) -> dict[str, list[Point]]:
         """Points per slot order, batch sizes ascending."""
-        lines: dict[str, list[Point]] = {}
-        for point in self.points:
-            lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
-        return lines
+        return _by_order(self.points)
 
 
 def section(analysis: Analysis) -> Section | None:
@@ -75,7 +71,10 @@ def section(analysis: Analysis) -> Section | None:
 
     def mail(doubts: Doubts) -> list[Table]:
         lines = [(panel, order, points) for panel in panels for order, points in panel.by_order().items()]
-        return [_mail_table(panel, order, points, doubts) for panel, order, points in lines]
+        return [
+            build_for_mail(f"Throughput: {panel.title}{_in_order(order)}", _fields(points), points, doubts)
+            for panel, order, points in lines
+        ]
 
     return Section(
         key="throughput",
@@ -87,6 +86,13 @@ def section(analysis: Analysis) -> Section | None:
         mail=mail,
         draw=lambda: _plots(panels),
     )
+
+
+def _by_order(points: Iterable[Point]) -> dict[str, list[Point]]:
+    lines: dict[str, list[Point]] = {}
+    for point in points:
+        lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
+    return lines
 
 
 def _panels(points: Iterable[Point]) -> list[Panel]:
@@ -107,42 +113,33 @@ def _panel_rank(params: Mapping[str, Any]) -> tuple[str, float, str]:
     )
 
 
-def _table(panel: Panel, number: int) -> Table:
-    bases = {order: first_point(points) for order, points in panel.by_order().items()}
+def _in_order(order: str) -> str:
+    return f", {w.clean(order)} slot order" if order else ""
+
+
+def _fields(points: Sequence[Point]) -> list[Field[Point]]:
+    """Each point is compared with the smallest batch of its slot order; a table of the mail has one order."""
+    bases = {order: first_point(members) for order, members in _by_order(points).items()}
+    base = batch_label(next(iter(bases.values())))
 
     def against_base(point: Point) -> str:
         return ratio_cell(point, bases[str(point.result.params.get("order", ""))])
 
-    fields = [
+    return [
         Field(Column("slot order", False), word_of("order")),
-        Field(Column("batch"), batch_label),
-        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
-        Field(Column("interval"), interval_of(m.THROUGHPUT)),
-        Field(Column("n"), repeats_of(m.THROUGHPUT)),
-        Field(Column(f"x batch {batch_label(next(iter(bases.values())))}"), against_base),
-        Field(Column("real s"), median_of(m.WALL)),
-        Field(Column("user s"), median_of(m.USER_CPU)),
-        Field(Column("sys s"), median_of(m.SYS_CPU)),
+        everywhere(Column("batch"), batch_label),
+        *rate_fields(),
+        Field(Column(f"x batch {base}"), against_base, Column(f"x {base}")),
+        everywhere(Column("real s"), median_of(m.WALL)),
+        everywhere(Column("user s"), median_of(m.USER_CPU)),
+        everywhere(Column("sys s"), median_of(m.SYS_CPU)),
     ]
+
+
+def _table(panel: Panel, number: int) -> Table:
     intro = BATCH_INTRO + interval_note(p.summary(m.THROUGHPUT) for p in panel.points)
     title = f"Writeback throughput by batch size: {panel.title}"
-    return build(f"throughput-{number}", title, intro, fields, panel.points)
-
-
-def _mail_table(panel: Panel, order: str, points: Sequence[Point], doubts: Doubts) -> Table:
-    base = first_point(points)
-    fields = [
-        Field(Column("batch"), batch_label),
-        Field(Column("MiB/s"), median_of(m.THROUGHPUT)),
-        Field(Column("interval"), interval_of(m.THROUGHPUT)),
-        Field(Column("n"), repeats_of(m.THROUGHPUT)),
-        Field(Column(f"x {batch_label(base)}"), lambda point: ratio_cell(point, base)),
-        Field(Column("real s"), median_of(m.WALL)),
-        Field(Column("user s"), median_of(m.USER_CPU)),
-        Field(Column("sys s"), median_of(m.SYS_CPU)),
-    ]
-    title = panel.title + (f", {w.clean(order)} slot order" if order else "")
-    return build_for_mail(f"Throughput: {title}", fields, points, doubts)
+    return build(f"throughput-{number}", title, intro, _fields(panel.points), panel.points)
 
 
 def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
@@ -153,7 +150,7 @@ def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
     base = first_point(points)
     phone = "this virtual phone" if analysis.run.session.provenance.virtual else "this phone"
     order = points[0].param("order")
-    where = panel.title + (f", {w.clean(order)} slot order" if order else "")
+    where = panel.title + _in_order(str(order or ""))
     chosen = next((p for p in points if p.param("batch_size") == DEFAULT_BATCH_SIZE), points[-1])
     rate = with_interval(chosen, m.THROUGHPUT)
     if base.param("batch_size") is None:
