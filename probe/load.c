@@ -37,6 +37,7 @@ static struct load {
 	atomic_bool stop;
 	atomic_int failed;
 	uint64_t deadline_ns, file_bytes, most_bytes, bytes_per_s;
+	uint64_t share_bytes; /* of the file: how far apart the threads begin to write */
 	_Atomic uint64_t bytes, operations, cpu_ns;
 } load;
 
@@ -106,8 +107,7 @@ static void do_io(uint64_t number)
 	if (load.kind == LOAD_RANDOM_READ)
 		read_randomly(fd, data.data, number);
 	else
-		write_in_order(fd, data.data,
-			       load.file_bytes / (uint64_t)load.count * number / WRITE_BYTES * WRITE_BYTES);
+		write_in_order(fd, data.data, load.share_bytes * number / WRITE_BYTES * WRITE_BYTES);
 }
 
 static void *work(void *argument)
@@ -194,6 +194,8 @@ int cmd_load_start(const struct request *req, struct reply *rep)
 		return reply_fail(rep, 0, "threads=%llu: expected 1 to %d", (unsigned long long)threads, THREADS_MAX);
 	if (prepare(req, rep))
 		return -1;
+	/* Not by count, which is not there yet when the first thread runs. */
+	load.share_bytes = load.file_bytes / threads;
 	for (uint64_t i = 0; i < threads; i++) {
 		int error = pthread_create(&load.thread[i], NULL, work, (void *)(uintptr_t)i);
 

@@ -65,6 +65,13 @@ def test_a_writing_load_keeps_its_rate(probe: Served, folder: Path) -> None:
     assert done["ended_early"] == 0
 
 
+def test_a_writing_load_can_be_stopped_at_once(probe: Served, folder: Path) -> None:
+    """Its threads once divided by the number of threads, which was counted while they started already."""
+    for _ in range(40):
+        probe.good(f"load-start kind=sequential_write threads=1 limit_s=30 file={folder}/load size={MIB} bytes={MIB}")
+        probe.good("load-stop")
+
+
 def test_a_reading_load_reads_what_was_written_before(probe: Served, folder: Path) -> None:
     probe.good(f"load-start kind=random_read threads=2 limit_s=30 file={folder}/load size={MIB} bytes={64 * MIB}")
     time.sleep(0.2)  # sleep: the load runs meanwhile
