@@ -112,9 +112,9 @@ def fact_table(analysis: Analysis) -> Table | None:
         intro="Settings and counters that were read beside the figures.",
         columns=(
             Column("test", False, 24),
-            Column("at", False, 28),
-            Column("fact", False, 22),
-            Column("value", False, 40),
+            Column("at", False, 22),
+            Column("fact", False, 20),
+            Column("value", False, 31),
         ),
         rows=tuple((test, place_words(places), name, value) for (test, name, value), places in rows.items()),
     )
