@@ -6,11 +6,13 @@ words that hang on certain figures makes its records itself (tests/reports_sampl
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from base.units import KIB, MIB
 from devices.clocks import ClockWatch
@@ -22,9 +24,13 @@ from devices.profiles.profile import Profile, SwitchPattern, Trigger
 from devices.profiles.sections import Sweep
 from devices.profiles.what_is_measured import Apps, Compressors, Faults, Inflight, Variants
 from devices.transcript import Transcript
+from records.metrics import Quantity
 from records.model import End, Provenance, RunResult, Session, TestOutcome
+from records.reading import StoredRun
+from records.tests import MeasuredTest
 from records.writing import RunFolder
 from tests.fake_bench import PAGES, PARTITION, SCRATCH, fake_bench, small_profile
+from tests.reports_sample import NOW, WALL_TIME
 from workloads.app_results import app_switch_result
 from workloads.apps import Shared, conditions, run_apps
 from workloads.attributes import (
@@ -46,12 +52,8 @@ from workloads.provenance import provenance
 from workloads.variants import VARIANTS, MeasuredVariant, measure_variants, variant_results
 from workloads.writeback import measure_sweep, sweeps
 
-NOW = datetime(2026, 11, 23, 10, 15, 0, tzinfo=UTC)
 BATCHES = (1, 8, 32)
 DATA = PAGES * 4 * KIB
-WALL_TIME: Mapping[str, float] = {
-    "total": 178.0, "phone": 139.0, "wire": 9.1, "host": 6.2, "boot": 22.5, "image_build": 0.0,
-}  # fmt: skip
 
 
 def profile() -> Profile:
@@ -178,3 +180,25 @@ MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Every page is unchanged after writeback and read-back": integrity,
     "What the attributes take, and whether a limit is kept": attributes,
 }
+
+
+def produced(run: StoredRun, test: MeasuredTest, **params: object) -> RunResult:
+    """The one record of a test with these parameters, as its workload wrote it."""
+    (found,) = [each for each in of(run, test) if params.items() <= each.params.items()]
+    return found
+
+
+def of(run: StoredRun, test: MeasuredTest) -> list[RunResult]:
+    return [each for each in run.runs if each.test == test.name]
+
+
+def copied(run: StoredRun, folder: RunFolder, *results: RunResult) -> RunFolder:
+    """The folder with the raw files of these records, whose names stay."""
+    for result in results:
+        for name in result.raw.values():
+            shutil.copyfile(run.folder / name, folder.path / name)
+    return folder
+
+
+def median(result: RunResult, row: Quantity) -> float:
+    return float(np.median(result.metrics[row.name].values))

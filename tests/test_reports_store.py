@@ -217,9 +217,9 @@ def test_two_runs_in_one_file_are_told_apart(folder: RunFolder) -> None:
 
 def test_a_missing_raw_file_is_listed(tmp_path: Path) -> None:
     path = sample.write_run(tmp_path)
-    (path / "raw" / "fault.latency-ram.npy").unlink()
+    (path / "raw" / "fault_latency-ram-lzo-rle.npy").unlink()
     assert load(path).problems == (
-        "fault_latency: the samples of fault.latency are missing: raw/fault.latency-ram.npy",
+        "fault_latency: the samples of fault.latency are missing: raw/fault_latency-ram-lzo-rle.npy",
     )
 
 
