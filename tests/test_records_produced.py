@@ -20,10 +20,11 @@ from records.courses import COURSES
 from records.metrics import METRICS
 from records.model import RunResult
 from records.reading import StoredRun, load
-from records.tests import TESTS, MeasuredTest
+from records.tests import BACKING, TESTS, MeasuredTest
 from reports import sections as rooms
 from reports.analysis import analyse
 from reports.contents import sections
+from reports.sections.backing import VERIFIED_WORDS
 from reports.sections.section import SectionModule
 from reports.tables import Doubts
 
@@ -145,3 +146,8 @@ def test_what_a_section_reads_is_written(run: StoredRun, read: Noted, test: Meas
     assert read.params[test.name] - {param.key for param in test.params} == set()
     assert read.facts[test.name] - written == set()
     assert test.fact_names - read.facts[test.name] == set(), "a fact of the row that no section reads"
+
+
+def test_what_has_words_in_the_table_of_backing_devices_is_written(run: StoredRun) -> None:
+    written = {name for result in of(run, BACKING) for name in result.facts.get("verified", {})}
+    assert VERIFIED_WORDS.keys() - written == set()
