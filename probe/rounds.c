@@ -56,9 +56,12 @@ static int choose_marks(struct rounds *rounds, struct reply *rep)
 int rounds_begin(struct rounds *rounds, uint64_t zram, uint64_t limit_4k, uint64_t total_4k, uint64_t age_s,
 		 struct reply *rep)
 {
-	uint64_t slots = limit_4k / (page_bytes() / ZRAM_UNIT), bd[3];
+	uint64_t page = page_bytes() / ZRAM_UNIT, slots = limit_4k / page, bd[3];
 
-	*rounds = (struct rounds){ .zram = zram, .limit_4k = limit_4k, .left_4k = total_4k, .age_s = age_s };
+	/* In whole pages: kernels without the rounding of 7.x take the rest of a page as no limit at all. */
+	*rounds = (struct rounds){
+		.zram = zram, .limit_4k = slots * page, .left_4k = total_4k / page * page, .age_s = age_s
+	};
 	if (!slots)
 		return reply_fail(rep, 0, "limit_4k=%llu: less than a page", (unsigned long long)limit_4k);
 	slots = slots < SLOTS_MAX ? slots : SLOTS_MAX;

@@ -13,7 +13,7 @@ from enum import StrEnum
 from records.model import Better, Metric
 
 # What is counted is the same at every repeat, or nearly so: one value says it all.
-COUNTS = frozenset({"pages", "count", "bytes", "B"})
+COUNTS = frozenset({"pages", "4 KiB", "count", "bytes", "B"})
 # Neither a time nor a rate: a first value that stands out is no slow start.
 _WITHOUT_SPEED = frozenset({"requests", "%", "x"})
 # Units of which a comparison makes no verdict where it knows nothing else.
@@ -104,7 +104,12 @@ PER_CPU_SECOND = Quantity(
     "MiB written back over user and system CPU time of the writing thread",
 )  # fmt: skip
 WRITTEN = Quantity(
-    "writeback.written", "pages", "higher", Values.repeats, "pages written back", "in 4 KiB on every page size"
+    "writeback.written",
+    "4 KiB",
+    "higher",
+    Values.repeats,
+    "what was written back",
+    "as the kernel counts it, in 4 KiB on every page size",
 )
 IN_FLIGHT_MEAN = Quantity(
     "writeback.inflight_mean", "requests", "higher", Values.repeats, "mean of writes in flight",

@@ -24,6 +24,7 @@ class Caveat(StrEnum):
     other_writer = "another program wrote zram pages back during the run: stop it (docs/profiles.md)"
     buffered_io = "the backing loop device uses buffered I/O: the page cache hides the storage"
     no_batch_size = "this kernel has no writeback_batch_size: its only point, one page at a time, was measured"
+    no_page_index = "this kernel cannot write single pages back (page_index, from 5.12): page faults were not measured"
     noisy_host = "the host was busy with other work while the virtual phone was measured"
     sampled_depth = "no block events to be had: depth is a mean from time_in_queue and a maximum that sampling may miss"
     load_ended_early = "the load reached its bound while faults were still timed: some of them met a quiet phone"

@@ -108,6 +108,10 @@ LIMIT_GRAMMAR = MeasuredTest("writeback_limit_grammar", "which values `writeback
 LIMIT = MeasuredTest(
     "writeback_limit", "whether a writeback stops at its limit; checks and facts only", (p.BATCH_SIZE,), None
 )
+PARTIAL_LIMIT = MeasuredTest(
+    "writeback_limit_partial", "what a limit that ends within a page is; only with pages above 4 KiB, facts only",
+    (p.BATCH_SIZE,), None,
+)  # fmt: skip
 
 TESTS: Mapping[str, MeasuredTest] = {row.name: row for row in list(globals().values()) if isinstance(row, MeasuredTest)}
 """every test by its name, in the order of docs/results.md"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devices.capability import Capability
 from devices.profiles.profile import Trigger
 from workloads.app_model import SwitchCondition, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
@@ -22,6 +23,8 @@ def shared() -> Shared:
 @pytest.mark.steps(count=steps_of)
 def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared) -> None:
     """Switching between apps under memory pressure"""
+    if condition.trigger is Trigger.background and Capability.page_index not in bench.stage.device.capabilities:
+        pytest.skip(f"{Capability.page_index}: not on this phone; {condition.trigger} writes back single pages")
     run = run_apps(bench, condition, shared)
     result = app_switch_result(bench, run)
     bench.record(result)

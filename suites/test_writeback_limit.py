@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from workloads.attributes import limit_grammar_result, limit_result, try_values, write_back_under_limit
+from base.kernel import PAGE_4K
+from workloads.attributes import (
+    fault_of_partial_limit,
+    limit_grammar_result,
+    limit_result,
+    partial_limit_result,
+    try_values,
+    write_back_under_limit,
+)
 from workloads.bench import Bench
 
 PAGES = 512
@@ -40,3 +48,19 @@ def test_writeback_limit_is_kept(bench: Bench, batch_size: int) -> None:
     limited, rest = kept.limited, kept.rest
     assert (limited.written_4k, limited.left_4k, limited.errno) == (LIMIT_4K, 0, "EIO")
     assert (limited.written_4k + rest.written_4k, rest.errno) == (kept.total_4k, "")
+
+
+@pytest.mark.capability("writeback_limit")
+def test_writeback_limit_that_ends_within_a_page(bench: Bench) -> None:
+    """A limit that is no whole number of pages is a limit all the same"""
+    stage = bench.stage
+    if stage.page_bytes == PAGE_4K:
+        pytest.skip("pages of 4 KiB: every limit is a whole number of pages")
+    bench.progress("writeback limit within a page")
+    (batch_size,) = stage.batch_sizes([32])
+    limit_4k = LIMIT_4K + stage.page_bytes // PAGE_4K - 1
+    with bench.probing() as probing:
+        kept = write_back_under_limit(probing, pages=PAGES, limit_4k=limit_4k, batch_size=batch_size)
+    bench.record(partial_limit_result(bench, kept))
+    assert not (fault := fault_of_partial_limit(stage, kept.limited)), fault
+    assert kept.limited.errno == "EIO"

@@ -38,6 +38,7 @@ from workloads.attributes import (
     batch_size_result,
     limit_grammar_result,
     limit_result,
+    partial_limit_result,
     try_values,
     write_back_under_limit,
 )
@@ -165,7 +166,9 @@ def attributes(bench: Bench) -> Iterator[RunResult]:
     yield batch_size_result(bench, taken, refused, largest)
     limit = tried("writeback_limit", "16", "abc", put_back="0")
     yield limit_grammar_result(bench, limit, tried("writeback_limit_enable", "1", put_back="0"))
-    yield limit_result(bench, write_back_under_limit(bench, pages=PAGES, limit_4k=PAGES // 2, batch_size=8))
+    kept = write_back_under_limit(bench, pages=PAGES, limit_4k=PAGES // 2, batch_size=8)
+    yield limit_result(bench, kept)
+    yield partial_limit_result(bench, kept)
 
 
 MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {

@@ -99,7 +99,7 @@ def throughput(
             "writeback.wall": model.Metric("s", "lower", wall),
             "writeback.user_cpu": model.Metric("s", "lower", [0.0] * len(rates)),
             "writeback.sys_cpu": model.Metric("s", "lower", [0.42 + 0.1 * each for each in wall]),
-            "writeback.written": model.Metric("pages", "higher", written),
+            "writeback.written": model.Metric("4 KiB", "higher", written),
         },
         **(fields | more),
     )

@@ -21,7 +21,9 @@ from devices.profiles.sections import Backing, PageKind
 from devices.profiles.what_is_measured import Compressors as Wanted
 from devices.profiles.what_is_measured import Faults
 from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
+from records.model import Caveat
 from tests.bench_sample import bench_on
+from tests.fake_bench import fake_bench
 from tests.replies_sample import timed_writeback
 from workloads.compressors import (
     Compressor,
@@ -110,6 +112,20 @@ def test_a_setting_that_reads_otherwise_than_it_was_written_is_an_error() -> Non
         with pytest.raises(ZramError, match="writeback_batch_size reads '256', '257' was written"):
             zram.configure(ZramConfig(MIB, writeback_batch_size=257))
         phone.lies.clear()
+
+
+def test_a_kernel_without_page_index_is_measured_without_faults_and_says_so(memory_path: Path) -> None:
+    phone = FakePhone()
+    del phone.files[f"{SYSFS}writeback_batch_size"]
+    phone.zrams[0].names_pages = False
+    point = Compressor("lzo-rle", None)
+    measured = {point: MeasuredCompressor()}
+    with fake_bench(memory_path, phone) as fake:
+        measure_compressors(fake.bench, measured)
+        records = compressor_results(fake.bench, point, measured[point])
+    assert measured[point].error is None
+    assert [record.test for record in records] == ["compressor"]
+    assert {Caveat.no_page_index, Caveat.no_batch_size} <= set(records[0].caveats)
 
 
 def test_records_have_ratio_writeback_and_faults_of_both_slots(tmp_path: Path) -> None:

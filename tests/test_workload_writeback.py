@@ -11,15 +11,19 @@ import pytest
 
 from base.errors import DeviceLost
 from base.kernel import PAGE_4K
-from base.units import MIB
+from base.units import KIB, MIB
 from devices.fake.content import INCOMPRESSIBLE, make_contents, parse_mix
 from devices.fake.phone import FakePhone
 from devices.fake.zram import BACKED, EMPTY
-from devices.profiles.sections import PageKind, SlotOrder
+from devices.profiles.profile import Trigger
+from devices.profiles.sections import Limits, PageKind, SlotOrder
+from devices.profiles.what_is_measured import Apps
 from devices.zram import BackingDeviceFull, InvalidValue, ZramError
 from records.model import Caveat
-from tests.fake_bench import BACKING, PAGES, by_param, fake_bench, median, opened, small_profile
-from workloads.attributes import limit_result, try_values, write_back_under_limit
+from tests.fake_bench import BACKING, PAGES, Fake, by_param, fake_bench, median, opened, small_profile
+from workloads.app_model import SwitchCondition
+from workloads.app_watch import watched
+from workloads.attributes import LimitRun, fault_of_partial_limit, limit_result, try_values, write_back_under_limit
 from workloads.timed_writeback import NothingMeasured, fill_and_write_back, write_attribute
 from workloads.writeback import SweepPlan, measure_sweep, steps_of
 
@@ -130,6 +134,42 @@ def test_a_limit_is_kept_and_the_rest_is_written_without_it(memory_path: Path) -
         assert fake.phone.bd_stat(0) == [PAGES, 0, PAGES]
         result = limit_result(fake.bench, kept)
     assert all(check["expected"] == check["seen"] for check in result.checks.values())
+
+
+def with_large_pages(fake: Fake) -> Fake:
+    """A fake phone's zram knows slots of 4 KiB only; what is asked of it follows from what the phone says it is."""
+    fake.device.identity = replace(fake.device.identity, page_size_bytes=16 * KIB)
+    return fake
+
+
+def test_limits_of_a_run_are_whole_pages(memory_path: Path) -> None:
+    apps = Apps(written_per_round=8 * MIB).model_copy(update={"written_per_round": 8 * MIB + 5 * PAGE_4K})
+    limits = Limits().model_copy(update={"written_per_run": 64 * MIB + 3 * PAGE_4K})
+    with fake_bench(memory_path, profile=small_profile(apps=apps, limits=limits)) as small:
+        small.bench.stage.as_swap(PAGES)
+        with_large_pages(small)
+        condition = SwitchCondition(Trigger.periodic, 32)
+        with watched(small.bench, condition, 1.0):
+            pass
+        (told,) = small.told("daemon-start")
+    assert int(told["limit_4k"]) == 8 * MIB // PAGE_4K + 4
+    assert int(told["total_4k"]) == 64 * MIB // PAGE_4K
+
+
+@pytest.mark.parametrize(
+    ("written", "left", "errno", "says"),
+    [(112, 0, "EIO", ""), (2048, 2**64 - 13, "", "wrote 2048, and the limit reads 18446744073709551603"),
+     (116, 0, "EIO", "112 are whole pages of 16 KiB) it wrote 116"), (0, 0, "EIO", "it wrote 0")],
+)  # fmt: skip
+def test_a_limit_within_a_page_must_hold_for_the_whole_pages_in_it(
+    memory_path: Path, written: int, left: int, errno: str, says: str
+) -> None:
+    with fake_bench(memory_path) as fake:
+        stage = with_large_pages(fake).bench.stage
+        fault = fault_of_partial_limit(stage, LimitRun(32, 115, written, left, errno))
+    assert bool(fault) == bool(says)
+    assert says in fault
+    assert fault.startswith("this kernel: " if says else "")
 
 
 def test_values_of_an_attribute_are_tried_and_it_is_put_back(memory_path: Path) -> None:

@@ -88,7 +88,8 @@ def _start_daemon(bench: Bench, condition: SwitchCondition) -> str:
     started = bench.probe.daemon_start(
         zram=stage.zram.number, trigger=str(condition.trigger), age_s=max(1, round(apps.idle_age)),
         delay_ms=round(apps.delay * 1000), period_ms=max(1, round(apps.period * 1000)),
-        limit_4k=apps.written_per_round // 4096, total_4k=stage.profile.limits.written_per_run // 4096,
+        limit_4k=stage.limit_4k(apps.written_per_round),
+        total_4k=stage.limit_4k(stage.profile.limits.written_per_run),
     )  # fmt: skip
     return started.marks
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from base.kernel import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, PAGE_4K
+from base.units import KIB
 from devices.profiles.sections import PageKind
 from devices.transport import Read, Write
 from devices.zram import ZramError, errno_of
@@ -59,6 +60,7 @@ class LimitRun:
 
     batch_size: int | None
     limit_4k: int
+    """as it was written"""
     written_4k: int
     left_4k: int
     errno: str
@@ -88,6 +90,31 @@ def write_back_under_limit(bench: Bench, *, pages: int, limit_4k: int, batch_siz
     stage.zram.write("writeback_limit", "0")
     stage.set_batch_size(DEFAULT_BATCH_SIZE if batch_size else None)
     return LimitKept(limited, rest, pages * stage.page_bytes // PAGE_4K)
+
+
+def partial_limit_result(bench: Bench, kept: LimitKept) -> RunResult:
+    """Make the record of a limit that ends within a page: the whole pages in it may be written."""
+    limited = kept.limited
+    facts = {"limited": limited, "rest": kept.rest, "whole_pages_4k": _whole_pages_4k(bench.stage, limited.limit_4k)}
+    return RunResult(
+        t.PARTIAL_LIMIT.name, bench.title, params={"batch_size": limited.batch_size}, metrics={}, facts=facts
+    )
+
+
+def fault_of_partial_limit(stage: Stage, limited: LimitRun) -> str:
+    """Say what this kernel makes of a limit that ends within a page; empty where it writes the whole pages in it."""
+    most = _whole_pages_4k(stage, limited.limit_4k)
+    if limited.written_4k == most:
+        return ""
+    return (
+        f"this kernel: under a writeback_limit of {limited.limit_4k} (in 4 KiB; {most} are whole pages of "
+        f"{stage.page_bytes // KIB} KiB) it wrote {limited.written_4k}, and the limit reads {limited.left_4k} then. "
+        "Give it limits in whole pages, as a run itself does"
+    )
+
+
+def _whole_pages_4k(stage: Stage, limit_4k: int) -> int:
+    return stage.limit_4k(limit_4k * PAGE_4K)
 
 
 def limit_result(bench: Bench, kept: LimitKept) -> RunResult:

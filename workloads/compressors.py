@@ -18,7 +18,7 @@ from workloads.bench import Bench
 from workloads.faults import FaultSamples, slot_results
 from workloads.stage import Stage
 from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
-from workloads.turns import FaultShares, NotAvailable, in_turns, joined
+from workloads.turns import FaultShares, NotAvailable, in_turns, joined, not_measurable
 
 # What phones hold, as far as is known; how well an algorithm does depends on little else.
 PAGES = PageKind.mixed
@@ -123,6 +123,9 @@ def _writeback_result(bench: Bench, point: Compressor, runs: Sequence[TimedWrite
         params={**_params(point), "batch_size": batch_size, "data_bytes": stage.profile.compressors.data},
         metrics=metrics(runs) | ratio,
         checks=written_check(runs),
-        caveats=writeback_caveats(batch_size, len(runs), buffered=stage.backing.direct_io is False),
+        caveats=[
+            *writeback_caveats(batch_size, len(runs), buffered=stage.backing.direct_io is False),
+            *not_measurable(stage),
+        ],
         facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts()},
     )

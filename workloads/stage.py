@@ -67,6 +67,13 @@ class Stage:
         """Convert a number of bd_stat, in 4 KiB whatever the page size, to the phone's pages."""
         return count_4k * PAGE_4K // self.page_bytes
 
+    def limit_4k(self, size_bytes: int) -> int:
+        """Convert bytes to zram's unit of a writeback limit, in whole pages.
+
+        Some kernels take a limit that ends within a page as none at all.
+        """
+        return self.pages(size_bytes) * self.page_bytes // PAGE_4K
+
     def as_block_device(self, pages: int) -> None:
         """Make zram an empty device of so many pages, not used as swap, on the backing device."""
         self._configure(pages)

@@ -13,8 +13,11 @@ from typing import TypeVar
 import numpy as np
 
 from base.errors import DeviceLost, LabError, RestoreFailed
+from devices.capability import Capability
+from records.model import Caveat
 from workloads.bench import Bench, silent
 from workloads.faults import FaultSamples, measure_faults
+from workloads.stage import Stage
 
 # Each share costs an own configuration of zram, which on a phone takes as long as hundreds of faults.
 FAULT_SHARES = 2
@@ -64,10 +67,18 @@ class FaultShares:
         return -(-self.samples // self.count)
 
     def measure(self, bench: Bench, repeat: int) -> list[FaultSamples]:
-        """Measure this turn's share; return nothing when all shares are measured."""
-        if repeat >= self.count:
+        """Measure this turn's share; return nothing when all shares are measured, or where they cannot be.
+
+        Marking idle is no way: it reaches all slots, and one half must stay in memory.
+        """
+        if repeat >= self.count or not_measurable(bench.stage):
             return []
         return [measure_faults(replace(bench, seed=bench.seed + repeat, progress=silent), self.share, rounds=1)]
+
+
+def not_measurable(stage: Stage) -> tuple[Caveat, ...]:
+    """Return why faults cannot be measured on this phone; nothing where they can."""
+    return () if Capability.page_index in stage.device.capabilities else (Caveat.no_page_index,)
 
 
 def joined(shares: Sequence[FaultSamples]) -> FaultSamples:

@@ -26,7 +26,7 @@ from workloads.bench import Bench
 from workloads.faults import READS_CHECK, FaultSamples
 from workloads.stage import Stage
 from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
-from workloads.turns import FaultShares, NotAvailable, in_turns, joined
+from workloads.turns import FaultShares, NotAvailable, in_turns, joined, not_measurable
 
 PAGES = PageKind.incompressible
 # F2FS pins whole sections; a file of another size would be rounded up, and only that one.
@@ -256,7 +256,10 @@ def _result(
         params={"variant": variant.name, "blocks": blocks, "batch_size": batch_size, "data_bytes": data},
         metrics=metrics(runs),
         checks=written_check(runs),
-        caveats=writeback_caveats(batch_size, len(runs), buffered=not variant.direct_io),
+        caveats=[
+            *writeback_caveats(batch_size, len(runs), buffered=not variant.direct_io),
+            *not_measurable(bench.stage),
+        ],
         facts={
             "verified": measured.verified,
             "pages": str(PAGES),

@@ -46,7 +46,7 @@ class FakeZram:
 
     What goes wrong in it is set by tests: ``forgets`` slots of each writeback stay where they are although it succeeds;
     ``spoils`` are slots whose content changes on the way to the backing device; ``other_reads`` pages are read by
-    another program whenever slots are read.
+    another program whenever slots are read; without ``names_pages`` it is a kernel before 5.12.
     """
 
     number: int
@@ -58,6 +58,7 @@ class FakeZram:
     spoils: set[int] = field(default_factory=set)
     jitter: random.Random = field(default_factory=lambda: random.Random(42))
     other_reads: int = 0
+    names_pages: bool = True
     reads_4k: int = 0
     writes_4k: int = 0
     _most_used: int = 0
@@ -243,7 +244,7 @@ class FakeZram:
             raise Refused(INVALID)
         for word in value.split():
             match = _PAGE.fullmatch(word)
-            if match is None:
+            if match is None or not self.names_pages:
                 raise Refused(INVALID)
             lo, hi = (int(match[1]), int(match[1])) if match[1] else (int(match[2]), int(match[3]))
             if lo > hi or hi >= self.size:

@@ -105,7 +105,7 @@ class Faults(Model):
     """Page-fault latency: quiet, while a writeback runs, and under load."""
 
     samples: Annotated[int, Field(ge=100, le=10_000_000)] = 20_000
-    """faults timed per kind of slot and condition (4 KiB each); p99.9 needs some thousands"""
+    """faults timed per kind of slot and condition (a page each); p99.9 needs some thousands"""
     batch_sizes: BatchSizes = (1, 8, 32, 128)
     """batch sizes of the writeback that runs meanwhile"""
     loads: Annotated[tuple[Load, ...], Distinct] = (Load.cpu, Load.random_read, Load.sequential_write)
