@@ -17,7 +17,7 @@ from base.paths import REPO
 from base.signals import interrupt_once, shield
 from devices.phone import Target, resolve_target
 from devices.virtual.machines import ARCHS, KERNELS, PAGE_SIZES
-from farm.launcher import Launcher
+from farm.launcher import Launcher, machines, option_of
 from records.model import TestOutcome
 from records.writing import check_writable
 from reports.progress import ProgressBar
@@ -32,9 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zram writeback lab")
     group.addoption("--device", action="append", default=[], metavar="SERIAL|PROFILE|virtual",
                     help="phone to measure on; repeatable; else $ANDROID_SERIAL, else the virtual phone")  # fmt: skip
-    group.addoption("--kernel", action="append", default=[], choices=KERNELS, help="virtual phone's; two are compared")
-    group.addoption("--arch", choices=ARCHS, help="virtual phone's processor; auto: the host's if KVM works here")
-    group.addoption("--page-size", choices=PAGE_SIZES, help="page of the virtual phone's kernel")
+    group.addoption("--kernel", action="append", default=[], choices=KERNELS, help="virtual phone's; repeatable, as "
+                    "the next two are: every combination is measured and compared with the first")  # fmt: skip
+    group.addoption("--arch", action="append", default=[], choices=ARCHS,
+                    help="virtual phone's processor; auto: the host's if KVM works here")  # fmt: skip
+    group.addoption("--page-size", action="append", default=[], choices=PAGE_SIZES, help="page of its kernel")
     group.addoption("--plan", choices=["quick", "standard", "nightly"], default="quick", help="how much to measure")
     group.addoption("--batch-sizes", metavar="1,8,32",
                     help="sweep.batch_sizes instead of the profile's; what other tests measure with stays")  # fmt: skip
@@ -55,9 +57,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         if launch.is_several:
             return launch.run()
         check_writable(launch.results)
-        kernel = next(iter(launch.kernels), None)
-        machine = {"kernel": kernel, "arch": config.option.arch, "page_size": config.option.page_size}
-        target = resolve_target(next(iter(launch.devices), None), machine=machine)
+        target = resolve_target(next(iter(launch.devices), None), machine=launch.machines[0])
         config.stash[TARGET] = target.planned(
             plan=config.getoption("--plan"),
             batch_sizes=_numbers(config.getoption("--batch-sizes")),
@@ -75,7 +75,7 @@ def _launch(config: pytest.Config) -> Launcher:
     return Launcher(
         words=list(map(str, config.invocation_params.args)),
         devices=config.getoption("--device"),
-        kernels=config.getoption("--kernel"),
+        machines=machines({key: config.getoption(option_of(key)) for key in ("kernel", "arch", "page_size")}),
         seed=config.getoption("--seed"),
         results=config.getoption("--results") or REPO / "results",
         junit=Path(config.option.xmlpath) if config.option.xmlpath else None,

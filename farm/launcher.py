@@ -1,4 +1,4 @@
-"""Several phones or kernels: a process and a results folder for each, and one exit status."""
+"""Several phones or machines: a process and a results folder for each, and one exit status."""
 
 from __future__ import annotations
 
@@ -6,44 +6,61 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 from base.children import run_together
-from base.errors import EXIT_FAILED, EXIT_USAGE, LabError, ProfileError, worst
+from base.errors import (
+    EXIT_DEVICE_LOST,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    LabError,
+    ProfileError,
+    worst,
+)
 from base.output import tell
+from devices.phone import resolve_target
 from reports.comparison.render import report_comparison
+from reports.matrix import machine_run, report_matrix
 
+# How a run ends that says nothing about the next machine: not had, or died of what was measured.
+_OF_ONE_MACHINE = {0, EXIT_FAILED, EXIT_REFUSED, EXIT_DEVICE_LOST}
 _JUNIT = {"--junitxml", "--junit-xml"}
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """What a run was called with: ``words`` is the whole command line, the rest is what it says."""
+    """What a run was called with: ``words`` is the whole command line, the rest is what it says.
+
+    ``machines`` are those of the virtual phone, as options and their values. ``program`` is what measures.
+    """
 
     words: Sequence[str]
     devices: Sequence[str]
-    kernels: Sequence[str]
+    machines: Sequence[Mapping[str, str]]
     seed: int | None
     results: Path
     junit: Path | None
+    program: Sequence[str] = (sys.executable, "-m", "pytest")
 
     @property
     def is_several(self) -> bool:
-        return len(self.devices) > 1 or len(self.kernels) > 1
+        return len(self.devices) > 1 or len(self.machines) > 1
 
     def run(self) -> int:
-        """Measure on each phone or kernel; raises ProfileError when they cannot go together."""
-        return self._kernels() if len(self.kernels) > 1 else self._phones()
+        """Measure on each phone or machine; raises ProfileError when they cannot go together."""
+        return self._machines() if len(self.machines) > 1 else self._phones()
 
     def dry_collection(self) -> int:
         """Collect the tests that there can be; the exit status, and why, when a selection selects none of them.
 
         In a process of its own, and without a phone: one that is not needed is not touched.
         """
-        command = [sys.executable, "-m", "pytest", *_without(self.words, _JUNIT), "--collect-only", "-q"]
+        command = [*self.program, *_without(self.words, _JUNIT), "--collect-only", "-q"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             why = done.stderr if done.returncode == EXIT_USAGE else done.stdout
@@ -58,20 +75,28 @@ class Launcher:
             print(f"{name}: {_in_words(name, status)}", flush=True)
         return worst(statuses)
 
-    def _kernels(self) -> int:
-        """One kernel after the other, because they share the machine, then the first against the second."""
-        if len(self.kernels) > len(set(self.kernels)) or len(self.devices) > 1:
-            raise ProfileError(f"--kernel {' --kernel '.join(self.kernels)}: takes two different kernels and one phone")
-        # The same random choices on both, so that nothing but the kernel differs.
+    def _machines(self) -> int:
+        """One machine after the other, because they share the computer, then each against the first and all at once."""
+        names = [machine_name(machine, self.machines) for machine in self.machines]
+        if len(names) > len(set(names)) or len(self.devices) > 1:
+            raise ProfileError(
+                f"{' and '.join(names)}: several machines must differ, and are of one virtual phone",
+                hint="name each value of --kernel, --arch and --page-size once, and at most one --device",
+            )
+        for machine in self.machines:
+            resolve_target(next(iter(self.devices), None), machine=machine)  # what there is not is refused now
+        # The same random choices on all, so that nothing but the machine differs.
         seed = secrets.randbelow(2**31) if self.seed is None else self.seed
-        folder = self.results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{'-'.join(self.kernels)}"
-        statuses: list[int] = []
-        for kernel in self.kernels:
-            options = ("--kernel", kernel, "--seed", str(seed), "--results", str(folder / kernel))
-            statuses += run_together([self._command(options, kernel)])
-            if statuses[-1] not in (0, EXIT_FAILED):
-                return worst(statuses)
-        return worst([*statuses, _compare(folder, *self.kernels)])
+        folder = self.results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{len(names)}-machines"
+        statuses: dict[str, int] = {}
+        for name, machine in zip(names, self.machines, strict=True):
+            tell(f"machine {len(statuses) + 1} of {len(names)}: {name}")
+            chosen = [word for key, value in machine.items() for word in (option_of(key), value)]
+            options = (*chosen, "--seed", str(seed), "--results", str(folder / name))
+            statuses[name] = run_together([self._command(options, name)])[0]
+            if statuses[name] not in _OF_ONE_MACHINE:
+                break
+        return worst([*statuses.values(), *_side_by_side(folder, statuses)])
 
     def _command(self, options: Sequence[str], name: str) -> list[str]:
         """Pytest as this process was called, but for these options; each has a JUnit file of its own."""
@@ -79,14 +104,45 @@ class Launcher:
             own = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
             options = [*options, "--junitxml", str(self.junit.with_stem(f"{self.junit.stem}-{own}"))]
         given = {word for word in options if word.startswith("--")} | (_JUNIT if self.junit else set())
-        return [sys.executable, "-m", "pytest", *_without(self.words, given), *options]
+        return [*self.program, *_without(self.words, given), *options]
+
+
+def machines(options: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Every combination of the values that each option was given; one without options where none was given any."""
+    given = {key: values for key, values in options.items() if values}
+    return [dict(zip(given, values, strict=True)) for values in product(*given.values())]
+
+
+def option_of(key: str) -> str:
+    """``--page-size`` for page_size."""
+    return f"--{key.replace('_', '-')}"
+
+
+def machine_name(machine: Mapping[str, str], among: Sequence[Mapping[str, str]]) -> str:
+    """Name a machine by what differs among these: ``arm64-16k``; by all of it where nothing does."""
+    differing = [value for key, value in machine.items() if len({other[key] for other in among}) > 1]
+    return "-".join(differing or machine.values())
+
+
+def _side_by_side(folder: Path, statuses: Mapping[str, int]) -> list[int]:
+    """Compare each machine that has a run with the first, then show all; returns exit statuses."""
+    base, *others = [name for name, status in statuses.items() if status in (0, EXIT_FAILED)] or [""]
+    found = [_compare(folder, base, other) for other in others] if base == next(iter(statuses)) else []
+    try:
+        text = report_matrix([machine_run(name, folder / name, status) for name, status in statuses.items()], folder)
+    except LabError as error:
+        tell(error.for_people())
+        return [*found, error.exit_status]
+    print(f"\n{text}\nmatrix: {folder / 'matrix.html'}", flush=True)
+    return found
 
 
 def _compare(folder: Path, base: str, cand: str) -> int:
+    print(f"\n{base} (BASE) against {cand} (CAND)", flush=True)
     sides = (f"{folder}/{base}/*", f"{folder}/{cand}/*")
     try:
-        report_comparison(*sides, form="html", out=folder / "compare.html")
-        return report_comparison(*sides, form="table")
+        report_comparison(*sides, form="html", out=folder / f"compare-{cand}.html", across_machines=True)
+        return report_comparison(*sides, form="table", across_machines=True)
     except LabError as error:
         tell(error.for_people())
         return error.exit_status

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
     """The page. Every string is escaped: names and messages come from phones."""
     session = analysis.run.session
-    page = _template().render(
+    page = template("report.html.j2").render(
         phone=ledger.phone(analysis),
+        machine=ledger.machine(analysis),
         session=session,
         provenance=session.provenance,
         verdict=verdict(analysis, sections),
@@ -41,7 +42,8 @@ def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return one of the pages of reports/templates, in which every string is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -52,4 +54,4 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["clean"] = w.clean
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

@@ -153,7 +153,7 @@ def provenance_table(analysis: Analysis) -> Table:
         ("build", p.build),
         ("kernel", f"{w.clean(p.kernel_release)}, {w.clean(p.kernel_build)}"),
         ("CPU", f"{w.clean(p.cpus)} x {w.clean(p.arch)}"),
-        ("memory", f"{w.size(p.ram_bytes)}, pages of {w.size(p.page_size_bytes)}"),
+        ("memory", f"{w.size(p.ram_bytes)}, {w.pages_and_counters(p.page_size_bytes)}"),
         ("UFS", _pairs(p.ufs)),
         ("zram", _pairs(p.zram)),
         ("backing device", _pairs(p.backing)),
@@ -206,6 +206,14 @@ def phone(analysis: Analysis) -> str:
     """Maker, model and name of the phone, as far as they are known."""
     p = analysis.run.session.provenance
     return _phone_name(p.manufacturer, p.model, p.device)
+
+
+def machine(analysis: Analysis) -> str:
+    """Processor, page size and, where there is one, the file system of the backing file: what figures depend on."""
+    p = analysis.run.session.provenance
+    file_system = p.backing.get("file_system")
+    on = [f"backing file on {w.clean(file_system)}"] if file_system else []
+    return ", ".join([w.clean(p.arch), w.pages_and_counters(p.page_size_bytes), *on])
 
 
 def _phone_name(manufacturer: str | None, model: str | None, device: str) -> str:

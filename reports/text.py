@@ -31,7 +31,10 @@ def render_text(analysis: Analysis, sections: Sequence[Section]) -> str:
     p = analysis.run.session.provenance
     title = f"zram writeback on {ledger.phone(analysis)}, Linux {w.clean(p.kernel_release)}"
     banners = "\n".join(_banners(analysis, sections, TERMINAL_WIDTH))
-    parts = [f"{title}\n{'=' * len(title)}", *([banners] if banners else [])]
+    parts = [
+        f"{title}\n{'=' * len(title)}\n{_fill(ledger.machine(analysis), TERMINAL_WIDTH)}",
+        *([banners] if banners else []),
+    ]
     findings = [f"* {each.about}: {each.text}" for each in verdict(analysis, sections).findings]
     findings = findings or ["Nothing was measured."]
     parts.append("\n".join(_fill(finding, TERMINAL_WIDTH, hanging="  ") for finding in findings))
@@ -94,7 +97,7 @@ def _mail_head(analysis: Analysis, sections: Sequence[Section]) -> list[str]:
     facts = {
         "What": f"zram writeback to a backing device: {measured}",
         "On": f"{ledger.phone(analysis)}, {kind}; Linux {w.clean(p.kernel_release)} {w.clean(p.arch)}, "
-        f"{w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)} RAM, pages of {w.size(p.page_size_bytes)}; "
+        f"{w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)} RAM, {w.pages_and_counters(p.page_size_bytes)}; "
         f"UFS {ufs or 'unknown'}",
         "zram": w.params(p.zram) or "unknown",
         "Backing": w.params(p.backing) or "unknown",

@@ -7,6 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from base.kernel import PAGE_4K
 from base.text import clean as printable
 from records.parameters import BY_KEY
 from reports.stats import Interval
@@ -58,6 +59,12 @@ def size(value: Any) -> str:
             scaled = value / factor
             return f"{count(round(scaled, 2))} {unit}"
     return f"{value:g} B"
+
+
+def pages_and_counters(page_bytes: int) -> str:
+    """``pages of 16 KiB; counters of 4 KiB``: zram's counters and limits have a unit of their own."""
+    pages = f"pages of {size(page_bytes)}"
+    return pages if page_bytes == PAGE_4K else f"{pages}; counters of {size(PAGE_4K)}"
 
 
 def duration(seconds: float) -> str:

@@ -252,6 +252,11 @@ def test_options_override_the_profile() -> None:
         ({"batch_sizes": []}, "--batch-sizes: the list is empty; expected at least one value"),
         ({"repeats": 0}, "--repeats: 0 is too small; expected at least 1"),
         ({"machine": {"kernel": "5.15"}}, "--kernel: '5.15' is not one of 7.3, 6.12, 6.18, 6.1, 5.10"),
+        (
+            {"machine": {"kernel": "5.10", "arch": "x86_64", "page_size": "16k"}},
+            "no virtual phone is x86_64 with pages of 16 KiB and kernel 5.10. "
+            "There are x86_64 4k: 7.3, 6.12, 6.18, 6.1, 5.10.",
+        ),
     ],
 )
 def test_a_wrong_option_is_named(options: dict[str, object], says: str) -> None:

@@ -56,6 +56,16 @@ def test_the_files_hold_what_is_returned(good: Rendered) -> None:
     assert good.paths["mail"].read_text(encoding="utf-8") == good.mail
 
 
+def test_a_report_says_which_processor_page_size_and_file_system_it_is_of(tmp_path: Path, good: Rendered) -> None:
+    assert "\nx86_64, pages of 4 KiB, backing file on f2fs\n" in good.text
+    assert "x86_64, pages of 4 KiB, backing file on f2fs" in page(good)
+    assert "bytes at once" not in " ".join(good.text.split())
+    large = render_all(sample.write_run(tmp_path, arch="aarch64", page_size_bytes=16384))
+    for said in (large.text, " ".join(large.mail.split()), page(large)):
+        assert "pages of 16 KiB; counters of 4 KiB" in said
+    assert re.search(r"random +32 +512 KiB +49\.8", large.text)
+
+
 def test_the_answer_comes_first_in_plain_words(good: Rendered) -> None:
     text = " ".join(good.text.split())
     assert "On this virtual phone, batch 32 wrote back 49.8 MiB/s [46.3, 50.3], 7.1 times batch 1" in text

@@ -226,7 +226,9 @@ def _overridden(section: _M, changes: dict[str, Any]) -> _M:
         return section.model_validate({**section.model_dump(exclude_unset=True), **changes})
     except ValidationError as error:
         lines = [
-            f"--{str(found['loc'][0]).replace('_', '-')}: {words_for(found, found['loc'], type(section))}"
+            # Options that do not go together are nobody's own fault: such an error has no place.
+            "".join(f"--{str(each).replace('_', '-')}: " for each in found["loc"][:1])
+            + words_for(found, found["loc"], type(section))
             for found in error.errors()
             if not too_short_for_another_reason(found)
         ]

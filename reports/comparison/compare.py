@@ -50,10 +50,13 @@ class Comparison:
         return 0 if self.with_verdict(Verdict.better) or self.with_verdict(Verdict.same) else EXIT_NOTHING
 
 
-def compare(base_at: str, cand_at: str, relevant: float = RELEVANT) -> Comparison:
-    """Load, pair and judge. :raises ReportError: when runs cannot be read, may not be compared or share no point."""
+def compare(base_at: str, cand_at: str, relevant: float = RELEVANT, *, across_machines: bool = False) -> Comparison:
+    """Load, pair and judge; ``across_machines``: processor and page size may differ.
+
+    :raises ReportError: when runs cannot be read, may not be compared or share no point.
+    """
     base, cand = load_side("BASE", base_at), load_side("CAND", cand_at)
-    check_comparable(base, cand)
+    check_comparable(base, cand, across_machines=across_machines)
     pairing = pair_points(base, cand)
     problems = unreadable((base, cand))
     figures = [figure for pair in pairing.pairs for figure in figures_of(pair, problems)]

@@ -18,6 +18,7 @@ from reports.comparison.tables import (
     verdict_tables,
 )
 from reports.comparison.verdicts import Compared, Verdict
+from reports.html import template
 from reports.plots import INCHES, Plot, plain_log_scale, plot
 
 if TYPE_CHECKING:
@@ -38,16 +39,7 @@ CLOSE = 4
 
 def render_html(comparison: Comparison) -> str:
     """The page. Every string is escaped: names and messages come from phones."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("compare.html.j2").render(
+    page = template("compare.html.j2").render(
         title=words.title(comparison),
         findings=words.findings(comparison),
         alarms=words.alarms(comparison),

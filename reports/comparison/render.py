@@ -20,12 +20,17 @@ FORMATS: Mapping[str, Callable[[Comparison], str]] = {
 }
 
 
-def report_comparison(base: str, cand: str, *, relevant: float = RELEVANT, form: str, out: Path | None = None) -> int:
+def report_comparison(
+    base: str, cand: str, *, relevant: float = RELEVANT, form: str, out: Path | None = None,
+    across_machines: bool = False,
+) -> int:  # fmt: skip
     """Compare, and print or write the result; a page always goes to a file. Returns the exit status.
+
+    ``across_machines``: processor and page size are among what is compared.
 
     :raises ReportError: as ``compare`` does, and if the file cannot be written.
     """
-    comparison = compare(base, cand, relevant)
+    comparison = compare(base, cand, relevant, across_machines=across_machines)
     content = FORMATS[form](comparison)
     target = out or (PAGE if form == "html" else None)
     if target is None:

@@ -18,6 +18,8 @@ EXIT_NOTHING = 12
 _PASSING = frozenset({"node", "allocated_bytes"})
 # Kernels keep more or less for themselves; more than that is another model of the phone.
 _SAME_MEMORY = 0.1
+# What makes two virtual phones two machines.
+_MACHINE = frozenset({"processor", "page size"})
 
 
 class NothingToCompare(ReportError):
@@ -78,11 +80,15 @@ def load_side(name: str, where: str) -> Side:
     return Side(name, runs, tuple(left_out))
 
 
-def check_comparable(base: Side, cand: Side) -> None:
-    """:raises ReportError: with every reason why these two may not be compared."""
+def check_comparable(base: Side, cand: Side, *, across_machines: bool = False) -> None:
+    """:raises ReportError: with every reason why these two may not be compared.
+
+    ``across_machines``: processor and page size are what is compared, and no reason.
+    """
     if both := {run.folder.resolve() for run in base.runs} & {run.folder.resolve() for run in cand.runs}:
         raise ReportError(f"{min(both)} is on both sides", hint="a run compared with itself says nothing")
-    if reason := _may_not_be_compared(base.provenance, cand.provenance):
+    compared = _MACHINE if across_machines else frozenset()
+    if reason := _may_not_be_compared(base.provenance, cand.provenance, compared):
         raise ReportError(
             f"BASE ({base.runs[0].folder.name}) and CAND ({cand.runs[0].folder.name}) may not be compared: {reason}",
             hint="measure both on the same phone; kernel, zram module and settings are what may differ",
@@ -116,7 +122,7 @@ def _paths(where: str, left_out: list[str]) -> list[Path]:
     return runs
 
 
-def _may_not_be_compared(one: Provenance, two: Provenance) -> str:
+def _may_not_be_compared(one: Provenance, two: Provenance, compared: frozenset[str] = frozenset()) -> str:
     """Empty if they may. Unknown is not the same as anything known."""
     kinds = ["virtual phone" if p.virtual else "real phone" for p in (one, two)]
     if kinds[0] != kinds[1]:
@@ -131,7 +137,7 @@ def _may_not_be_compared(one: Provenance, two: Provenance) -> str:
         named["CPUs"] = [str(p.cpus) for p in (one, two)]  # a virtual phone's model; a real one may take some offline
     if abs(one.ram_bytes - two.ram_bytes) > _SAME_MEMORY * max(one.ram_bytes, two.ram_bytes):
         named["memory"] = [w.size(p.ram_bytes) for p in (one, two)]
-    return "; ".join(f"{what} {a} against {b}" for what, (a, b) in named.items() if a != b)
+    return "; ".join(f"{what} {a} against {b}" for what, (a, b) in named.items() if a != b and what not in compared)
 
 
 def _differs_within_a_side(one: StoredRun, two: StoredRun) -> str:
@@ -154,6 +160,8 @@ def _described(p: Provenance) -> dict[str, Any]:
     return {
         "kernel": p.kernel_release,
         "kernel build": p.kernel_build,
+        "processor": p.arch,
+        "page size": p.page_size_bytes,
         "system build": p.build,
         "zram attributes": _Set(p.zram_attributes),
         **_prefixed("zram", p.zram),
@@ -194,7 +202,7 @@ def _only(names: Iterable[str]) -> str:
 def _value(what: str, value: Any) -> str:
     if value is None:
         return "unknown"
-    if what.endswith("_bytes") or what == "memory":
+    if what.endswith("_bytes") or what in ("memory", "page size"):
         return w.size(value)
     if isinstance(value, list):
         return " ".join(map(w.clean, value))

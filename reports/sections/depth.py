@@ -72,6 +72,12 @@ def section(analysis: Analysis) -> Section | None:
     )
 
 
+def headline(analysis: Analysis) -> Point | None:
+    """Return the disk's depth at the kernel's own batch size, or at the largest that was measured."""
+    points = sorted((p for p in analysis.of(t.DEPTH) if p.param("layer") == "disk"), key=_rank)
+    return find(points, batch_size=DEFAULT_BATCH_SIZE) or (points[-1] if points else None)
+
+
 def _what(params: Mapping[str, Any]) -> str:
     return f": {w.params(params)}" if params else ""
 

@@ -46,6 +46,13 @@ def corrupt_pages(point: Point) -> float:
     return sum(point.values(m.CORRUPT))
 
 
+def headline(analysis: Analysis) -> str:
+    """Return in a few words whether pages came back as they were; empty where none was checked."""
+    points = analysis.of(t.INTEGRITY)
+    checked = sum(_checked(point) or 0 for point in points)
+    return f"{w.count(sum(map(corrupt_pages, points)))} of {w.count(checked)}" if checked else ""
+
+
 def _checked(point: Point) -> float | None:
     return sum(point.values(m.COMPARED)) if point.summary(m.COMPARED) else None
 

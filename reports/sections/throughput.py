@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from base.kernel import DEFAULT_BATCH_SIZE
+from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
@@ -68,11 +68,12 @@ def section(analysis: Analysis) -> Section | None:
     panels = _panels(analysis.of(t.THROUGHPUT))
     if not panels:
         return None
+    page_bytes = analysis.run.session.provenance.page_size_bytes
 
     def mail(doubts: Doubts) -> list[Table]:
         lines = [(panel, order, points) for panel in panels for order, points in panel.by_order().items()]
         return [
-            build_for_mail(f"Throughput: {panel.title}{_in_order(order)}", _fields(points), points, doubts)
+            build_for_mail(f"Throughput: {panel.title}{_in_order(order)}", _fields(points, page_bytes), points, doubts)
             for panel, order, points in lines
         ]
 
@@ -81,7 +82,7 @@ def section(analysis: Analysis) -> Section | None:
         title="Writeback throughput",
         how=HOW,
         measured="throughput by batch size",
-        tables=[_table(panel, number) for number, panel in enumerate(panels, start=1)],
+        tables=[_table(panel, number, page_bytes) for number, panel in enumerate(panels, start=1)],
         findings=_findings(analysis, panels),
         mail=mail,
         draw=lambda: _plots(panels),
@@ -93,6 +94,23 @@ def _by_order(points: Iterable[Point]) -> dict[str, list[Point]]:
     for point in points:
         lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
     return lines
+
+
+def headline(analysis: Analysis) -> Point | None:
+    """Return the point that stands for the sweep: the hardest case at the kernel's own batch size, or the only one."""
+    panels = _panels(analysis.of(t.THROUGHPUT))
+    return _at_default(_hardest(panels)[1]) if panels else None
+
+
+def _hardest(panels: Sequence[Panel]) -> tuple[Panel, list[Point]]:
+    """Incompressible pages, the largest data set, the slot order that a phone sees."""
+    panel = ([p for p in panels if p.params.get("pages") == "incompressible"] or list(panels))[-1]
+    lines = panel.by_order()
+    return panel, lines.get("random") or next(iter(lines.values()))
+
+
+def _at_default(points: Sequence[Point]) -> Point:
+    return next((p for p in points if p.param("batch_size") == DEFAULT_BATCH_SIZE), points[-1])
 
 
 def _panels(points: Iterable[Point]) -> list[Panel]:
@@ -117,7 +135,7 @@ def _in_order(order: str) -> str:
     return f", {w.clean(order)} slot order" if order else ""
 
 
-def _fields(points: Sequence[Point]) -> list[Field[Point]]:
+def _fields(points: Sequence[Point], page_bytes: int) -> list[Field[Point]]:
     """Each point is compared with the smallest batch of its slot order; a table of the mail has one order."""
     bases = {order: first_point(members) for order, members in _by_order(points).items()}
     base = batch_label(next(iter(bases.values())))
@@ -125,9 +143,14 @@ def _fields(points: Sequence[Point]) -> list[Field[Point]]:
     def against_base(point: Point) -> str:
         return ratio_cell(point, bases[str(point.result.params.get("order", ""))])
 
+    def at_once(point: Point) -> str:
+        """Other than with pages of 4 KiB the number of pages says little beside a phone's that has those."""
+        return w.MISSING if page_bytes == PAGE_4K else w.size(_batch(point) * page_bytes)
+
     return [
         Field(Column("slot order", False), word_of("order")),
         everywhere(Column("batch"), batch_label),
+        Field(Column("bytes at once", wrap=8), at_once),
         *rate_fields(),
         Field(Column(f"x batch {base}"), against_base, Column(f"x {base}")),
         everywhere(Column("real s"), median_of(m.WALL)),
@@ -136,22 +159,19 @@ def _fields(points: Sequence[Point]) -> list[Field[Point]]:
     ]
 
 
-def _table(panel: Panel, number: int) -> Table:
+def _table(panel: Panel, number: int, page_bytes: int) -> Table:
     intro = BATCH_INTRO + interval_note(p.summary(m.THROUGHPUT) for p in panel.points)
     title = f"Writeback throughput by batch size: {panel.title}"
-    return build(f"throughput-{number}", title, intro, _fields(panel.points), panel.points)
+    return build(f"throughput-{number}", title, intro, _fields(panel.points, page_bytes), panel.points)
 
 
 def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
-    # The hardest case: incompressible pages, the largest data set, the slot order that a phone sees.
-    panel = ([p for p in panels if p.params.get("pages") == "incompressible"] or list(panels))[-1]
-    lines = panel.by_order()
-    points = lines.get("random") or next(iter(lines.values()))
+    panel, points = _hardest(panels)
     base = first_point(points)
     phone = "this virtual phone" if analysis.run.session.provenance.virtual else "this phone"
     order = points[0].param("order")
     where = panel.title + _in_order(str(order or ""))
-    chosen = next((p for p in points if p.param("batch_size") == DEFAULT_BATCH_SIZE), points[-1])
+    chosen = _at_default(points)
     rate = with_interval(chosen, m.THROUGHPUT)
     if base.param("batch_size") is None:
         rate = with_interval(base, m.THROUGHPUT)
