@@ -92,6 +92,12 @@ class Machine:
         return f"{self.processor.name}-{self.page_size // KIB}k-{self.kernel}"
 
     @property
+    def cannot_show(self) -> str:
+        """What no run on this machine says anything about, beside what holds for every virtual phone."""
+        of = (self.kernel, self.page_size, self.processor.name)
+        return "; ".join(words for key, words in _CANNOT_SHOW if key in of) or "nothing of its own"
+
+    @property
     def flavour(self) -> str:
         """What Debian's names of this kernel end with."""
         return self.processor.debian + ("-16k" if self.page_size == 16 * KIB else "")
@@ -100,6 +106,14 @@ class Machine:
         return f"{self.processor.name} with pages of {self.page_size // KIB} KiB and kernel {self.kernel}"
 
 
+_CANNOT_SHOW: tuple[tuple[str | int, str], ...] = (
+    ("6.12", "batches"),
+    ("6.18", "batches"),
+    ("6.1", "batches"),
+    ("5.10", "batches; faults on chosen pages, integrity through swap (no `page_index`)"),
+    (16 * KIB, "F2FS"),
+    ("x86_64", "a phone's processor"),
+)
 _4K, _16K = 4 * KIB, 16 * KIB
 # The first is the default. Kernels of main stay on the mirrors; those of backports but the newest can go any day.
 MACHINES = (
