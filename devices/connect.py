@@ -65,8 +65,10 @@ def check_server(server: Server) -> None:
         )
 
 
-def connect(serial: str, *, root: str = "auto", transcript: Transcript | None = None) -> AdbTransport:
-    """A transport to ``serial`` whose commands are root's.
+def connect(
+    serial: str, *, root: str = "auto", transcript: Transcript | None = None, may_restart: bool = True
+) -> AdbTransport:
+    """A transport to ``serial`` whose commands are root's; ``may_restart`` allows adbd to be restarted for that.
 
     Raises EnvironmentRefused: not attached, offline, unauthorised, no root.
     """
@@ -85,7 +87,9 @@ def connect(serial: str, *, root: str = "auto", transcript: Transcript | None = 
             "a phone without a serial number cannot be told from others",
             hint="connect it over the network (`adb tcpip 5555`, `adb connect`); then it has one",
         )
-    return become_root(lambda style: AdbTransport(serial, root=style, transcript=transcript, client=server), root)
+    return become_root(
+        lambda style: AdbTransport(serial, root=style, transcript=transcript, client=server), root, may_restart
+    )
 
 
 def _advice(state: str) -> str:
@@ -93,7 +97,9 @@ def _advice(state: str) -> str:
     return known[0] if known else "adb does not say more; plug the phone in again, or ask `adb devices -l`"
 
 
-def become_root(make: Callable[[RootStyle], AdbTransport], wish: str = "auto") -> AdbTransport:
+def become_root(
+    make: Callable[[RootStyle], AdbTransport], wish: str = "auto", may_restart: bool = True
+) -> AdbTransport:
     """The first root style that answers uid 0.
 
     ``adb root`` comes last, because it restarts adbd under everybody who uses the phone.
@@ -105,7 +111,9 @@ def become_root(make: Callable[[RootStyle], AdbTransport], wish: str = "auto") -
         answers.append(f"{style}: {_uid(transport)}")
         if answers[-1].endswith(": 0"):
             return transport
-    if wish in ("auto", "adbd"):
+    if wish in ("auto", "adbd") and not may_restart:
+        answers.append("adb root: not tried, since it restarts adbd")
+    elif wish in ("auto", "adbd"):
         refusal = _adb_root(make(RootStyle.adbd))
         if not refusal:
             return make(RootStyle.adbd)

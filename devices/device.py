@@ -19,6 +19,7 @@ from devices.identity import Identity, identify
 from devices.journal import Journal, PhoneFacts, Undo
 from devices.journal_files import PhoneNow, journal_folder, journal_path, journals_of
 from devices.lease import Holder, held_by, lease, lease_key, user_name
+from devices.planned import PlannedTransport
 from devices.probe.build import build as build_probe
 from devices.probe.session import PROBE_FOLDER, Probe
 from devices.transport import CommandResult, Exec, Op, Read, Transport, Write
@@ -170,7 +171,7 @@ def open_device(
             _refuse_foreign_marker(transport, marker, phone.boot_id)
         probe = Probe(transport, probe_builder)
         identity = identify(transport, deadline=Deadline.after(command_s))
-        journal = Journal(journal_path(phone.facts.serialno), phone.facts)
+        journal = _new_journal(transport, phone, pending)
         device = Device(transport, identity, frozenset(), journal, phone.boot_id, probe, run_id, command_s)
         if pending:
             probe.install(identity.arch)
@@ -182,6 +183,19 @@ def open_device(
         yield device
         if journal.pending and not device.broken_by:
             device.put_back()
+
+
+def _new_journal(transport: Transport, phone: PhoneNow, pending: Sequence[Journal]) -> Journal:
+    path = journal_path(phone.facts.serialno)
+    if not isinstance(transport, PlannedTransport):
+        return Journal(path, phone.facts)
+    if pending:
+        left = ", ".join(entry.undo.what for journal in pending for entry in reversed(journal.entries))
+        raise EnvironmentRefused(
+            f"{transport.serial}: an earlier run was cut off; a run would first put back: {left or 'what is unknown'}",
+            hint=f"what comes after that shows when it is done: `./lab restore --device {transport.serial}`",
+        )
+    return transport.journal(path, phone.facts)
 
 
 def _key(transport: Transport, phone: PhoneNow) -> str:

@@ -16,9 +16,11 @@ from devices.connect import attached, chosen_serials, connect
 from devices.device import Device, open_device
 from devices.health import Guard
 from devices.identity import Identity
+from devices.planned import PlannedTransport
 from devices.profiles.profile import Profile
 from devices.profiles.reading import known, load, match_profile
 from devices.transcript import Transcript
+from devices.transport import Transport
 from devices.virtual.machines import PAGE_SIZES
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
 from devices.zram import hot_add, zram_numbers
@@ -89,8 +91,11 @@ def resolve_target(name: str | None, *, machine: Mapping[str, str | None] | None
 
 
 @contextmanager
-def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
-    """Boot or connect, become root, lease, heal, identify, see whether it is fit; all is put back at the end."""
+def open_phone(target: Target, *, run_id: str, say: Say, planned: bool = False) -> Iterator[Phone]:
+    """Boot or connect, become root, lease, heal, identify, see whether it is fit; all is put back at the end.
+
+    ``planned``: the phone is only looked at, and its transport keeps what would have been changed.
+    """
     transcript = Transcript(None)
     with ExitStack() as stack:
         virtual: RunningPhone | None = None
@@ -102,7 +107,9 @@ def open_phone(target: Target, *, run_id: str, say: Say) -> Iterator[Phone]:
             serial = virtual.serial
         serial = serial or _only_named(target)
         root = str(target.profile.root) if target.profile else "auto"
-        transport = connect(serial, root=root, transcript=transcript)
+        transport: Transport = connect(serial, root=root, transcript=transcript, may_restart=not planned)
+        if planned:
+            transport = PlannedTransport(transport)
         command_s = target.profile.deadlines.command if target.profile else 30.0
 
         def profile_of(identity: Identity) -> Profile:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from devices.device import Device, open_device
 from devices.fake.phone import FakePhone
+from devices.transport import Transport
 
 _DATA = Path(__file__).parent / "data/android"
 
@@ -28,7 +29,7 @@ def phone_that_lives() -> FakePhone:
 
 
 @contextmanager
-def opened(phone: FakePhone, folder: Path) -> Iterator[Device]:
+def opened(phone: Transport, folder: Path) -> Iterator[Device]:
     """As a run opens it: what an earlier one left is put back first. ``folder`` is for what stands for the probe."""
     probe = folder / "probe"
     probe.write_bytes(b"not really a program")

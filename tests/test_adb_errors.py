@@ -139,6 +139,14 @@ def test_a_root_style_that_was_named_is_the_only_one_tried(serve: START) -> None
     assert [service.startswith("shell,v2,raw:su -c ") for service in shells] == [True]
 
 
+def test_adbd_is_not_restarted_for_who_only_looks(serve: START) -> None:
+    server = serve(AdbServer({SERIAL: "device"}, uid_shell(2000)))
+    server.root_says = "restarting adbd as root"
+    with pytest.raises(EnvironmentRefused, match="adb root: not tried"):
+        connect(SERIAL, may_restart=False)
+    assert "root:" not in server.services
+
+
 def test_with_several_phones_and_none_named_by_the_profile_they_are_listed(serve: START) -> None:
     serve(AdbServer({"A": "device", "B": "device"}, uid_shell(0)))
     with pytest.raises(EnvironmentRefused, match="names no serial; attached: A, B") as refused:  # noqa: SIM117
