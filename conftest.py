@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from base.errors import LabError, ProfileError
+from base.arguments import number_list
+from base.errors import LabError
 from base.output import output_like, tell
 from base.paths import REPO
 from base.signals import interrupt_once, shield
@@ -21,6 +22,7 @@ from farm.launcher import Launcher, machines, option_of
 from records.model import TestOutcome
 from records.writing import check_writable
 from reports.progress import ProgressBar
+from workloads.dry_run import open_dry_run
 from workloads.run import INFRASTRUCTURE, LabRun, Wanted, open_run
 
 LAB: pytest.StashKey[LabRun] = pytest.StashKey()
@@ -42,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="sweep.batch_sizes instead of the profile's; what other tests measure with stays")  # fmt: skip
     group.addoption("--repeats", type=int, help="sweep.repeats instead of the profile's; other tests' repeats stay")
     group.addoption("--seed", type=int, help="seed of every random choice; default: a new one, recorded")
+    group.addoption(
+        "--dry-run", action="store_true", help="change nothing; print what would be changed, and how undone"
+    )
     group.addoption("--results", type=Path, metavar="DIR", help="folder for the run's folder; default: results/")
 
 
@@ -60,7 +65,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         target = resolve_target(next(iter(launch.devices), None), machine=launch.machines[0])
         config.stash[TARGET] = target.planned(
             plan=config.getoption("--plan"),
-            batch_sizes=_numbers(config.getoption("--batch-sizes")),
+            batch_sizes=number_list("--batch-sizes", config.getoption("--batch-sizes")),
             repeats=config.getoption("--repeats"),
         )
     except LabError as error:
@@ -88,26 +93,20 @@ def _measures(config: pytest.Config) -> bool:
     return any(path.is_relative_to(REPO / "suites") for path in wanted)
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise ProfileError(f"--batch-sizes {text}: not a list of numbers", hint="for example 1,8,32") from None
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "capability(name): needs a capability of the phone")
     config.addinivalue_line("markers", "kills_apps: an app that the kernel kills for lack of memory is no failure")
+    config.addinivalue_line(
+        "markers", "changes(what, back, when=F): changed beside zram, and put back; F(stage): whether"
+    )
     config.addinivalue_line("markers", "steps(count=F): F(stage, **parameters) is how many steps the test reports")
     if TARGET not in config.stash:
         # What somebody else's library leaks must not decide how a measurement ended, only how our own tests do.
         config.addinivalue_line("filterwarnings", "error")
         return
     # pytest decides now whether there is a JUnit file; where it goes is known when the run's folder is.
-    config.option.xmlpath = config.option.xmlpath or os.devnull
+    config.option.xmlpath = None if config.option.dry_run else config.option.xmlpath or os.devnull
     # Before pytest takes its stream: a reader that leaves, or a full disk, must not keep the phone from being put back.
     if sys.stdout is sys.__stdout__:
         sys.stdout = output_like(sys.stdout, 1, drawing=True)
@@ -125,7 +124,8 @@ def pytest_collection(session: pytest.Session) -> bool | None:
     # A terminal of its own: pytest takes descriptor 1 while a test runs.
     progress = ProgressBar(output_like(sys.stdout, os.dup(1), drawing=True))
     try:
-        config.stash[LAB] = open_run(wanted, progress)
+        is_dry = config.option.dry_run
+        config.stash[LAB] = open_dry_run(wanted, progress, config.add_cleanup) if is_dry else open_run(wanted, progress)
     except LabError as error:
         tell(error.for_people())
         config.stash[REFUSED] = error.exit_status
@@ -183,7 +183,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     run = config.stash.get(LAB, None)
-    if run is None:
+    if run is None or config.option.dry_run:
         return
     from reports.render import render_all
 

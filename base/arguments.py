@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from base.errors import EXIT_USAGE
+from base.errors import EXIT_USAGE, ProfileError
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -13,3 +13,13 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  -> {self.prog} --help explains its options\n")
+
+
+def number_list(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers of ``1,8,32``; None where the option is not given. Raises ProfileError that names it."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ProfileError(f"{option} {text}: not a list of numbers", hint="for example 1,8,32") from None

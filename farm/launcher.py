@@ -77,6 +77,8 @@ class Launcher:
 
     def _machines(self) -> int:
         """One machine after the other, because they share the computer, then each against the first and all at once."""
+        if "--dry-run" in self.words:
+            raise ProfileError("--dry-run: measures nothing to compare; name one machine")
         names = [machine_name(machine, self.machines) for machine in self.machines]
         if len(names) > len(set(names)) or len(self.devices) > 1:
             raise ProfileError(

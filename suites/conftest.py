@@ -16,6 +16,7 @@ from devices.transport import Exec, Write
 from records.model import RunResult
 from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
+from workloads.dry_run import PlannedTest, describe
 from workloads.expected import expected_names
 from workloads.run import LabRun
 from workloads.stage import Stage
@@ -133,8 +134,28 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash.get(LAB, None)
-    if run is not None:
+    if run is not None and not session.config.option.dry_run:
         run.progress.total(sum(_steps(item, run.stage) for item in session.items))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Print instead of measure what the tests would do to the phone, in a dry run."""
+    run = session.config.stash.get(LAB, None)
+    if run is None or not session.config.option.dry_run:
+        return None
+    tests = [_planned(item, run) for item in session.items]
+    session.config.get_terminal_writer().line(f"\n{describe(run, tests)}")
+    return True
+
+
+def _planned(item: pytest.Item, run: LabRun) -> PlannedTest:
+    function, _, point = item.name.partition("[")
+    wanted = {Capability(marker.args[0]) for marker in item.iter_markers("capability")}
+    lacks = ", ".join(sorted(wanted - run.device.capabilities))
+    markers = item.iter_markers("changes")
+    changes = [marker.args for marker in markers if marker.kwargs.get("when", lambda stage: True)(run.stage)]
+    return PlannedTest(function, point.removesuffix("]"), _steps(item, run.stage), lacks, changes)
 
 
 def _steps(item: pytest.Item, stage: Stage) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devices.capability import Capability
-from devices.profiles.profile import Trigger
+from devices.profiles.profile import AppsKind, Trigger
 from workloads.app_model import SwitchCondition, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
 from workloads.apps import Shared, run_apps, steps_of
@@ -20,6 +20,11 @@ def shared() -> Shared:
 
 @pytest.mark.capability("writeback")
 @pytest.mark.kills_apps
+@pytest.mark.changes(
+    "apps: started, the screen kept on",
+    "apps stopped, settings as they were",
+    when=lambda stage: stage.profile.apps.kind is AppsKind.packages,
+)
 @pytest.mark.steps(count=steps_of)
 def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared) -> None:
     """Switching between apps under memory pressure"""

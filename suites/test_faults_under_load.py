@@ -9,6 +9,10 @@ from workloads.faults_under_load import measure_faults_under_load, steps_of, und
 
 
 @pytest.mark.capability("page_index")
+@pytest.mark.changes("zram on other backing devices", "zram off its backing device, backing file removed")
+@pytest.mark.changes("tracing: an instance of its own", "trace instance removed")
+@pytest.mark.changes("a file that loads work on", "file of the load removed")
+@pytest.mark.changes("priority of kernel workers", "kernel workers' nice values")
 @pytest.mark.steps(count=steps_of)
 def test_faults_under_load(bench: Bench) -> None:
     """Page fault latency on a busy phone"""

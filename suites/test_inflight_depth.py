@@ -8,6 +8,7 @@ from workloads.bench import Bench
 from workloads.inflight import measure_inflight, steps_of
 
 
+@pytest.mark.changes("tracing: an instance of its own", "trace instance removed")
 @pytest.mark.steps(count=steps_of)
 def test_inflight_depth(bench: Bench) -> None:
     """Writes in flight during writeback, by batch size"""

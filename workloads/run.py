@@ -81,6 +81,8 @@ class Wanted:
     seed: int
     requested: Sequence[str]
     results: Path
+    earlier: Path | None = None
+    """in a dry run, whose own results nobody keeps, where those of earlier runs are"""
 
 
 @dataclass(slots=True)
@@ -248,7 +250,8 @@ def open_run(wanted: Wanted, progress: Progress, opening: OpenPhone = open_phone
         folder = RunFolder.create(wanted.results, wanted.target.name, datetime.now(UTC))
         run = LabRun(wanted, phone, folder, stack, progress, began_s)
         phone.transcript.write_to(folder.path / "transcript.log")
-        progress.say(f"results: {folder.path}")
+        if wanted.earlier is None:
+            progress.say(f"results: {folder.path}")
         run.begin()
     except BaseException as error:
         shield()
