@@ -13,7 +13,6 @@ from base.units import KIB
 from records import model
 from records.writing import RunFolder
 from tests import reports_sample as sample
-from tests.reports_sample_questions import depth
 
 NOT_THERE = "6.18"
 """a kernel that cannot be had"""
@@ -52,13 +51,25 @@ def _records(folder: RunFolder, kernel: str, batched: bool) -> Iterable[model.Ru
     for batch, rate in ((1, 7.0), (32, 50.0)) if batched else ((None, 8.0),):
         rates = [rate * factor for factor in (0.98, 0.99, 1.0, 1.01, 1.02)]
         yield sample.throughput(batch, "random", rates, caveats=[] if batched else [model.Caveat.no_batch_size])
-        yield depth(batch, "disk")
+        yield depth(batch)
     yield sample.integrity("block")
     yield model.TestOutcome("test_data_integrity[block]", "Every page is unchanged", "passed")
     if kernel == "5.10":
         yield model.TestOutcome("test_fault_latency", "Page fault latency", "skipped", SKIPS)
         yield model.TestOutcome("test_data_integrity[swap]", "Every page is unchanged", "skipped", SKIPS)
     else:
-        yield sample.faults(folder, "ram", 80.0, 2_000)
-        yield sample.faults(folder, "written_back", 490.0, 2_000)
+        for slot, us in (("ram", 80), ("written_back", 490)):
+            params = {"slot": slot, "comp_algorithm": "lz4"}
+            yield sample.fault_record(folder, "fault_latency", params, sample.flat([us]))
         yield model.TestOutcome("test_fault_latency", "Page fault latency", "passed")
+
+
+def depth(batch: int | None) -> model.RunResult:
+    """Writes in flight at the disk, two less than the batch allows."""
+    deepest = max(1, (batch or 1) - 2)
+    metrics = {
+        "writeback.inflight_mean": model.Metric("requests", "higher", [0.93 * deepest] * 5),
+        "writeback.inflight_max": model.Metric("requests", "higher", [deepest] * 5),
+    }
+    params = {"batch_size": batch, "layer": "disk", "data_bytes": 4 << 20}
+    return model.RunResult("inflight_depth", "Writes in flight during writeback", params, metrics)

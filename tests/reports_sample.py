@@ -137,10 +137,13 @@ OUTCOMES = (
 WALL_TIME: Mapping[str, float] = {"total": 178.0, "phone": 139.0, "wire": 9.1, "host": 6.2, "boot": 22.5}
 
 
-def write_run(results: Path) -> Path:
-    """A small whole run whose figures are known: three batch sizes, faults from RAM and from storage, two paths."""
+def write_run(results: Path, **changes: Any) -> Path:
+    """A small whole run whose figures are known: three batch sizes, faults from RAM and from storage, two paths.
+
+    ``changes`` are of the provenance.
+    """
     folder = RunFolder.create(results, "virtual", NOW)
-    folder.append(session(folder.run_id))
+    folder.append(session(folder.run_id, **changes))
     for batch, rates in RATES.items():
         folder.append(throughput(batch, "random", rates))
     for slot, us in (("ram", [80] * 10), ("written_back", [490] * 9 + [1000])):

@@ -234,7 +234,7 @@ def test_the_time_is_that_of_the_newest_run_of_the_same_phone_and_plan(world: Pa
 
 
 def test_kernels_are_not_compared_without_a_measurement(tmp_path: Path) -> None:
-    launch = Launcher(["suites", "--dry-run"], [], ["6.12", "7.3"], 1, tmp_path, None)
+    launch = Launcher(["suites", "--dry-run"], [], [{"kernel": "6.12"}, {"kernel": "7.3"}], 1, tmp_path, None)
     with pytest.raises(ProfileError, match="--dry-run: measures nothing"):
         launch.run()
 
