@@ -52,13 +52,15 @@ class TalkFailed(Exception):
     """The server refused, or said what no adb server says."""
 
 
-def adb_server() -> ServerAddress:
-    """The adb server that the environment names, started if none listens there.
+def adb_server(address: str | None = None) -> ServerAddress:
+    """The adb server at ``address`` (HOST:PORT), or else the environment's; started if none listens there.
 
     Raises EnvironmentRefused for a variable that names no server, and where none can be started.
     """
     host = os.environ.get("ANDROID_ADB_SERVER_HOST") or "127.0.0.1"
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or "5037"
+    if address:
+        host, _, port = address.rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) not in _PORTS:
         raise EnvironmentRefused(
             f"ANDROID_ADB_SERVER_PORT={shown(port)} is no port", hint="set it to a number from 1 to 65535, or unset it"

@@ -66,13 +66,15 @@ def check_server(server: Server) -> None:
 
 
 def connect(
-    serial: str, *, root: str = "auto", transcript: Transcript | None = None, may_restart: bool = True
-) -> AdbTransport:
+    serial: str, *, root: str = "auto", transcript: Transcript | None = None, may_restart: bool = True,
+    at: str | None = None,
+) -> AdbTransport:  # fmt: skip
     """A transport to ``serial`` whose commands are root's; ``may_restart`` allows adbd to be restarted for that.
 
-    Raises EnvironmentRefused: not attached, offline, unauthorised, no root.
+    ``at`` is the adb server, HOST:PORT; without it the environment's. Raises EnvironmentRefused: not attached, offline,
+    unauthorised, no root.
     """
-    server = adb_server()
+    server = adb_server(at)
     check_server(server)
     states = attached(server)
     if serial not in states:

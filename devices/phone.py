@@ -107,7 +107,10 @@ def open_phone(target: Target, *, run_id: str, say: Say, planned: bool = False) 
             serial = virtual.serial
         serial = serial or _only_named(target)
         root = str(target.profile.root) if target.profile else "auto"
-        transport: Transport = connect(serial, root=root, transcript=transcript, may_restart=not planned)
+        adb = target.profile.connection.adb if target.profile else None
+        transport: Transport = connect(
+            serial, root=root, transcript=transcript, may_restart=not planned, at=adb.server if adb else None
+        )
         if planned:
             transport = PlannedTransport(transport)
         command_s = target.profile.deadlines.command if target.profile else 30.0

@@ -7,6 +7,7 @@ import json
 import socket
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from base.errors import EnvironmentRefused
 from commands.doctor import main as doctor
 from devices.adb_server import adb_server
 from devices.connect import connect
+from devices.phone import open_phone, resolve_target
 from tests.fake_adb_server import AdbServer, Reply, packet, uid_shell
 from tests.test_hostile_adb import answered
 
@@ -39,6 +41,18 @@ def test_a_host_where_nothing_listens_is_named_and_leaks_nothing(host: str, monk
             connect(SERIAL)
         del refused
         gc.collect()
+
+
+def test_the_server_that_a_profile_names_is_asked_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with AdbServer({"OTHER": "device"}) as theirs, AdbServer({SERIAL: "offline"}) as ours:
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(theirs.port))
+        adb = f'{{serial: "{SERIAL}", server: "127.0.0.1:{ours.port}"}}'
+        (tmp_path / "mine.yaml").write_text(f"name: mine\nextends: generic\nconnection: {{adb: {adb}}}\n")
+        target = resolve_target(str(tmp_path / "mine.yaml"))
+        opened = open_phone(target, run_id="r", say=lambda text: None)
+        with pytest.raises(EnvironmentRefused, match=f"phone {SERIAL} is offline"), opened:
+            pytest.fail("an offline phone was opened")
+    assert theirs.services == []
 
 
 def test_that_no_adb_program_is_there_to_start_a_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
