@@ -263,7 +263,8 @@ def test_the_wall_time_is_accounted_for_and_is_the_phones(quick: Finished) -> No
     spent = quick.run.end.wall_time_s
     parts = sum(seconds for name, seconds in spent.items() if name != "total")
     assert parts == pytest.approx(spent["total"])
-    assert spent["total"] - spent["image_build"] < 600
+    # A deadline and no measurement: the emulated arm64 phone took 13 minutes on two idle cores.
+    assert spent["total"] - spent["image_build"] < 1200
     assert spent["wire"] + spent["host"] < 0.1 * (spent["total"] - spent["image_build"]), dict(spent)
     assert quick.run.end.facts["host_cpu_s"] < 0.05 * spent["total"]
 
