@@ -42,7 +42,7 @@ def started(server: AdbServer, folder: Path, *options: str) -> Iterator[subproce
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # A test in this process may have put a run back, after which signals are ignored; a child would inherit that.
+            # A test in this process may have put a run back: signals are ignored then, and a child would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         ) as process,
     ):
