@@ -1,4 +1,4 @@
-"""What a run produces: the records of ``results.jsonl`` (schema 1, see docs/results.md)."""
+"""What a run produces: the records of ``results.jsonl`` (schema 2, see docs/results.md)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-SCHEMA = 1
+SCHEMA = 2
+# Before schema 2 a record had no turns, and intervals were of samples.
+READ_SCHEMAS = (1, SCHEMA)
 
 Better = Literal["higher", "lower"]
 
@@ -34,6 +36,9 @@ class Caveat(StrEnum):
     apps_crashed = "an app crashed or could not be started: it is left out"
     keyguard_unknown = "the phone does not say whether its lock screen was in front of the apps: look at it"
     incomplete_run = "the run was cut off: what was measured until then"
+    disturbed = "other work disturbed too many turns of this point: no sentence rests on it"
+    short_writeback = "a timed writeback took less than 0.3 s: start and end weigh more than they should"
+    samples_as_repeats = "a run of schema 1: its intervals take samples for repeats and are too narrow"
     clock_off = "the phone's clock and this computer's disagree by more than 0.5 %: every time and rate is in doubt"
     phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"
 
@@ -87,8 +92,31 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One visit to a point: one writeback, or one block of faults.
+
+    ``round``, from 0, is the same for all points that were visited together: ratios are formed within it. A round may
+    have several turns of a point: a disturbed one is measured again. ``t_s`` is when it began, by the phone's monotonic
+    clock. ``disturbed`` holds the reasons why it enters no figure; empty for a quiet turn. ``wait`` is the share of its
+    time for which the phone's CPUs had to wait for somebody else. The controls are what a fixed stretch of CPU work and
+    fixed direct reads of 4 KiB from the backing file took just before, in ns. None means unknown.
+    """
+
+    round: int
+    t_s: float
+    disturbed: Sequence[str] = ()
+    wait: float | None = None
+    control_cpu_ns: int | None = None
+    control_read_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """One point of a sweep. ``raw`` maps a metric to a .npy file of samples, relative to the run's folder.
+
+    ``turns`` are in order of time, disturbed ones among them. Metrics of one value per repeat have one for each turn;
+    raw samples have an array beside them, ``fault.turn`` beside ``fault.latency``, with the index of each sample's turn
+    in ``turns``. A point that was measured at one go has no turns, nor has any of schema 1.
 
     ``warmups`` have the shape of ``metrics`` and never enter a figure. ``checks`` are the cross-checks with the
     kernel's own counters: name -> {"expected": n, "seen": n}. ``facts`` is what else was read at this point.
@@ -103,6 +131,7 @@ class RunResult:
     checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     caveats: Sequence[Caveat] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    turns: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +147,7 @@ class TestOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """First record of a run: who asked for what, on which phone."""
+    """First record of a run: who asked for what, on which phone. ``command`` is the command line; empty: not known."""
 
     run_id: str
     started_utc: str
@@ -127,6 +156,7 @@ class Session:
     requested: Sequence[str]
     provenance: Provenance
     caveats: Sequence[Caveat] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

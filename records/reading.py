@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,7 @@ from base.errors import ReportError
 from base.files import open_regular
 from base.units import shown
 from records.foreign import parse_record
-from records.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
+from records.model import READ_SCHEMAS, SCHEMA, Caveat, End, RunResult, Session, TestOutcome
 from records.raw import read_samples, why_not_there
 
 if TYPE_CHECKING:
@@ -150,12 +150,15 @@ class _Reader:
                 f"{where}: written with schema {schema}, this version reads up to {SCHEMA}",
                 hint="update this project and try again",
             )
-        if schema != SCHEMA:
-            raise ReportError(f"{where}: schema {schema!r} is not known", hint=f"this version reads schema {SCHEMA}")
+        if isinstance(schema, bool) or schema not in READ_SCHEMAS:
+            known = " and ".join(map(str, READ_SCHEMAS))
+            raise ReportError(f"{where}: schema {schema!r} is not known", hint=f"this version reads schemas {known}")
         try:
             session = _decode(Session, record)
             if session.seed < 0:
                 raise ValueError(f"seed: {session.seed} is below 0")
+            if schema < SCHEMA:
+                return replace(session, caveats=[*session.caveats, Caveat.samples_as_repeats])
             return session
         except ValueError as error:
             raise ReportError(f"{where}: session record: {_first_error(error)}", hint="see docs/results.md") from error
@@ -186,6 +189,9 @@ class _Reader:
         for key, value in result.params.items():
             if isinstance(value, dict | list):
                 raise ValueError(f"params.{key}: one value makes a point, not several")
+        rounds = [turn.round for turn in result.turns]
+        if any(number < 0 for number in rounds):
+            raise ValueError("turns: a round below 0")
         self.runs.append(result)
 
     def _keep_outcome(self, record: Any) -> None:

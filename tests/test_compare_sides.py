@@ -204,7 +204,7 @@ def test_runs_of_several_phones_of_one_model_are_pooled(tmp_path: Path) -> None:
         ("", "empty: the run was killed before it began"),
         ('{"type": "session", "sche', "the first line is no JSON record"),
         ("\x7fELF\x02", "the first line is no JSON record"),
-        ('{"type": "session", "schema": 2}\n', "written with schema 2, this version reads up to 1"),
+        ('{"type": "session", "schema": 3}\n', "written with schema 3, this version reads up to 2"),
         ('{"benchmark": "fio"}\n', "it does not begin with a session record"),
     ],
 )
@@ -227,7 +227,7 @@ def test_records_of_another_schema_in_one_of_several_runs_are_refused_by_name(tm
     run(tmp_path / "a")
     newer = run(tmp_path / "a")
     first, rest = (newer / "results.jsonl").read_text().split("\n", 1)
-    (newer / "results.jsonl").write_text(json.dumps(json.loads(first) | {"schema": 2}) + "\n" + rest)
-    with pytest.raises(ReportError, match="schema 2") as raised:
+    (newer / "results.jsonl").write_text(json.dumps(json.loads(first) | {"schema": 3}) + "\n" + rest)
+    with pytest.raises(ReportError, match="schema 3") as raised:
         compared(tmp_path / "a" / "*", run(tmp_path / "b"))
     assert str(newer) in str(raised.value)

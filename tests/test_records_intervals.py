@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from records.intervals import paired_ratio, turn_interval
 from reports.comparison.correction import false_discovery_rates
 from reports.comparison.difference import difference
-from reports.intervals import paired_ratio, turn_interval
 
 RUNS = int(os.environ.get("ZRAM_LAB_SIMULATED_RUNS", "400"))
 # Three standard errors of a share of 0.95 out of so many runs.
