@@ -95,6 +95,18 @@ CPU_BUSY = Quantity(
     "writeback.cpu_busy", "s", "lower", Values.repeats, "time that CPUs were busy",
     "all CPUs together, whatever they did, while the attribute was written",
 )  # fmt: skip
+CPU_WRITER = Quantity(
+    "writeback.cpu_writer", "us", "lower", Values.repeats, "the writer's CPU time per page",
+    "of the writing thread, by the scheduler's accounting, over the pages of 4 KiB that it wrote back",
+)  # fmt: skip
+CPU_LOOP = Quantity(
+    "writeback.cpu_loop", "us", "lower", Values.repeats, "the loop worker's CPU time per page",
+    "of the kernel threads that serve the loop device, by the scheduler's accounting",
+)  # fmt: skip
+CPU_ALL = Quantity(
+    "writeback.cpu_all", "us", "lower", Values.repeats, "CPU time per page",
+    "of all CPUs together while the attribute was written, by the scheduler's accounting", judged=True,
+)  # fmt: skip
 CONTEXT_SWITCHES = Quantity(
     "writeback.context_switches", "count", "lower", Values.repeats, "context switches of the writing thread",
     "voluntary and involuntary ones of the one thread that wrote the attribute, not of the phone",
