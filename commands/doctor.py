@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from tabulate import tabulate
 
@@ -23,7 +24,7 @@ from devices.identity import identify
 from devices.journal import Journal
 from devices.journal_files import all_journals, measuring_with
 from devices.phone import matching
-from devices.transport import Read
+from devices.transport import Read, Transport
 
 _MIN_FREE_BYTES = 3 << 30
 # Phones that are asked at once: enough to hide the slow ones, few enough for one adb server.
@@ -116,8 +117,11 @@ def _phone_verdict(serial: str, state: str) -> dict[str, str]:
 
 def _looked_at(serial: str) -> dict[str, str]:
     """Connects and looks; changes nothing (a journal that an earlier run left is only reported)."""
-    transport = connect(serial)
-    deadline = Deadline.after(60)
+    with closing(connect(serial)) as transport:
+        return _seen_at(transport, Deadline.after(60))
+
+
+def _seen_at(transport: Transport, deadline: Deadline) -> dict[str, str]:
     if holder := holder_of(transport, deadline=deadline):
         return {"verdict": "in use", "detail": f"in use by {holder}: wait until that run ends"}
     identity = identify(transport, deadline=deadline)

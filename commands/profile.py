@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from base.arguments import CommandParser
@@ -45,4 +46,5 @@ def _shown(name: str, plan: str | None) -> str:
 
 
 def _new(serial: str) -> str:
-    return profile_of(connect(serial))
+    with closing(connect(serial)) as transport:
+        return profile_of(transport)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from base.arguments import CommandParser
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
 def _restore(serial: str) -> int:
     """Put one phone back; whatever it answers, the others have their turn."""
     try:
-        with open_device(connect(serial), say=tell):
+        with closing(connect(serial)) as transport, open_device(transport, say=tell):
             return 0
     except LabError as error:
         tell(f"{serial}: {error.for_people()}")

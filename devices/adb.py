@@ -21,6 +21,7 @@ from base.deadline import Deadline
 from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, StorageFailed
 from base.units import GIB, MIB, format_size
 from devices.adb_server import Server, Talk, TalkFailed, adb_server
+from devices.held_shell import HeldShell
 from devices.shell_script import compile_script, parse_answer
 from devices.transcript import Transcript
 from devices.transport import CommandResult, Op, Process, WireTime
@@ -81,26 +82,38 @@ class ShellConnection:
             self._left -= len(payload)
         return self._packet, payload
 
+    def is_quiet(self) -> bool:
+        """Say whether the connection stands and nothing has come that was not asked for."""
+        return self._left == 0 and self._talk.is_quiet()
+
     def close(self) -> None:
         self._talk.close()
 
 
 class AdbProcess(Process):
-    """A program on the phone that answers each line with one line. After an error it answers nothing any more."""
+    """A program on the phone that answers each line with one line.
+
+    After an error it answers nothing any more: whatever is asked then ends with the very same error, so that an
+    interrupt stays one when somebody asks once more on the way out.
+    """
 
     def __init__(self, shell: ShellConnection, what: str, wire: WireTime, note: Callable[[str], None]) -> None:
         self._shell, self._what, self._wire, self._note = shell, what, wire, note
         self._pending = bytearray()
         self._stderr = b""
+        self._given_up: BaseException | None = None
 
     def request(self, line: str, *, deadline: Deadline) -> str:
+        if self._given_up is not None:
+            raise self._given_up
         begin = time.monotonic()
         answer = "no answer"
         try:
             self._shell.send_stdin(line.encode() + b"\n", deadline)
             answer = self._read_line(deadline)
-        except BaseException:
+        except BaseException as error:
             # What comes later would be taken for the answer to the next request.
+            self._given_up = error
             self._shell.close()
             raise
         finally:
@@ -154,18 +167,22 @@ class AdbTransport:
         self.clock_missing = False
         self._client = client or adb_server()
         self._transcript = transcript or Transcript(None)
+        self._held: HeldShell | None = None
 
     @property
     def root(self) -> str:
         return self._root
 
+    def hold_shell(self) -> None:
+        """Carry out operations in one shell that stays open from now on, instead of a shell for each round trip."""
+        self._held = self._held or HeldShell(partial(self._open, self._root.wrap("exec sh")))
+
     def execute(self, ops: Sequence[Op], *, deadline: Deadline, keep_going: bool = False) -> list[CommandResult]:
         if not ops:
             return []
         token = f"LAB{secrets.token_hex(8)}"
-        script = self._root.wrap(compile_script(ops, token, keep_going=keep_going))
         begin = time.monotonic()
-        out, err, status = self._shell(script, b"", str(ops[0]), deadline, _KEPT_BYTES)
+        out, err, status = self._run(compile_script(ops, token, keep_going=keep_going), token, str(ops[0]), deadline)
         answer = parse_answer(ops, token, out.decode(errors="replace"), err.decode(errors="replace"))
         elapsed = time.monotonic() - begin
         if answer is None:
@@ -206,7 +223,14 @@ class AdbTransport:
             return talk.rest(_CHUNK_BYTES, deadline).decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        if self._held is not None:
+            self._held.close()
+
+    def _run(self, script: str, token: str, what: str, deadline: Deadline) -> tuple[bytes, bytes, int]:
+        if self._held is None:
+            return self._shell(self._root.wrap(script), b"", what, deadline, _KEPT_BYTES)
+        refuse = partial(_refuse_flood, f"{self.serial}: {what}", limit=_KEPT_BYTES)
+        return self._held.run(script, token, what, deadline, refuse)
 
     def _transfer(self, what: str, script: str, stdin: bytes, deadline: Deadline) -> bytes:
         begin = time.monotonic()

@@ -191,6 +191,17 @@ class Talk:
             raise TalkFailed(f"{size!r} came instead of a length")
         return self.exactly(int(size, 16), deadline)
 
+    def is_quiet(self) -> bool:
+        """Say whether the connection stands and nothing has come on it."""
+        self._connection.settimeout(0)
+        try:
+            self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def rest(self, at_most: int, deadline: Deadline) -> bytes:
         """What comes until the other side closes, or as much as ``at_most``."""
         data = bytearray()

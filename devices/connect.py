@@ -89,9 +89,11 @@ def connect(
             "a phone without a serial number cannot be told from others",
             hint="connect it over the network (`adb tcpip 5555`, `adb connect`); then it has one",
         )
-    return become_root(
+    transport = become_root(
         lambda style: AdbTransport(serial, root=style, transcript=transcript, client=server), root, may_restart
     )
+    transport.hold_shell()
+    return transport
 
 
 def _advice(state: str) -> str:

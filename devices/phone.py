@@ -111,6 +111,7 @@ def open_phone(target: Target, *, run_id: str, say: Say, planned: bool = False) 
         transport: Transport = connect(
             serial, root=root, transcript=transcript, may_restart=not planned, at=adb.server if adb else None
         )
+        stack.callback(transport.close)
         if planned:
             transport = PlannedTransport(transport)
         command_s = target.profile.deadlines.command if target.profile else 30.0

@@ -155,9 +155,21 @@ class AdbServer:
 
     def _run(self, connection: socket.socket, command: str) -> None:
         connection.sendall(b"OKAY")
+        if command.endswith("exec sh"):
+            self._run_scripts(connection)
+            return
         # The end of stdin: what is written to a program before that must not be lost.
         connection.recv(5)
         data, then = self.shell(command)
         connection.sendall(data)
         if then is Reply.hang:
             self._ended.wait(30)
+
+    def _run_scripts(self, connection: socket.socket) -> None:
+        """A shell that stays open: a packet of its stdin is a script, and marks follow its answer."""
+        while header := connection.recv(5, socket.MSG_WAITALL):
+            script = connection.recv(int.from_bytes(header[1:], "little"), socket.MSG_WAITALL).decode()
+            data, _ = self.shell(script)
+            over = f"{token_of(script)} over\n".encode()
+            whole = data[: -len(packet(_EXIT, b"\0"))]
+            connection.sendall(whole + packet(_STDOUT, over) + packet(_STDERR, over))

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from adbutils import adb_path
@@ -46,9 +46,9 @@ def sends(make: Callable[[str], bytes], then: Reply) -> Shell:
 
 def test_a_phone_that_is_root_is_connected(serve: START) -> None:
     serve(AdbServer({SERIAL: "device"}, uid_shell(0)))
-    transport = connect(SERIAL)
-    assert (transport.serial, str(transport.root)) == (SERIAL, "adbd")
-    assert transport.execute([Read("/x")], deadline=Deadline.after(5))[0].stdout == "0"
+    with closing(connect(SERIAL)) as transport:
+        assert (transport.serial, str(transport.root)) == (SERIAL, "adbd")
+        assert transport.execute([Read("/x")], deadline=Deadline.after(5))[0].stdout == "0"
 
 
 def test_attached_phones_are_listed_with_their_states(serve: START) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -290,5 +292,24 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one() -> None:
         process = transport.start(("probe", "serve"), deadline=Deadline.after(5))
         with pytest.raises(DeviceTimeout):
             process.request("first", deadline=Deadline.after(0.1))
-        with pytest.raises(DeviceLost):
+        with pytest.raises(DeviceTimeout):
             process.request("second", deadline=Deadline.after(2))
+
+
+def test_an_interrupt_stays_one_when_the_way_out_asks_once_more() -> None:
+    """Seen: Ctrl-C in a writeback whose cleanup spoke to the probe was told as a lost phone."""
+
+    def pieces(script: str) -> Iterator[bytes]:
+        time.sleep(0.3)  # sleep: somebody presses Ctrl-C now
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)  # sleep: until the test is over
+        yield b""
+
+    with raw_server(phone_that_sends(pieces)) as port:
+        transport = AdbTransport(SERIAL, client=ServerAddress("127.0.0.1", port))
+        process = transport.start(("probe", "serve"), deadline=Deadline.after(5))
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                process.request("write-timed", deadline=Deadline.after(10))
+            finally:
+                process.request("sample-stop", deadline=Deadline.after(10))
