@@ -20,7 +20,14 @@ enum {
 	/* ueventd makes the node some time after the kernel made the device. */
 	NODE_WAIT_MS = 2000,
 	DETACH_WAIT_MS = 5000,
+	REMOVE_WAIT_MS = 1000,
 	PAUSE_MS = 20,
+	/*
+	 * Loop devices of our own, made for one file and removed with it: what a kernel keeps of a device that was used
+	 * once, such as its write cache, goes with it.
+	 */
+	OWN_FIRST = 240,
+	OWN_LAST = 255,
 };
 
 struct loop {
@@ -123,6 +130,44 @@ static int configure(struct loop *loop, const struct backing *backing, unsigned 
 	return reply_fail(rep, errno, "LOOP_CONFIGURE %s", loop->node);
 }
 
+/* A loop device that nobody has: one of our own, or a free one where the kernel makes none; -1 with errno. */
+static int unused_number(int control)
+{
+	for (int number = OWN_FIRST; number <= OWN_LAST; number++) {
+		if (ioctl(control, LOOP_CTL_ADD, number) >= 0)
+			return number;
+		if (errno != EEXIST)
+			break;
+	}
+	return ioctl(control, LOOP_CTL_GET_FREE);
+}
+
+/* One that is bound or open stays: the kernel refuses to remove it. */
+static void remove_own(int control, int number)
+{
+	if (number < OWN_FIRST || number > OWN_LAST)
+		return;
+	for (int waited = 0; ioctl(control, LOOP_CTL_REMOVE, number) < 0 && errno == EBUSY; waited += PAUSE_MS) {
+		if (waited >= REMOVE_WAIT_MS)
+			return;
+		sleep_ms(PAUSE_MS);
+	}
+}
+
+/* Also those that were made for an attachment that never came about. */
+static void remove_unbound(void)
+{
+	SCOPED_FD control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	char folder[64], bound[96];
+
+	for (int number = OWN_FIRST; control >= 0 && number <= OWN_LAST; number++) {
+		snprintf(folder, sizeof(folder), "/sys/block/loop%d", number);
+		snprintf(bound, sizeof(bound), "%s/loop/backing_file", folder);
+		if (!access(folder, F_OK) && access(bound, F_OK))
+			remove_own(control, number);
+	}
+}
+
 static int loop_attach(struct loop *loop, const struct backing *backing, unsigned long block, bool direct,
 		       struct reply *rep)
 {
@@ -133,7 +178,7 @@ static int loop_attach(struct loop *loop, const struct backing *backing, unsigne
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		int raced;
 
-		loop->number = ioctl(control, LOOP_CTL_GET_FREE);
+		loop->number = unused_number(control);
 		if (loop->number < 0)
 			return reply_fail(rep, errno, "LOOP_CTL_GET_FREE");
 		if (open_node(loop, O_RDWR, NODE_WAIT_MS))
@@ -206,6 +251,8 @@ int cmd_loop_attach(const struct request *req, struct reply *rep)
 		return -1;
 	if (!attach(&backing, &loop, req, rep))
 		return 0;
+	loop_close(&loop);
+	remove_unbound();
 	backing_undo(&backing);
 	return -1;
 }
@@ -248,6 +295,7 @@ int cmd_loop_detach(const struct request *req, struct reply *rep)
 			return -1;
 		count++;
 	}
+	remove_unbound();
 	if (arg_number(req, "remove", 0)) {
 		removed = !unlink(path);
 		if (!removed && errno != ENOENT)

@@ -155,6 +155,16 @@ def test_full_disk_is_refused_and_left_as_it_was(zram: Lab) -> None:
     assert zram.sh(f"df /data | tail -1; ls {BACKING} 2> /dev/null || true") == before
 
 
+def test_a_loop_device_is_added_for_the_file_and_leaves_no_trace(zram: Lab) -> None:
+    """A device that was there keeps traces of its use: a detached loop0 says "write back" ever after."""
+    facts = "ls /sys/block; ls /dev/block; cat /sys/block/loop*/queue/write_cache"
+    before = zram.sh(facts)
+    reply = zram.attach()
+    assert reply.number not in range(8)
+    zram.probe.loop_detach(BACKING, remove=True)
+    assert zram.sh(facts) == before
+
+
 def test_loop_in_use_is_named_and_stays(zram: Lab) -> None:
     loop = zram.attach().loop
     zram.configure(backing=loop)
