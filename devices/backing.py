@@ -12,7 +12,8 @@ from base.parsing import whole_number, whole_numbers
 from devices.device import Changes, Device
 from devices.journal import Expect, ExpectRule, Undo
 from devices.probe.session import ProbeFailed, probe_argv
-from devices.transport import Exec
+from devices.profiles.kept_partitions import is_kept
+from devices.transport import Exec, Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class PinRefused(EnvironmentRefused):
 
 # uapi/linux/magic.h
 _FILE_SYSTEMS = {"0xf2f52010": "f2fs", "0xef53": "ext4", "0x1021994": "tmpfs"}
+_BY_NAME = "/dev/block/by-name"
 _QUEUE = ("nr_requests", "scheduler", "wbt_lat_usec", "rq_affinity", "write_cache", "logical_block_size")
 
 
@@ -96,23 +98,43 @@ def loop_backing(
 
 
 def partition_backing(changes: Changes, node: str) -> BackingDevice:
-    """A raw block device, whose content is lost. Refused when it is mounted, in use, or not a block device."""
+    """A raw block device, whose content is lost.
+
+    Raises EnvironmentRefused when it is no block device, when anybody uses it or a part of it, and when it is one of
+    those that a phone is lost without.
+    """
     device = changes.device
     # What /proc/mounts and sysfs call it, also when the profile has a link in by-name.
     node = device.run("readlink", "-f", node)
-    mounts, swaps, kind, size, block, holders = device.execute(
+    name = node.rsplit("/", 1)[-1]
+    mounts, swaps, kind, size, block, holders, number, mountinfo, parts, names = device.execute(
         Exec(("cat", "/proc/mounts")), Exec(("cat", "/proc/swaps")), Exec(("stat", "-c", "%F", node)),
         Exec(("blockdev", "--getsize64", node)), Exec(("blockdev", "--getss", node)),
-        Exec(("ls", f"/sys/class/block/{node.rsplit('/', 1)[-1]}/holders")), keep_going=True,
+        Exec(("ls", f"/sys/class/block/{name}/holders")), Read(f"/sys/class/block/{name}/dev"),
+        Read("/proc/self/mountinfo"), Exec(("ls", f"/sys/class/block/{name}")), Exec(("ls", _BY_NAME)), keep_going=True,
     )  # fmt: skip
     if "block" not in kind.text:
         raise EnvironmentRefused(
             f"{device.serial}: {node} is not a block device",
             hint="name one in the profile: backing.path or variants.partition",
         )
-    # Device mapper holds what lies below it (encryption, dynamic partitions).
-    if re.search(rf"^{re.escape(node)}\s", mounts.stdout + swaps.stdout, re.MULTILINE) or holders.stdout.split():
+    # Device mapper holds what lies below it (encryption, dynamic partitions); a mount may go by another name.
+    used = re.search(rf"^{re.escape(node)}\s", mounts.stdout + swaps.stdout, re.MULTILINE) or holders.stdout.split()
+    mounted = number.ok and re.search(rf"^\d+ \d+ {re.escape(number.text.strip())} ", mountinfo.stdout, re.MULTILINE)
+    if used or mounted:
         raise EnvironmentRefused(f"{device.serial}: {node} is in use", hint="name an unused partition in the profile")
+    if any(re.fullmatch(rf"{re.escape(name)}p?\d+", each) for each in parts.stdout.split()):
+        raise EnvironmentRefused(
+            f"{device.serial}: {node} is a whole disk with partitions on it", hint="name one unused partition of it"
+        )
+    kept = [each for each in names.stdout.split() if is_kept(each)]
+    leads_to = device.execute(*(Exec(("readlink", "-f", f"{_BY_NAME}/{each}")) for each in kept), keep_going=True)
+    for each, target in zip(kept, leads_to, strict=True):
+        if target.text == node:
+            raise EnvironmentRefused(
+                f"{device.serial}: {node} is the partition {each}, which is never overwritten",
+                hint="name an unused partition in the profile",
+            )
     return BackingDevice(
         node, "partition", None, whole_number(size.check().text, f"blockdev --getsize64 {node}"), None,
         whole_number(block.check().text, f"blockdev --getss {node}"),

@@ -313,8 +313,8 @@ class FakePhone:
         self.placed.pop(path, None)
 
     def known_paths(self) -> Iterator[str]:
-        """All files, and the nodes of the disks."""
-        return chain(self.files, self.binaries, (f"/dev/block/{name}" for name in self.disks))
+        """All files, links, and the nodes of the disks."""
+        return chain(self.files, self.binaries, self.links, (f"/dev/block/{name}" for name in self.disks))
 
     def in_swap(self, number: int) -> bool:
         return any(name.endswith(f"/zram{number}") for name in self.swaps)

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from base.errors import ProfileError
 from base.units import KIB, MIB, format_size
 from devices.capability import Capability
+from devices.profiles.kept_partitions import kept_name
 from devices.profiles.messages import too_short_for_another_reason, words_for
 from devices.profiles.sections import (
     AdbConnection,
@@ -272,6 +273,8 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
             (("variants", "erase"), ("variants", "partition")),
             f"partition overwrites {variants.partition}; say erase: true if what is on it may be lost",
         )
+    if variants.partition is not None:
+        yield from _kept_conflicts(("variants", "partition"), variants.partition)
 
 
 def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
@@ -282,12 +285,19 @@ def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
         yield Conflict(path_and_kind, f"{backing.path} cannot be a file of our own; expected one below /data")
     if backing.kind == BackingKind.raw_partition and not on_device:
         yield Conflict(path_and_kind, "kind: partition needs a path below /dev/block/, which is never guessed")
+    if backing.kind == BackingKind.raw_partition:
+        yield from _kept_conflicts(("backing", "path"), backing.path)
     if backing.kind == BackingKind.raw_partition and not backing.erase:
         yield Conflict(
             (("backing", "erase"), ("backing", "kind")),
             f"kind: partition overwrites {backing.path if on_device else 'the partition'}; "
             "say erase: true if what is on it may be lost",
         )
+
+
+def _kept_conflicts(key: Key, path: str) -> Iterator[Conflict]:
+    if name := kept_name(path):
+        yield Conflict((key,), f"{name} is never overwritten: the phone or its user's data would be lost with it")
 
 
 def foreign_keys(model: Backing | Apps) -> tuple[str, ...]:
