@@ -54,6 +54,7 @@ const struct command commands[] = {
 	       TEXT_OPT("file"), NUMBER_OPT("size"), NUMBER_OPT("bytes"), NUMBER_OPT("rate")) },
 	{ "load-stop", cmd_load_stop, (const struct key[]){ { 0 } } },
 	{ "extents", cmd_extents, KEYS(TEXT("file"), TEXT("out")) },
+	{ "control", cmd_control, KEYS(TEXT_OPT("file")) },
 	{ "kworkers", cmd_kworkers, (const struct key[]){ { 0 } } },
 	{ "renice", cmd_renice, KEYS(TEXT("pids"), NUMBER("minus")) },
 	{ "apps-make", cmd_apps_make,

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "system.h"
+#include "accounting.h"
 
 enum { LISTED_MAX = 512 };
 
@@ -20,27 +20,48 @@ static bool is_unbound_kworker(int pid)
 	return !read_text(path, name, sizeof(name)) && !strncmp(name, "kworker/u", 9);
 }
 
-/* Those of ordinary priority: pools of high priority are not ours to lower again. */
-int cmd_kworkers(const struct request *req, struct reply *rep)
+int each_unbound_kworker(void (*visit)(int pid, void *argument), void *argument)
 {
 	struct dirent *entry;
 	DIR *dir = opendir("/proc");
-	int listed = 0;
 
-	(void)req;
 	if (!dir)
-		return reply_fail(rep, errno, "open /proc");
-	reply_open(rep, "pids", '[');
-	while ((entry = readdir(dir)) && listed < LISTED_MAX) {
+		return -1;
+	while ((entry = readdir(dir))) {
 		int pid = atoi(entry->d_name);
 
-		if (pid <= 0 || !is_unbound_kworker(pid) || getpriority(PRIO_PROCESS, (id_t)pid))
-			continue;
-		reply_u64(rep, NULL, (uint64_t)pid);
-		listed++;
+		if (pid > 0 && is_unbound_kworker(pid))
+			visit(pid, argument);
 	}
-	reply_close(rep, '[');
 	closedir(dir);
+	return 0;
+}
+
+struct listing {
+	int pid[LISTED_MAX];
+	int count;
+};
+
+/* Those of ordinary priority: pools of high priority are not ours to lower again. */
+static void list(int pid, void *argument)
+{
+	struct listing *listing = argument;
+
+	if (listing->count < LISTED_MAX && !getpriority(PRIO_PROCESS, (id_t)pid))
+		listing->pid[listing->count++] = pid;
+}
+
+int cmd_kworkers(const struct request *req, struct reply *rep)
+{
+	struct listing listing = { 0 };
+
+	(void)req;
+	if (each_unbound_kworker(list, &listing))
+		return reply_fail(rep, errno, "open /proc");
+	reply_open(rep, "pids", '[');
+	for (int i = 0; i < listing.count; i++)
+		reply_u64(rep, NULL, (uint64_t)listing.pid[i]);
+	reply_close(rep, '[');
 	return 0;
 }
 

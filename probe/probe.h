@@ -109,6 +109,7 @@ int cmd_race(const struct request *req, struct reply *rep);
 int cmd_load_start(const struct request *req, struct reply *rep);
 int cmd_load_stop(const struct request *req, struct reply *rep);
 int cmd_extents(const struct request *req, struct reply *rep);
+int cmd_control(const struct request *req, struct reply *rep);
 int cmd_kworkers(const struct request *req, struct reply *rep);
 int cmd_renice(const struct request *req, struct reply *rep);
 int cmd_apps_make(const struct request *req, struct reply *rep);

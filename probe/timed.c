@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "accounting.h"
 #include "watch.h"
 
 enum {
@@ -50,21 +51,6 @@ static void reply_books(struct reply *rep, const char *bd_key, const char *mm_ke
 	reply_close(rep, '{');
 }
 
-/* User, nice, system, irq, softirq and steal time of all CPUs, in clock ticks. */
-static int busy_ticks(uint64_t *ticks, struct reply *rep)
-{
-	unsigned long long t[8];
-	char line[512];
-
-	if (read_text("/proc/stat", line, sizeof(line)))
-		return reply_fail(rep, errno, "read /proc/stat");
-	if (sscanf(line, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6],
-		   &t[7]) != 8)
-		return reply_fail(rep, 0, "/proc/stat: not understood: %.80s", line);
-	*ticks = t[0] + t[1] + t[2] + t[5] + t[6] + t[7];
-	return 0;
-}
-
 static int check_harmless(const char *path, const char *value, struct reply *rep)
 {
 	char real[4096];
@@ -82,12 +68,12 @@ static int check_harmless(const char *path, const char *value, struct reply *rep
 	return 0;
 }
 
-static void reply_cost(struct reply *rep, const struct cost *cost, uint64_t ticks)
+static void reply_cost(struct reply *rep, const struct cost *cost, uint64_t busy_ns)
 {
 	reply_u64(rep, "wall_ns", cost->wall_ns);
 	reply_u64(rep, "user_ns", cost->user_ns);
 	reply_u64(rep, "sys_ns", cost->sys_ns);
-	reply_u64(rep, "cpu_busy_ns", ticks * 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+	reply_u64(rep, "cpu_busy_ns", busy_ns);
 	reply_i64(rep, "nvcsw", cost->nvcsw);
 	reply_i64(rep, "nivcsw", cost->nivcsw);
 }
@@ -99,7 +85,9 @@ static void reply_cost(struct reply *rep, const struct cost *cost, uint64_t tick
 int cmd_write_timed(const struct request *req, struct reply *rep)
 {
 	const char *path = arg_text(req, "path", ""), *value = arg_text(req, "value", "");
-	uint64_t zram = arg_number(req, "zram", 0), before_ticks, after_ticks;
+	uint64_t zram = arg_number(req, "zram", 0);
+	struct cpu_time cpu_before, cpu_after;
+	struct run_time run;
 	bool with_books = arg_given(req, "zram");
 	struct books before, after;
 	SCOPED_WATCH watch = { 0 };
@@ -113,18 +101,25 @@ int cmd_write_timed(const struct request *req, struct reply *rep)
 	if (fd < 0)
 		return reply_fail(rep, errno, "open %s", path);
 	if ((with_books && read_books(&before, zram, rep)) || watch_start(&watch, req, rep) ||
-	    busy_ticks(&before_ticks, rep))
+	    cpu_time_read(&cpu_before, rep))
 		return -1;
+	if (with_books)
+		run_time_start(&run);
 	cost_start(&cost);
 	rc = write(fd, value, strlen(value));
 	error = rc < 0 ? errno : 0;
 	cost_stop(&cost);
-	if (busy_ticks(&after_ticks, rep) || (with_books && read_books(&after, zram, rep)))
+	if (with_books)
+		run_time_stop(&run);
+	if (cpu_time_read(&cpu_after, rep) || (with_books && read_books(&after, zram, rep)))
 		return -1;
 	reply_i64(rep, "rc", rc);
 	reply_text(rep, "errno", errno_name(error));
-	reply_cost(rep, &cost, after_ticks - before_ticks);
+	reply_cost(rep, &cost, cpu_after.busy_ns - cpu_before.busy_ns);
 	if (with_books) {
+		reply_told(rep, "writer_run_ns", run.writer);
+		reply_told(rep, "kworkers_run_ns", run.kworkers);
+		reply_told(rep, "cpus_run_ns", run.cpus);
 		reply_books(rep, "bd_before", "mm_before", &before);
 		reply_books(rep, "bd_after", "mm_after", &after);
 	}

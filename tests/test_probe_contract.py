@@ -23,7 +23,8 @@ from devices.probe.build import build
 from tests.probe_process import Served, served
 
 PAGE = 4096
-TIMES = ("took_ns", "wall_ns", "user_ns", "sys_ns", "minflt")
+# Durations, and what not every kernel counts.
+TIMES = ("took_ns", "wall_ns", "user_ns", "sys_ns", "minflt", "kworkers_ns", "psi_cpu_us")
 MIX = "z5,s5,c60@3,i30"
 ARCHS = ("aarch64", "x86_64")
 Reply = dict[str, Any]
@@ -140,7 +141,7 @@ REFUSED = [
     f"fill path=/nowhere/x lo=0 hi=1 mix={MIX} seed=1", "free path=/nowhere/x lo=0 hi=1",
     "write-timed path=/nowhere/x value=1", "loop-attach file=x size=4096 direct=1 block=4096 allocate=1 pin=0",
     "loop-attach file=/x size=4097 direct=1 block=4096 allocate=1 pin=0", "loop-detach file=x",
-    "extents file=/nowhere/x out=/x", "renice pids=1 minus=21", "load-stop", "load-start kind=cpu threads=0 limit_s=5",
+    "extents file=/nowhere/x out=/x", "control file=/nowhere/x", "renice pids=1 minus=21", "load-stop", "load-start kind=cpu threads=0 limit_s=5",
     "load-start kind=cpu threads=1 limit_s=0",
     "load-start kind=random_read threads=1 limit_s=5 file=/x size=4096 bytes=9",
     "load-start kind=random_read threads=1 limit_s=5 file=x size=524288 bytes=9",
@@ -219,7 +220,7 @@ def test_pages_are_touched_in_the_same_order(both: Both, line: str) -> None:
 # Those that do the same on both; figures, which are the machine's, are not compared.
 ANSWERED = [
     "hello", "overhead samples=10", "pageout name=a tries=0", "slots name=a", "slots name=a out=FOLDER/slots",
-    "write-timed path=FOLDER/attribute value=1", "kworkers", "renice pids=1,2 minus=19",
+    "write-timed path=FOLDER/attribute value=1", "control", "kworkers", "renice pids=1,2 minus=19",
     f"apps-make count=2 anonymous={8 * PAGE} file_backed=0 working_set={2 * PAGE} mix={MIX} seed=1 order=random "
     "folder=FOLDER", "apps-switch sequence=0,1,0 dwell_ms=0", "apps-switch sequence=2 dwell_ms=0",
     f"apps-make count=2 anonymous={8 * PAGE} file_backed=0 working_set={2 * PAGE} mix={MIX} seed=1 order=random "

@@ -140,6 +140,16 @@ def test_extents_cover_a_file(argv: list[str], folder: Path) -> None:
     assert int(extents[:, 2].sum()) == MIB
 
 
+def test_the_control_is_timed_and_counters_only_rise(probe: Served, folder: Path) -> None:
+    file = folder / "file"
+    file.write_bytes(os.urandom(MIB))
+    first, second = (probe.good(f"control file={file}") for _ in range(2))
+    assert first["monotonic_ns"] + first["read_ns"] + first["cpu_ns"] <= second["monotonic_ns"]
+    assert all(first[name] <= second[name] for name in ("busy_ns", "steal_ns", "own_ns"))
+    assert second["own_ns"] - first["own_ns"] < second["took_ns"] + first["took_ns"]
+    assert "read_ns" not in probe.good("control")
+
+
 def test_kernel_workers_are_listed_and_nobody_else_is_reniced(probe: Served) -> None:
     listed = probe.good("kworkers")["pids"]
     names = {Path(f"/proc/{pid}/comm").read_text()[:9] for pid in listed if Path(f"/proc/{pid}").exists()}

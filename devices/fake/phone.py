@@ -73,6 +73,7 @@ class FakePhone:
     lies: dict[str, str] = field(default_factory=dict)
     refuses: dict[str, str] = field(default_factory=dict)
     claims: dict[str, object] = field(default_factory=dict)
+    control: dict[str, object] = field(default_factory=dict)
     android: FakeAndroid = field(init=False)
 
     def __post_init__(self) -> None:

@@ -117,9 +117,13 @@ class FakeProbe:
         stats = [(disk.reads, disk.writes, disk.in_queue_ns) for disk in watched]
         for disk in watched:
             disk.deepest = 0
+        busy = self.phone.clock.busy_ns
         errno, cost = self._write(path, value)
         reply = {"rc": -1 if errno else len(value), "errno": errno, **cost, **before}
         if number is not None:
+            # By the scheduler: a worker of the loop device takes a half of what the writer takes.
+            ran_ns = self.phone.clock.busy_ns - busy
+            reply |= {"writer_run_ns": ran_ns, "kworkers_run_ns": ran_ns // 2, "cpus_run_ns": ran_ns + ran_ns // 2}
             reply |= _books(self.phone, number, "after")
         if watched:
             sample = call.number("sample") == 1

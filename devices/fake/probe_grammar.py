@@ -86,6 +86,7 @@ COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
                        "bytes=number rate=number"),
         ("load-stop", ""),
         ("extents", "file! out!"),
+        ("control", "file"),
         ("kworkers", ""),
         ("renice", "pids! minus!=number"),
         ("apps-make", f"count!=number anonymous!=number file_backed!=number working_set!=number {_CONTENT} "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from base.kernel import PAGE_4K, SECTOR
-from base.units import MIB, NS_PER_S
+from base.units import MIB, NS_PER_S, NS_PER_US
 from devices.fake.probe_grammar import Call, ProbeRefusal
 from devices.fake.records import EXTENT
 from devices.fake.storage import FakeDisk, FakeFile
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Fields = dict[str, Any]
 _WRITE_BYTES = 512 * 1024
+_CONTROL_NS = 100 * NS_PER_US
 # What a load does in a second, and how much slower the storage is meanwhile.
 _LOADS = {"cpu": (0, 1.5), "random_read": (40 * MIB, 3.0), "sequential_write": (128 * MIB, 2.0)}
 
@@ -41,7 +42,7 @@ class ProbeSystem:
         self._load: _Load | None = None
         self.commands = {
             "loop-attach": self._loop_attach, "loop-detach": self._loop_detach, "extents": self._extents,
-            "kworkers": self._kworkers, "renice": self._renice, "load-start": self._load_start,
+            "control": self._control, "kworkers": self._kworkers, "renice": self._renice, "load-start": self._load_start,
             "load-stop": self._load_stop,
         }  # fmt: skip
 
@@ -101,6 +102,20 @@ class ProbeSystem:
         extents = self.phone.placed[path].extents(start if path.startswith("/data/") else 0)
         self.phone.write_out(call.text("out"), np.array(extents, EXTENT).tobytes())
         return {"extents": len(extents)}
+
+    def _control(self, call: Call) -> Fields:
+        """Others do nothing on this phone, and it has no cpufreq, unless a test says otherwise."""
+        clock, path = self.phone.clock, call.text("file")
+        if path and path not in self.phone.files and path not in self.phone.links:
+            raise ProbeRefusal("ENOENT", f"open {path}")
+        began_ns, read_ns = clock.now_ns, 8 * self.phone.disks["sda"].read_ns
+        clock.spend(_CONTROL_NS)
+        clock.spend(read_ns if path else 0, busy=False)
+        return {
+            "cpu_ns": _CONTROL_NS, **({"read_ns": read_ns} if path else {}), "monotonic_ns": began_ns,
+            "busy_ns": clock.busy_ns, "steal_ns": 0, "own_ns": clock.busy_ns, "kworkers_ns": 0, "psi_cpu_us": 0,
+            "clocks": [], **self.phone.control,
+        }  # fmt: skip
 
     def _kworkers(self, call: Call) -> Fields:
         return {"pids": [pid for pid, nice in self.phone.kworkers.items() if nice == 0]}

@@ -97,6 +97,10 @@ class Commands(ABC):
         """Write to ``out`` where the pieces of a file are on its disk."""
         return self._call(replies.Extents, "extents", file=file, out=out)
 
+    def control(self, *, file: str | None = None) -> replies.Control:
+        """Time a fixed stretch of CPU work, and fixed reads of ``file`` past the page cache."""
+        return self._call(replies.Control, "control", file=file)
+
     def kworkers(self) -> replies.Kworkers:
         """List the kernel's unbound workers of ordinary priority."""
         return self._call(replies.Kworkers, "kworkers")
