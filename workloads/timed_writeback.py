@@ -28,12 +28,16 @@ class NothingMeasured(DeviceError):
 
 @dataclass(frozen=True, slots=True)
 class TimedWriteback:
-    """One writeback: what the probe measured, the pages to be written, and the pages written by bd_stat."""
+    """One writeback: what the probe measured, the pages to be written, and the pages written by bd_stat.
+
+    ``through_loop``: a loop device lies between zram and the disk.
+    """
 
     timed: WriteTimed
     expected: int
     written: int
     page_bytes: int
+    through_loop: bool = True
 
     @property
     def mib(self) -> float:
@@ -66,7 +70,8 @@ def fill_and_write_back(
     timed = probe.write_timed(
         stage.zram.attribute("writeback"), "idle", zram=stage.zram.number, disks=disks, sample=sample, seconds=limit_s
     )
-    run = TimedWriteback(timed, filled.stored, stage.pages_4k(timed.written_4k), stage.page_bytes)
+    written, through_loop = stage.pages_4k(timed.written_4k), stage.backing.file is not None
+    run = TimedWriteback(timed, filled.stored, written, stage.page_bytes, through_loop)
     _check(stage, run, batch_size)
     return run
 
@@ -113,7 +118,22 @@ def metrics(runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
     cpu_s = [(one.user_ns + one.sys_ns) / 1e9 for one in timed]
     if all(cpu_s):
         found |= m.PER_CPU_SECOND.of([run.mib / spent for run, spent in zip(runs, cpu_s, strict=True)])
+    for row, ran_ns in (
+        (m.CPU_WRITER, [one.writer_run_ns for one in timed]),
+        (m.CPU_LOOP, [run.timed.kworkers_run_ns if run.through_loop else None for run in runs]),
+        (m.CPU_ALL, [one.cpus_run_ns for one in timed]),
+    ):
+        found |= _per_page(row, ran_ns, runs)
     return found
+
+
+def _per_page(row: m.Quantity, ran_ns: Sequence[int | None], runs: Sequence[TimedWriteback]) -> dict[str, Metric]:
+    """Return CPU times per page of 4 KiB in us; nothing where the kernel does not account for them."""
+    pages_4k = [run.timed.written_4k for run in runs]
+    told = [spent for spent in ran_ns if spent is not None]
+    if len(told) < len(runs) or not all(pages_4k):
+        return {}
+    return row.of([spent / 1000 / pages for spent, pages in zip(told, pages_4k, strict=True)])
 
 
 def written_check(runs: Sequence[TimedWriteback]) -> dict[str, dict[str, float]]:
