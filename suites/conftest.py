@@ -18,6 +18,7 @@ from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
 from workloads.dry_run import PlannedTest, describe
 from workloads.expected import expected_names
+from workloads.noise import NoiseWatch
 from workloads.run import LabRun
 from workloads.stage import Stage
 from workloads.writeback import sweep_name, sweeps
@@ -31,6 +32,11 @@ def lab(pytestconfig: pytest.Config) -> LabRun:
 @pytest.fixture(scope="session")
 def stage(lab: LabRun) -> Stage:
     return lab.stage
+
+
+@pytest.fixture(scope="session")
+def noise(lab: LabRun) -> NoiseWatch:
+    return lab.noise_watch()
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +85,7 @@ def clock_watch(lab: LabRun, guarded: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: Path) -> Bench:
+def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, noise: NoiseWatch, tmp_path: Path) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
 
     def record(result: RunResult) -> None:
@@ -92,7 +98,7 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, tmp_path: P
             raise
         lab.record(with_caveats(result, doubts))
 
-    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step)
+    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step, noise=noise)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from records.model import RunResult
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
 from workloads.stage import Stage
 
 
@@ -31,4 +32,7 @@ class Kept:
 def bench_on(stage: Stage, folder: Path, *, seed: int = 4711) -> tuple[Bench, Kept]:
     """Return a bench with this stage, and what will be left on it."""
     kept = Kept()
-    return Bench(stage, "title", seed, folder, kept.records.append, kept.save_raw, kept.steps.append), kept
+    rounds = RoundsPlan(fewest=5, most=5)
+    return Bench(
+        stage, "title", seed, folder, kept.records.append, kept.save_raw, kept.steps.append, rounds=rounds
+    ), kept

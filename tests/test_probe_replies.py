@@ -17,6 +17,7 @@ from devices.counters import MmStat
 from devices.fake.phone import FakePhone
 from devices.probe import replies
 from devices.probe.build import SOURCES, build
+from devices.probe.control import Control
 from devices.probe.decode import ReplyNotUnderstood, read_reply
 from devices.probe.session import ProbeFailed, ProbeSession
 from tests.probe_process import Served, served
@@ -262,9 +263,9 @@ def test_every_field_that_python_knows_is_a_word_of_the_c_sources() -> None:
     sources = "".join(path.read_text() for path in SOURCES.glob("*.c") if path.name != "records.c")
     ours = [kind for kind in vars(replies).values() if getattr(kind, "__module__", "") == replies.__name__]
     sent_as_arrays = (replies.AppSwitch, replies.AppDeath)
-    types = [MmStat, *(kind for kind in ours if dataclasses.is_dataclass(kind) and kind not in sent_as_arrays)]
+    types = [MmStat, Control, *(kind for kind in ours if dataclasses.is_dataclass(kind) and kind not in sent_as_arrays)]
     known = {field.name for kind in types for field in dataclasses.fields(kind)}
     assert sorted(name for name in known if f'"{name}"' not in sources) == []
     # took_ns, which every answer has, is taken off before.
-    replied = set(re.findall(r'reply_(?:u64|i64|text|null|open|bd)\(rep, "(\w+)"', sources))
+    replied = set(re.findall(r'reply_(?:u64|i64|text|null|open|bd|told)\(rep, "(\w+)"', sources))
     assert sorted(replied - known - {"took_ns"}) == []

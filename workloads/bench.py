@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from base.errors import DeviceError
 from devices.probe.session import ProbeSession
 from devices.transport import Exec
 from records.model import Caveat, RunResult
+from workloads.budget import RoundsPlan
+from workloads.noise import NoiseWatch
 from workloads.stage import Stage
 
 Progress = Callable[[str], None]
@@ -35,7 +37,7 @@ class Bench:
 
     ``title`` is the row title in reports. ``seed`` decides every random choice. ``folder`` is for temporary files.
     ``record`` writes a record. ``save_raw`` keeps samples and returns their path for the record. ``progress`` is called
-    once for each step.
+    once for each step. ``noise`` says of each turn whether it was disturbed; ``rounds`` is how long rounds may go on.
     """
 
     stage: Stage
@@ -46,6 +48,8 @@ class Bench:
     save_raw: SaveRaw
     progress: Progress = silent
     session: ProbeSession | None = None
+    noise: NoiseWatch = field(default_factory=NoiseWatch)
+    rounds: RoundsPlan = field(default_factory=RoundsPlan)
 
     @property
     def probe(self) -> ProbeSession:

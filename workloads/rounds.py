@@ -1,7 +1,8 @@
 """Visits the points of a test round by round, each point once a round in a fresh order, until they are known.
 
 What a round has in common (heat, host, boot) cancels in ratios that are formed within it. Rounds go on until each ratio
-is known to within the wanted precision, or the budget or the plan is over.
+is known to within the wanted precision, or the budget or the plan is over. A turn that was disturbed is measured again
+at the end of its round; it stays in the record and enters no figure.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from records.intervals import paired_ratio
-from records.model import Turn
+from base.errors import DeviceLost, LabError, RestoreFailed
+from records.intervals import FEWEST_TURNS, Ratio, paired_ratio
+from records.model import Caveat, Turn
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
 
 P = TypeVar("P")
 V = TypeVar("V")
@@ -30,19 +33,6 @@ class EndedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class RoundsPlan:
-    """How long rounds go on: at least ``fewest`` unless the budget is over, at most ``most``.
-
-    ``precision`` is the share to within which each ratio shall be known. ``budget_s`` counts from the first round.
-    """
-
-    fewest: int = 8
-    most: int = 40
-    precision: float = 0.10
-    budget_s: float = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
 class Visit(Generic[P, V]):
     """One turn of a point and what was measured in it."""
 
@@ -53,12 +43,16 @@ class Visit(Generic[P, V]):
 
 @dataclass(slots=True)
 class Rounds(Generic[P, V]):
-    """All visits of a test in order of time, and why they ended."""
+    """All visits of a test in order of time, and why they ended. ``count`` is of whole rounds.
+
+    ``failed`` has the errors of points that were left out from then on.
+    """
 
     visits: list[Visit[P, V]] = field(default_factory=list)
     count: int = 0
     ended_by: EndedBy = EndedBy.plan
     precision_reached: float | None = None
+    failed: dict[P, LabError] = field(default_factory=dict)
 
     def of(self, point: P) -> list[Visit[P, V]]:
         """Return a point's visits in order of time, disturbed ones among them."""
@@ -72,36 +66,101 @@ class Rounds(Generic[P, V]):
         """Return what was measured of a point, turn by turn."""
         return [visit.value for visit in self.of(point)]
 
+    def ratio(self, point: P, control: P, figure: Callable[[V], float]) -> Ratio | None:
+        """Divide a point by its control, round by round.
+
+        Of each round that has both, the last undisturbed turn counts. None where there is no such round.
+        """
+        mine, other = self._by_round(point), self._by_round(control)
+        both = sorted(mine.keys() & other.keys())
+        return paired_ratio([figure(mine[number]) for number in both], [figure(other[number]) for number in both])
+
+    def caveats(self, point: P) -> list[Caveat]:
+        """Return the doubt that disturbed turns cast on a point: fewer than 5 others, or most were disturbed."""
+        turns = self.turns(point)
+        disturbed = sum(bool(turn.disturbed) for turn in turns)
+        too_many = disturbed and (len(turns) - disturbed < FEWEST_TURNS or 2 * disturbed > len(turns))
+        return [Caveat.disturbed] if too_many else []
+
     def facts(self) -> dict[str, Any]:
         """Return what a record says of its rounds."""
         return {"rounds": self.count, "ended_by": str(self.ended_by), "precision_reached": self.precision_reached}
 
+    def _by_round(self, point: P) -> dict[int, V]:
+        return {visit.turn.round: visit.value for visit in self.of(point) if not visit.turn.disturbed}
+
 
 def measure_in_rounds(
-    bench: Bench, points: Sequence[P], visit: Callable[[P, int], V], *, plan: RoundsPlan, primary: Callable[[V], float],
-    ratios: Sequence[tuple[P, P]] = (), now: Callable[[], float] = time.monotonic,
+    bench: Bench, points: Sequence[P], visit: Callable[[P, int], V], *, plan: RoundsPlan | None = None,
+    primary: Callable[[V], float], ratios: Sequence[tuple[P, P]] = (), told: Callable[[P], str] = str,
+    into: Rounds[P, V] | None = None, leave_out: bool = False, now: Callable[[], float] = time.monotonic,
 ) -> Rounds[P, V]:  # fmt: skip
     """Visit all points in rounds and return the visits.
 
     ``visit(point, turn)`` measures once; ``turn`` counts the point's turns from 0. ``primary`` is the figure of a visit
-    by which precision is judged, for each of the ``ratios`` (point, control).
+    by which precision is judged, for each of the ``ratios`` (point, control). ``plan`` None is the bench's. ``told``
+    names a point for the progress. ``into`` takes the visits, for a caller that keeps them when one fails.
+
+    What a visit raises ends it all, unless ``leave_out`` says that a point which fails is left out from then on. That a
+    phone is lost, or could not be put back, always ends it.
     """
-    found: Rounds[P, V] = Rounds()
+    found: Rounds[P, V] = Rounds() if into is None else into
+    plan = plan or bench.rounds
+    run = _Run(bench, found, visit, told, leave_out)
     shuffler = random.Random(bench.seed)
-    began = now()
+    first_s = now()
+    began_s = first_s if plan.since_s is None else plan.since_s
     while True:
-        for point in shuffler.sample(list(points), len(points)):
-            value = visit(point, len(found.of(point)))
-            found.visits.append(Visit(point, Turn(found.count, now()), value))
+        order = shuffler.sample(list(points), len(points))
+        disturbed = [point for point in order if run.measure(point)]
+        for point in disturbed:
+            if now() - began_s < plan.budget_s:
+                run.measure(point, again=True)
         found.count += 1
-        found.precision_reached = _precision(found, primary, ratios)
-        if ended := _ended(found, plan, now() - began):
+        measured = [(point, control) for point, control in ratios if not {point, control} & found.failed.keys()]
+        found.precision_reached = _precision(found, primary, measured)
+        next_s = now() + (now() - first_s) / found.count
+        if len(found.failed) == len(points):
+            return found
+        if ended := _ended(found, plan, over=next_s - began_s > plan.budget_s):
             found.ended_by = ended
             return found
 
 
-def _ended(found: Rounds[P, V], plan: RoundsPlan, spent_s: float) -> EndedBy | None:
-    if spent_s * (found.count + 1) / found.count > plan.budget_s:
+@dataclass(frozen=True, slots=True)
+class _Run(Generic[P, V]):
+    """Measures one turn after the other into ``found``."""
+
+    bench: Bench
+    found: Rounds[P, V]
+    visit: Callable[[P, int], V]
+    told: Callable[[P], str]
+    leave_out: bool
+
+    def measure(self, point: P, *, again: bool = False) -> bool:
+        """Measure a turn of this point in the round that runs, and return whether it was disturbed."""
+        found, bench = self.found, self.bench
+        if point in found.failed:
+            return False
+        bench.progress(f"round {found.count + 1}, {self.told(point)}{', again: disturbed' if again else ''}")
+        watch, probe, backing = bench.noise, bench.session or bench.stage.device.probe, bench.stage.backing
+        before = watch.look(probe, backing.file or backing.node)
+        try:
+            value = self.visit(point, len(found.of(point)))
+        except (DeviceLost, RestoreFailed):
+            raise
+        except LabError as error:
+            if not self.leave_out:
+                raise
+            found.failed[point] = error
+            return False
+        turn = watch.turn(found.count, before, watch.look_after(probe))
+        found.visits.append(Visit(point, turn, value))
+        return bool(turn.disturbed)
+
+
+def _ended(found: Rounds[P, V], plan: RoundsPlan, *, over: bool) -> EndedBy | None:
+    if over:
         return EndedBy.budget
     if found.count >= plan.most:
         return EndedBy.plan
@@ -114,12 +173,8 @@ def _precision(found: Rounds[P, V], primary: Callable[[V], float], ratios: Seque
     """Return how far the worst known ratio may be off, as a share; None where one is not known at all."""
     worst = 0.0
     for point, control in ratios:
-        ratio = paired_ratio(_by_round(found, point, primary), _by_round(found, control, primary))
+        ratio = found.ratio(point, control, primary)
         if ratio is None or ratio.interval is None:
             return None
         worst = max(worst, ratio.interval.high / ratio.value - 1, 1 - ratio.interval.low / ratio.value)
     return worst if ratios else None
-
-
-def _by_round(found: Rounds[P, V], point: P, primary: Callable[[V], float]) -> list[float]:
-    return [primary(visit.value) for visit in found.of(point) if not visit.turn.disturbed]

@@ -34,9 +34,11 @@ from devices.capability import FOUND_BY_TRYING
 from devices.device import Device
 from devices.phone import Phone, Target, open_phone
 from devices.profiles.profile import Profile
-from records.model import Caveat, End, Provenance, RunResult, Session, TestOutcome
+from devices.virtual.host_time import host_watch
+from records.model import Caveat, End, Provenance, RunResult, Session, TestOutcome, Turn
 from records.writing import Record, RunFolder
 from workloads.compressors import Compressor, compressors
+from workloads.noise import NoiseWatch, noise_facts
 from workloads.provenance import provenance
 from workloads.stage import Stage, set_stage
 
@@ -105,6 +107,8 @@ class LabRun:
     faults: list[int] = field(default_factory=list)
     """exit statuses of what else went wrong"""
     facts: dict[str, object] = field(default_factory=dict)
+    turns: dict[float, Turn] = field(default_factory=dict)
+    """all turns by their time; records of one block of faults have them in common"""
 
     @property
     def device(self) -> Device:
@@ -125,7 +129,14 @@ class LabRun:
 
     def record(self, result: RunResult) -> None:
         """Store one point; raises StorageFailed."""
+        self.turns |= {turn.t_s: turn for turn in result.turns}
         self.folder.append(result)
+
+    def noise_watch(self) -> NoiseWatch:
+        """Return what tells of each turn whether it was disturbed."""
+        virtual = self.phone.virtual
+        watch = host_watch(virtual.pid, virtual.qmp) if virtual else None
+        return NoiseWatch(self.provenance.cpus, watch.now if watch else None)
 
     def keep_kernel_log(self, log: str) -> None:
         """Store the phone's kernel log so far; raises StorageFailed."""
@@ -167,6 +178,7 @@ class LabRun:
         if problem := self.phone.transcript.problem:
             self.facts["transcript_problem"] = problem
             tell(problem)
+        self.facts["noise"] = noise_facts(self.turns.values())
         wire = self.device.transport.wire
         if wire.doubted:
             self.facts |= {"phone_clock_doubted": wire.doubted, "phone_clock_doubt": wire.doubt}

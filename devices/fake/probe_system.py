@@ -42,8 +42,8 @@ class ProbeSystem:
         self._load: _Load | None = None
         self.commands = {
             "loop-attach": self._loop_attach, "loop-detach": self._loop_detach, "extents": self._extents,
-            "control": self._control, "kworkers": self._kworkers, "renice": self._renice, "load-start": self._load_start,
-            "load-stop": self._load_stop,
+            "control": self._control, "kworkers": self._kworkers, "renice": self._renice,
+            "load-start": self._load_start, "load-stop": self._load_stop,
         }  # fmt: skip
 
     def end(self) -> None:

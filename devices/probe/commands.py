@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from devices.probe import replies
+from devices.probe.control import Control
 
 T = TypeVar("T")
 Value = str | int | bool
@@ -97,9 +98,9 @@ class Commands(ABC):
         """Write to ``out`` where the pieces of a file are on its disk."""
         return self._call(replies.Extents, "extents", file=file, out=out)
 
-    def control(self, *, file: str | None = None) -> replies.Control:
+    def control(self, *, file: str | None = None) -> Control:
         """Time a fixed stretch of CPU work, and fixed reads of ``file`` past the page cache."""
-        return self._call(replies.Control, "control", file=file)
+        return self._call(Control, "control", file=file)
 
     def kworkers(self) -> replies.Kworkers:
         """List the kernel's unbound workers of ordinary priority."""

@@ -206,8 +206,8 @@ class DiskCounters:
 class WriteTimed(AttributeWritten, Counted):
     """The same with zram's counters, and those of the disks that were named.
 
-    By the scheduler's accounting ``writer_run_ns`` is of the writing thread, ``kworkers_run_ns`` of the kernel's unbound
-    workers, ``cpus_run_ns`` of all CPUs; None where this kernel does not account for it.
+    Run times by the scheduler's accounting, None where this kernel has none: of the writing thread, of the kernel's
+    unbound workers, of all CPUs.
     """
 
     mm_before: MmStat
@@ -263,34 +263,6 @@ class Extents:
     """Pieces of a file on its disk."""
 
     extents: int
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """What one group of CPUs runs at now, at most for now, and at most ever, in kHz; 0 where it is not told."""
-
-    scaling_cur_freq: int
-    scaling_max_freq: int
-    cpuinfo_max_freq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What fixed work took, and counters of who used the phone's CPUs since boot; None is not told.
-
-    ``busy_ns`` and ``steal_ns`` are of all CPUs, ``own_ns`` of the probe, ``kworkers_ns`` of the kernel's unbound
-    workers, ``psi_cpu_us`` the time in which some task waited for a CPU.
-    """
-
-    cpu_ns: int
-    monotonic_ns: int
-    busy_ns: int
-    steal_ns: int
-    own_ns: int
-    clocks: tuple[Annotated[Clock, AsArray()], ...]
-    read_ns: int | None = None
-    kworkers_ns: int | None = None
-    psi_cpu_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
