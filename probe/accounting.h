@@ -20,7 +20,7 @@ struct run_time {
 	uint64_t kworkers; /* of the kernel's unbound workers together */
 	uint64_t cpus; /* of all tasks on all CPUs, up to when each one left its CPU */
 };
-/* The workers are looked for among all processes, which takes a while: they come first at a start, last at an end. */
+/* Looking for the workers takes longest: they come first at a start and last at an end. */
 void run_time_start(struct run_time *run);
 void run_time_stop(struct run_time *run);
 /* Under this key, and not at all if it is not told. */

@@ -9,7 +9,10 @@
 
 #include "accounting.h"
 
-enum { LISTED_MAX = 512 };
+enum {
+	LISTED_MAX = 512,
+	FEW = 64,
+};
 
 /* Unbound ones are called kworker/uPOOL:NUMBER; what stands behind it is the queue that they serve now. */
 static bool is_unbound_kworker(int pid)
@@ -20,20 +23,63 @@ static bool is_unbound_kworker(int pid)
 	return !read_text(path, name, sizeof(name)) && !strncmp(name, "kworker/u", 9);
 }
 
-int each_unbound_kworker(void (*visit)(int pid, void *argument), void *argument)
+/*
+ * Looking at every process takes longer than what is measured. So those that are known are kept, and only numbers that
+ * were given to processes since then are looked at; a worker keeps its number and the beginning of its name.
+ */
+static struct {
+	int pid[LISTED_MAX];
+	int count;
+	uint64_t last_pid;
+} known;
+
+/* The number that was given to a process last; 0 if the kernel does not say. */
+static uint64_t last_pid(void)
+{
+	char text[128];
+	const char *last;
+
+	if (read_text("/proc/loadavg", text, sizeof(text)) || !(last = strrchr(text, ' ')))
+		return 0;
+	return strtoull(last, NULL, 10);
+}
+
+static void learn(int pid)
+{
+	if (known.count < LISTED_MAX && is_unbound_kworker(pid))
+		known.pid[known.count++] = pid;
+}
+
+static int learn_all(void)
 {
 	struct dirent *entry;
 	DIR *dir = opendir("/proc");
 
 	if (!dir)
 		return -1;
-	while ((entry = readdir(dir))) {
-		int pid = atoi(entry->d_name);
-
-		if (pid > 0 && is_unbound_kworker(pid))
-			visit(pid, argument);
-	}
+	known.count = 0;
+	while ((entry = readdir(dir)))
+		if (atoi(entry->d_name) > 0)
+			learn(atoi(entry->d_name));
 	closedir(dir);
+	return 0;
+}
+
+int each_unbound_kworker(void (*visit)(int pid, void *argument), void *argument)
+{
+	uint64_t last = last_pid();
+
+	/* Smaller than before: numbers began anew, and those that were known may belong to others. */
+	if (!known.last_pid || last < known.last_pid || last - known.last_pid > FEW) {
+		if (learn_all())
+			return -1;
+	} else {
+		for (uint64_t pid = known.last_pid + 1; pid <= last; pid++)
+			learn((int)pid);
+	}
+	known.last_pid = last;
+	for (int i = 0; i < known.count; i++)
+		visit(known.pid[i], argument);
 	return 0;
 }
 
@@ -47,7 +93,7 @@ static void list(int pid, void *argument)
 {
 	struct listing *listing = argument;
 
-	if (listing->count < LISTED_MAX && !getpriority(PRIO_PROCESS, (id_t)pid))
+	if (listing->count < LISTED_MAX && is_unbound_kworker(pid) && !getpriority(PRIO_PROCESS, (id_t)pid))
 		listing->pid[listing->count++] = pid;
 }
 
