@@ -89,7 +89,7 @@ USER_CPU = Quantity(
 )  # fmt: skip
 SYS_CPU = Quantity(
     "writeback.sys_cpu", "s", "lower", Values.repeats, "system CPU time of writeback",
-    "CPU time of the writing thread in the kernel", judged=True,
+    "CPU time of the writing thread in the kernel",
 )  # fmt: skip
 CPU_BUSY = Quantity(
     "writeback.cpu_busy", "s", "lower", Values.repeats, "time that CPUs were busy",
