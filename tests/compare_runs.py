@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,21 @@ def noisy(middle: float, n: int = 9, *, scatter: float = 0.01, seed: int = 1) ->
     return values
 
 
-def store(results: Path, *records: model.RunResult | Samples, end: bool = True, **changes: Any) -> Path:
-    """A run with these points; an array stands for latencies of page faults. ``changes`` are of the provenance."""
+Record = model.RunResult | Samples | Callable[[RunFolder], model.RunResult]
+
+
+def store(results: Path, *records: Record, end: bool = True, **changes: Any) -> Path:
+    """A run with these points. ``changes`` are of the provenance.
+
+    An array stands for latencies of page faults, a function makes a record that has files in the run's folder.
+    """
     folder = RunFolder.create(results, "virtual", sample.NOW)
     folder.append(sample.session(folder.run_id, **changes))
     for record in records:
-        folder.append(latencies(folder, record) if isinstance(record, np.ndarray) else record)
+        if isinstance(record, model.RunResult):
+            folder.append(record)
+        else:
+            folder.append(latencies(folder, record) if isinstance(record, np.ndarray) else record(folder))
     if end:
         folder.append(model.End(0, "2026-11-23T10:17:58Z", sample.WALL_TIME))
     return folder.path
@@ -39,6 +49,29 @@ def latencies(folder: RunFolder, ns: Samples, **params: Any) -> model.RunResult:
     params = params or {"slot": "ram", "comp_algorithm": "lz4"}
     raw = {"fault.latency": folder.save_raw("fault.latency", ns.astype(np.uint64))}
     return model.RunResult("fault_latency", "Page fault latency", params, {}, raw=raw)
+
+
+def in_turns(result: model.RunResult, disturbed: Collection[int] = ()) -> model.RunResult:
+    """The same with a turn for each value; those of these numbers were disturbed."""
+    count = max(len(metric.values) for metric in result.metrics.values())
+    return replace(result, turns=turns(count, disturbed))
+
+
+def turns(count: int, disturbed: Collection[int] = ()) -> list[model.Turn]:
+    return [model.Turn(number, 1.0 + number, ("wait",) if number in disturbed else ()) for number in range(count)]
+
+
+def faults_in_turns(folder: RunFolder, blocks: Sequence[Samples], disturbed: Collection[int] = ()) -> model.RunResult:
+    """A point whose turns have these latencies in ns."""
+    numbers = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+    return with_turn_array(folder, latencies(folder, np.concatenate(blocks)), numbers, len(blocks), disturbed)
+
+
+def with_turn_array(
+    folder: RunFolder, result: model.RunResult, numbers: npt.ArrayLike, count: int, disturbed: Collection[int] = ()
+) -> model.RunResult:
+    beside = folder.save_raw("fault.turn", np.asarray(numbers, dtype=np.uint64))
+    return replace(result, raw={**result.raw, "fault.turn": beside}, turns=turns(count, disturbed))
 
 
 def rates(by_batch: Mapping[int | None, Sequence[float]]) -> list[model.RunResult]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from records import model
+from reports.comparison.advice import MORE_RUNS
 from reports.comparison.points import Pair, PooledPoint
 from reports.comparison.values import Figure, Observed
 from reports.comparison.verdicts import Verdict, judge
@@ -66,15 +67,20 @@ def test_the_same_needs_evidence(tmp_path: Path) -> None:
     wide = [rates({8: noisy(10.0, 5, scatter=0.1, seed=seed)})[0] for seed in (2, 5)]
     (each,) = throughput_of(compared(*pair(tmp_path, *wide)))
     assert (each.verdict, each.why) == (UNDECIDED, "the values scatter too widely")
-    assert each.enough is not None
-    assert each.enough > 5
+    assert (each.advice.enough, each.advice.words) == (None, MORE_RUNS)
+    wide = [rates({8: noisy(middle, 9, scatter=0.1, seed=2)})[0] for middle in (10.0, 10.05)]
+    (each,) = throughput_of(compared(*pair(tmp_path, *wide)))
+    assert each.verdict is UNDECIDED
+    assert each.advice.enough is not None
+    assert 20 < each.advice.enough < 1000
+    assert each.advice.words == f"{each.advice.enough} repeats on each side would probably be enough"
 
 
 def test_three_repeats_never_decide_and_it_says_how_many_would(tmp_path: Path) -> None:
     base, cand = pair(tmp_path, *(point("m", noisy(middle, 3)) for middle in (1.0, 100.0)))
     comparison = compared(base, cand)
     (each,) = comparison.figures
-    assert (each.verdict, each.why, each.enough) == (UNDECIDED, "too few for a verdict: 3 and 3 repeats", 4)
+    assert (each.verdict, each.why, each.advice.enough) == (UNDECIDED, "too few for a verdict: 3 and 3 repeats", 4)
     assert each.ratio == pytest.approx(100, rel=0.05)
     assert each.interval is not None
     assert comparison.exit_status == 12
@@ -171,7 +177,7 @@ def test_a_quantile_that_the_samples_hardly_reach_is_not_judged(tmp_path: Path) 
     }
     assert found["p50"].verdict is SAME
     assert (found["p99.9"].verdict, found["p99.9"].why) == (UNDECIDED, "too few for a verdict: 2000 and 2000 samples")
-    assert found["p99.9"].enough == 8_000
+    assert found["p99.9"].advice.enough == 8_000
     short = compared(store(tmp_path / "c", arrays[0][:500]), store(tmp_path / "d", arrays[1][:500]))
     assert [each.figure.quantile for each in short.figures] == ["p50", "p90", "p99"]
 

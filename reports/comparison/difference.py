@@ -33,11 +33,15 @@ _MOST_PAIRED = 400
 
 @dataclass(frozen=True, slots=True)
 class RatioEstimate:
-    """``ratio`` is candidate over base. ``error`` is its standard error on a log scale, known by ``degrees``."""
+    """``ratio`` is candidate over base. ``error`` is its standard error on a log scale, known by ``degrees``.
+
+    ``of_repeats`` is the share of the error's square that more values within the same runs would make smaller.
+    """
 
     ratio: float
     error: float
     degrees: float
+    of_repeats: float = 0.0
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Bounds of the ratio at this confidence."""
@@ -57,9 +61,10 @@ def difference(base: Sequence[Values], cand: Sequence[Values]) -> RatioEstimate:
     runs = [np.array([pseudo_median(np.log(values)) for values in side]) for side in (base, cand)]
     ratio = float(np.median(runs[1][:, None] - runs[0][None, :]))
     within = [_within(side) for side in (base, cand)]
-    variance, degrees = _moderated(runs, within)
+    inner = _pooled(within)
+    variance, degrees = _moderated(runs, within, inner)
     error = math.sqrt(sum(variance / len(side) for side in runs))
-    return RatioEstimate(math.exp(ratio), error, degrees)
+    return RatioEstimate(math.exp(ratio), error, degrees, min(1.0, inner / variance))
 
 
 def pseudo_median(values: Values) -> float:
@@ -92,10 +97,15 @@ def _within(side: Sequence[Values]) -> _Within:
     return _Within(of_a_run, degrees)
 
 
-def _moderated(runs: Sequence[Values], within: Sequence[_Within]) -> tuple[float, float]:
+def _pooled(within: Sequence[_Within]) -> float:
+    """The variance of a run's figure as the values within the runs of both sides show it."""
+    known = sum(each.degrees for each in within)
+    return sum(each.variance * each.degrees for each in within) / known if known else 0.0
+
+
+def _moderated(runs: Sequence[Values], within: Sequence[_Within], inner: float) -> tuple[float, float]:
     """The variance of one run's figure, and its degrees of freedom, from within runs and from between them."""
     known = sum(each.degrees for each in within)
-    inner = sum(each.variance * each.degrees for each in within) / known if known else 0.0
     assumed = inner + BETWEEN_RUNS**2
     between = sum(side.size - 1 for side in runs)
     squares = sum(float(((side - side.mean()) ** 2).sum()) for side in runs)

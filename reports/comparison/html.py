@@ -31,6 +31,7 @@ LOOKS = {
     Verdict.better: ("#0072B2", "^"),
     Verdict.same: ("#009E73", "s"),
     Verdict.undecided: ("#707070", "o"),
+    Verdict.disturbed: ("#CC79A7", "x"),
 }
 ROW_INCHES = 0.24
 # Ratios that differ by less are shown on ticks at even steps: powers of ten say nothing there.

@@ -62,7 +62,8 @@ def _figure(each: Compared) -> dict[str, Any]:
         "primary": figure.is_primary,
         "verdict": each.verdict.value or None,
         "why": each.why or None,
-        "enough": each.enough,
+        "enough": each.advice.enough,
+        "advice": each.advice.words or None,
         "caveats": [caveat.name for caveat in each.caveats],
     }
 
@@ -71,6 +72,8 @@ def _observed(side: Observed) -> dict[str, Any]:
     return {
         "n": side.n,
         "figure": side.figure,
+        "quiet_turns": side.quiet,
+        "disturbed_turns": side.disturbed,
         "values": [run.tolist() for run in side.runs],
     }
 

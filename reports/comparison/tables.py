@@ -95,8 +95,9 @@ def _verdict_table(key: str, group: Sequence[Compared], doubts: Doubts | None) -
             w.params(each.figure.pair.params, without=same) or "all",
             each.figure.quantile,
             _n(each),
-            w.number(each.figure.base.figure / scale),
-            w.number(each.figure.cand.figure / scale),
+            _left_out(each),
+            _scaled(each.figure.base.figure, scale),
+            _scaled(each.figure.cand.figure, scale),
             w.number(each.ratio),
             w.MISSING if each.interval is None else w.span(*each.interval),
             each.verdict.value + reasons.mark(each),
@@ -105,8 +106,8 @@ def _verdict_table(key: str, group: Sequence[Compared], doubts: Doubts | None) -
         for each in group
     )
     columns = (
-        Column("at", False, 30), Column("", False), Column("n"), Column("BASE"), Column("CAND"), Column("ratio"),
-        Column("interval"), Column("verdict", False, 12), Column("doubts", False),
+        Column("at", False, 30), Column("", False), Column("n"), Column("disturbed"), Column("BASE"), Column("CAND"),
+        Column("ratio"), Column("interval"), Column("verdict", False, 12), Column("doubts", False),
     )  # fmt: skip
     title = f"{words.capital(words.metric_words(figure.metric))} in {unit}, {figure.better} is better"
     title += f" ({w.clean(figure.pair.test)})"
@@ -121,16 +122,18 @@ class _Reasons:
         self._numbers: dict[str, int] = {}
 
     def mark(self, each: Compared) -> str:
-        if each.verdict is not Verdict.undecided:
+        if not each.why:
             return ""
-        enough = ""
-        if each.enough is not None:
-            unit = each.figure.of
-            enough = f"; {each.enough} {unit} on each side would probably be enough"
-        return f" ({self._numbers.setdefault(each.why + enough, len(self._numbers) + 1)})"
+        reason = f"{each.verdict.value}: {reason_of(each)}"
+        return f" ({self._numbers.setdefault(reason, len(self._numbers) + 1)})"
 
     def notes(self) -> tuple[str, ...]:
-        return tuple(f"{number}: not enough data: {reason}" for reason, number in self._numbers.items())
+        return tuple(f"{number}: {reason}" for reason, number in self._numbers.items())
+
+
+def reason_of(each: Compared) -> str:
+    """Why nothing was decided, and what would decide it."""
+    return "; ".join(filter(None, (each.why, each.advice.words)))
 
 
 def _n(each: Compared) -> str:
@@ -138,19 +141,34 @@ def _n(each: Compared) -> str:
     return str(base) if base == cand else f"{base}/{cand}"
 
 
+def _left_out(each: Compared) -> str:
+    """Disturbed turns of both sides; nothing where there are none."""
+    base, cand = each.figure.base.disturbed, each.figure.cand.disturbed
+    return f"{base}/{cand}" if base or cand else ""
+
+
+def _scaled(value: float | None, scale: float) -> str:
+    return w.MISSING if value is None else w.number(value / scale)
+
+
 def _summed_up(members: Sequence[Compared]) -> tuple[str, ...]:
-    base = statistics.median(each.figure.base.figure for each in members)
-    cand = statistics.median(each.figure.cand.figure for each in members)
+    base, cand = (
+        [side.figure for side in sides if side.figure is not None]
+        for sides in ([each.figure.base for each in members], [each.figure.cand for each in members])
+    )
     ratios = [each.ratio for each in members if each.ratio is not None]
     if not ratios:
-        return _figure(base), _figure(cand), w.MISSING, w.MISSING, w.MISSING
+        return _middle(base), _middle(cand), w.MISSING, w.MISSING, w.MISSING
     spread = [w.number(min(ratios)), w.number(statistics.median(ratios)), w.number(max(ratios))]
     if len(ratios) == 1:
         spread[0] = spread[2] = w.MISSING
-    return _figure(base), _figure(cand), *spread
+    return _middle(base), _middle(cand), *spread
 
 
-def _figure(value: float) -> str:
+def _middle(values: Sequence[float]) -> str:
+    if not values:
+        return w.MISSING
+    value = statistics.median(values)
     return w.count(value) if value == int(value) else w.number(value)
 
 

@@ -1,18 +1,22 @@
-"""The values that a verdict is made from, run by run: repeats, or quantiles of blocks of samples."""
+"""The values that a verdict is made from, run by run: of undisturbed turns, of repeats, or of blocks of samples."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from base.errors import ReportError
+from records.intervals import FEWEST_TURNS
 from records.metrics import METRICS, Quantity, row_of
 from records.metrics import Values as Kept
-from records.model import Better, Metric
+from records.model import Better, Metric, RunResult
 from records.tests import TESTS
+from reports import wording as w
 from reports.comparison.points import Pair, PooledPoint
+from reports.comparison.turns import Series, repeats, samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,18 +32,25 @@ BLOCKS = 20
 FEWEST_PER_BLOCK = 10
 # So many samples of a block lie beyond its quantile, or else it is hardly more than the block's largest.
 FEWEST_BEYOND = 2
+# All turns together tell a quantile from so many on.
+FEWEST_BEYOND_TOGETHER = 10
+MEDIAN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One side of one figure. ``n`` counts repeats or samples; ``runs`` has the values of each run, in order of time.
+    """One side of one figure. ``n`` counts turns, repeats or samples; ``runs`` has each run's values, in order of time.
 
-    A run has one value a repeat, or one a block of samples. Runs without a value are left out.
+    A run has one value a turn, a repeat or a block of samples, none of a disturbed turn; runs without a value are left
+    out. ``figure`` is None where no turn was undisturbed. ``quiet`` and ``disturbed`` count turns, both 0 where the
+    records have none.
     """
 
     n: int
-    figure: float
+    figure: float | None
     runs: tuple[Values, ...]
+    quiet: int = 0
+    disturbed: int = 0
 
     @property
     def size(self) -> int:
@@ -49,7 +60,12 @@ class Observed:
     @property
     def has_ratio(self) -> bool:
         """Whether all is above zero, so that it can be divided."""
-        return self.figure > 0 and all(bool((run > 0).all()) for run in self.runs)
+        return self.figure is not None and self.figure > 0 and all(bool((run > 0).all()) for run in self.runs)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether other work disturbed so many turns that those which are left decide nothing."""
+        return self.disturbed > 0 and (self.quiet < FEWEST_TURNS or self.quiet < self.disturbed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,40 +105,62 @@ def figures_of(pair: Pair, problems: list[str]) -> list[Figure]:
         if name not in base or name not in cand:
             problems.append(f"{_where(pair)}: {name} only in {'BASE' if name in base else 'CAND'}")
             continue
-        mine, other = base[name][0], cand[name][0]
+        mine, other = base[name][0].metrics[name], cand[name][0].metrics[name]
         if (mine.unit, mine.better) != (other.unit, other.better):
             problems.append(
                 f"{_where(pair)}: {name} is in {mine.unit}, {mine.better} is better, in BASE and in {other.unit}, "
                 f"{other.better} is better, in CAND"
             )
             continue
-        runs = [[_floats(metric.values) for metric in side[name]] for side in (base, cand)]
-        if row_of(name, mine.unit, mine.better).is_sampled:
+        row = row_of(name, mine.unit, mine.better)
+        runs = [_series(point, row, side, problems) for point, side in ((pair.base, "BASE"), (pair.cand, "CAND"))]
+        if not all(runs):
+            continue
+        if row.is_sampled:
             found += _at_quantiles(pair, name, mine.unit, runs)
         else:
             found += _of_repeats(pair, name, mine, runs)
     return found + _of_samples(pair, problems)
 
 
-def _metrics(point: PooledPoint) -> dict[str, list[Metric]]:
-    found: dict[str, list[Metric]] = {}
+def _metrics(point: PooledPoint) -> dict[str, list[RunResult]]:
+    """The records that hold each metric, by its name."""
+    found: dict[str, list[RunResult]] = {}
     for _, result in point.parts:
         for name, metric in result.metrics.items():
             if len(metric.values):
-                found.setdefault(name, []).append(metric)
+                found.setdefault(name, []).append(result)
     return found
 
 
-def _of_repeats(pair: Pair, name: str, metric: Metric, runs: Sequence[Sequence[Values]]) -> list[Figure]:
-    base, cand = (_observed(each, each, median_of) for each in runs)
-    return [Figure(pair, name, "", metric.unit, metric.better, base, cand, "repeats")]
+def _series(point: PooledPoint, row: Quantity, side: str, problems: list[str]) -> list[Series]:
+    found = []
+    for run, result in point.parts:
+        values = result.metrics[row.name].values if row.name in result.metrics else ()
+        if not len(values):
+            continue
+        try:
+            is_sampled = row.is_sampled
+            found.append(samples(run, result, row.name, values) if is_sampled else repeats(result, row, values))
+        except ReportError as error:
+            problems.append(f"{side}, {run.folder.name}: {w.clean(result.test)}: {error}")
+    return found
 
 
-def _observed(runs: Sequence[Values], values: Sequence[Values], figure: Callable[[Values], float]) -> Observed:
+def _of_repeats(pair: Pair, name: str, metric: Metric, runs: Sequence[Sequence[Series]]) -> list[Figure]:
+    base, cand = (_observed(each, [one.values for one in each], median_of) for each in runs)
+    of = "turns" if base.quiet or cand.quiet else "repeats"
+    return [Figure(pair, name, "", metric.unit, metric.better, base, cand, of)]
+
+
+def _observed(runs: Sequence[Series], values: Sequence[Values], figure: Callable[[Values], float]) -> Observed:
     import numpy as np
 
-    joined = np.concatenate(runs)
-    return Observed(joined.size, figure(joined), tuple(each for each in values if each.size))
+    joined = np.concatenate([run.values for run in runs])
+    return Observed(
+        joined.size, figure(joined) if joined.size else None, tuple(each for each in values if each.size),
+        sum(run.quiet for run in runs), sum(run.disturbed for run in runs),
+    )  # fmt: skip
 
 
 def median_of(values: Values) -> float:
@@ -135,7 +173,7 @@ def median_of(values: Values) -> float:
 def _of_samples(pair: Pair, problems: list[str]) -> list[Figure]:
     found: list[Figure] = []
     for name in SAMPLES:
-        runs = [_samples(point, name, side, problems) for point, side in ((pair.base, "BASE"), (pair.cand, "CAND"))]
+        runs = [_raw(point, name, side, problems) for point, side in ((pair.base, "BASE"), (pair.cand, "CAND"))]
         if all(runs):
             found += _at_quantiles(pair, name, "ns", runs)
         elif any(runs):
@@ -143,46 +181,86 @@ def _of_samples(pair: Pair, problems: list[str]) -> list[Figure]:
     return found
 
 
-def _samples(point: PooledPoint, name: str, side: str, problems: list[str]) -> list[Values]:
-    arrays = []
+def _raw(point: PooledPoint, name: str, side: str, problems: list[str]) -> list[Series]:
+    found = []
     for run, result in point.parts:
         if name not in result.raw:
             continue
         try:
             array = run.samples(result, name)
+            if array.size:
+                found.append(samples(run, result, name, array))
         except ReportError as error:
             problems.append(f"{side}, {run.folder.name}: {error}")
-            continue
-        if array.size:
-            arrays.append(array.astype(float))
-    return arrays
-
-
-def _at_quantiles(pair: Pair, name: str, unit: str, runs: Sequence[Sequence[Values]]) -> list[Figure]:
-    """Samples of neighbours are not independent, so the test sees a quantile per block of consecutive ones.
-
-    A quantile of few samples is biased by how few they are, so the blocks of both sides have the same size.
-    """
-    fewest_in_all = min(sum(run.size for run in side) for side in runs)
-    found = []
-    for quantile, share in QUANTILES:
-        if fewest_in_all * (1 - share) < 1 - 1e-9:
-            break  # no sample lies beyond it
-        size = max(_fewest_per_block(share), fewest_in_all // BLOCKS)
-        base, cand = (_observed_samples(side, share, size) for side in runs)
-        found.append(Figure(pair, name, quantile, unit, "lower", base, cand, "samples", size))
     return found
 
 
-def _fewest_per_block(share: float) -> int:
+def _at_quantiles(pair: Pair, name: str, unit: str, sides: Sequence[Sequence[Series]]) -> list[Figure]:
+    """A quantile per turn. Without turns a quantile per block of consecutive samples, which are not independent.
+
+    A quantile of few samples is biased by how few they are, so it is taken of equally many on both sides.
+    """
+    sizes = [size for side in sides if (size := _turn_size(side))]
+    fewest_in_all = min(sum(run.values.size for run in side) for side in sides)
+    found = []
+    for quantile, share in QUANTILES:
+        if not all(_can_tell(side, share) for side in sides):
+            break
+        size = max(fewest_per_block(share), min(sizes) if sizes else fewest_in_all // BLOCKS)
+        base, cand = (_observed_samples(side, share, size, by_turn=bool(sizes)) for side in sides)
+        of, per_value = ("turns", 1) if sizes else ("samples", size)
+        found.append(Figure(pair, name, quantile, unit, "lower", base, cand, of, per_value))
+    return found
+
+
+def _turn_size(side: Sequence[Series]) -> int:
+    """How many samples a turn of this side has, in the middle; 0 where it has no turns."""
+    import numpy as np
+
+    sizes = [turn.size for run in side for turn in run.turns or ()]
+    return int(np.median(sizes)) if sizes else 0
+
+
+def _can_tell(side: Sequence[Series], share: float) -> bool:
+    """Whether the samples reach as far as this quantile at all: turn by turn, or together."""
+    together = sum(run.values.size for run in side)
+    if any(run.turns is not None for run in side):
+        return share <= MEDIAN or _turns_reach(side, share) or together * (1 - share) >= FEWEST_BEYOND_TOGETHER - 1e-9
+    return together * (1 - share) >= 1 - 1e-9
+
+
+def _turns_reach(side: Sequence[Series], share: float) -> bool:
+    """Whether each turn has enough samples beyond the quantile, on average."""
+    sizes = [turn.size for run in side for turn in run.turns or ()]
+    return share <= MEDIAN or sum(sizes) * (1 - share) >= FEWEST_BEYOND * len(sizes) - 1e-9 > 0
+
+
+def fewest_per_block(share: float) -> int:
+    """The fewest samples of a block, or of a turn, that tell this quantile."""
     return max(FEWEST_PER_BLOCK, math.ceil(FEWEST_BEYOND / (1 - share) - 1e-9))
 
 
-def _observed_samples(runs: Sequence[Values], share: float, size: int) -> Observed:
+def _observed_samples(runs: Sequence[Series], share: float, size: int, *, by_turn: bool) -> Observed:
+    """``by_turn``: one side or both have turns, so values are counted and not samples."""
     import numpy as np
 
-    blocks = [np.array([quantile_of(block, share) for block in _blocks(run, size)]) for run in runs]
-    return _observed(runs, blocks, lambda joined: quantile_of(joined, share))
+    reach = _turns_reach(runs, share)
+    values = [np.array(_quantiles(run, share, size) if reach or run.turns is None else []) for run in runs]
+    seen = _observed(runs, values, lambda joined: quantile_of(joined, share))
+    if not by_turn:
+        return seen
+    if not seen.size:
+        return replace(seen, n=0)
+    return replace(seen, n=seen.size, figure=median_of(np.concatenate(values)))
+
+
+def _quantiles(run: Series, share: float, size: int) -> list[float]:
+    """One value a turn; of a turn that is larger than the other side's, the median of its parts."""
+    if run.turns is None:
+        return [quantile_of(block, share) for block in _blocks(run.values, size)]
+    reach = [turn for turn in run.turns if share <= MEDIAN or turn.size * (1 - share) >= 1 - 1e-9]
+    parts = [_blocks(turn, size) or [turn] for turn in reach]
+    return [statistics.median(quantile_of(part, share) for part in each) for each in parts]
 
 
 def _blocks(run: Values, size: int) -> list[Values]:
@@ -199,14 +277,6 @@ def quantile_of(samples: Values, share: float) -> float:
     return float(np.partition(samples, rank)[rank])
 
 
-def _floats(values: Sequence[float]) -> Values:
-    import numpy as np
-
-    return np.asarray(values, dtype=float)
-
-
 def _where(pair: Pair) -> str:
-    from reports import wording as w
-
     where = w.params(pair.params)
     return w.clean(pair.test) + (f" ({where})" if where else "")

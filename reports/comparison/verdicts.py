@@ -1,8 +1,8 @@
 """A verdict for every figure that carries one.
 
 A figure is *better* or *worse* when the test says so beyond the least relevant difference, corrected for the number of
-figures of its family; *same* when the whole interval of the ratio lies within that difference; else there is *not
-enough data*. docs/comparing.md says the same with reasons.
+figures of its family; *same* when the whole interval of the ratio lies within that difference; *disturbed* when other
+work disturbed too many turns of a side; else there is *not enough data*. docs/comparing.md says the same with reasons.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from enum import StrEnum
 
 from records.model import Caveat
 from records.tests import TESTS
+from reports.comparison.advice import FEWEST, Advice, at_least, to_decide
 from reports.comparison.correction import false_discovery_rates
-from reports.comparison.difference import difference
+from reports.comparison.difference import RatioEstimate, difference
 from reports.comparison.drift import drift
-from reports.comparison.points import PooledPoint
-from reports.comparison.values import Figure
+from reports.comparison.values import QUANTILES, Figure, fewest_per_block
 from reports.stats import CONFIDENCE, first_is_slow
 
 LEVEL = 1 - CONFIDENCE
-# Two values against many could be significant, and still nobody should believe them.
-FEWEST = 4
-# More repeats than that do not fit into a night.
-MOST_REPEATS = 200
+# A ratio so near to the least relevant difference is told from it by none that fits into a night.
+_TOO_NEAR = 1 / 7
 
 
 class Verdict(StrEnum):
@@ -35,14 +33,15 @@ class Verdict(StrEnum):
     better = "better"
     same = "same"
     undecided = "not enough data"
+    disturbed = "disturbed"
     none = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A figure with its verdict. ``ratio`` is candidate over base; ``why`` and ``enough`` go with "not enough data".
+    """A figure with its verdict. ``ratio`` is candidate over base. ``why`` is the reason where nothing was decided.
 
-    ``enough``: so many repeats, samples or runs on each side would probably decide; None where nobody can tell.
+    ``advice``: what would probably decide it.
     """
 
     figure: Figure
@@ -52,7 +51,7 @@ class Compared:
     corrected_p: float | None
     verdict: Verdict
     why: str
-    enough: int | None
+    advice: Advice
     caveats: tuple[Caveat, ...]
 
 
@@ -80,7 +79,7 @@ def _judge_family(figures: Sequence[Figure], relevant: float) -> list[Compared]:
 class _Test:
     """``p``: two-sided, of "the ratio is at most ``margin`` away from 1". ``drifts`` names a side that does, or ""."""
 
-    ratio: float
+    found: RatioEstimate
     p: float
     low: float
     high: float
@@ -102,8 +101,10 @@ def _is_judged(figure: Figure) -> bool:
 
 
 def _tested(figure: Figure, relevant: float) -> _Test | None:
-    """None where no values could ever decide: too few, zeros, or figures that the kernel's counters contradict."""
+    """None where no values could decide: too few, zeros, disturbed turns, or what the kernel's counters contradict."""
     base, cand = figure.base, figure.cand
+    if base.is_disturbed or cand.is_disturbed:
+        return None
     if figure.pair.base.books_differ or figure.pair.cand.books_differ or not (base.has_ratio and cand.has_ratio):
         return None
     if min(base.size, cand.size) < FEWEST:
@@ -111,7 +112,7 @@ def _tested(figure: Figure, relevant: float) -> _Test | None:
     found = difference(base.runs, cand.runs)
     low, high = found.interval(CONFIDENCE)
     margin = 1 + relevant
-    return _Test(found.ratio, found.p_beyond(margin), low, high, margin, _drifting(figure, margin))
+    return _Test(found, found.p_beyond(margin), low, high, margin, _drifting(figure, margin))
 
 
 def _drifting(figure: Figure, margin: float) -> str:
@@ -128,20 +129,23 @@ def _judged(figure: Figure, test: _Test | None, corrected: float, among: int) ->
         spoiled = figure.row.must_be_zero and any(run.any() for run in figure.cand.runs)
         spoiled = spoiled and not any(run.any() for run in figure.base.runs)
         verdict = Verdict.worse if spoiled else Verdict.none
-        return Compared(figure, *_estimate(figure), None, None, verdict, "", None, caveats)
+        return Compared(figure, *_estimate(figure), None, None, verdict, "", Advice(), caveats)
     if test is None:
-        why, enough = _why_not_tested(figure)
-        return Compared(figure, *_estimate(figure), None, None, Verdict.undecided, why, enough, caveats)
+        is_disturbed = figure.base.is_disturbed or figure.cand.is_disturbed
+        verdict = Verdict.disturbed if is_disturbed else Verdict.undecided
+        why, advice = _why_not_tested(figure)
+        return Compared(figure, *_estimate(figure), None, None, verdict, why, advice, caveats)
     verdict = _verdict(figure, test, corrected)
-    why, enough = _why_undecided(figure, test, among) if verdict is Verdict.undecided else ("", None)
-    return Compared(figure, test.ratio, (test.low, test.high), test.p, corrected, verdict, why, enough, caveats)
+    why, advice = _why_undecided(figure, test, among) if verdict is Verdict.undecided else ("", Advice())
+    interval = (test.low, test.high)
+    return Compared(figure, test.found.ratio, interval, test.p, corrected, verdict, why, advice, caveats)
 
 
 def _estimate(figure: Figure) -> tuple[float | None, tuple[float, float] | None]:
     """The ratio, and its interval where values say how they scatter; of figures without a verdict too."""
     base, cand = figure.base, figure.cand
     if not (base.has_ratio and cand.has_ratio and base.runs and cand.runs):
-        return (cand.figure / base.figure if base.figure else None), None
+        return (cand.figure / base.figure if base.figure and cand.figure is not None else None), None
     found = difference(base.runs, cand.runs)
     return found.ratio, (found.interval(CONFIDENCE) if min(base.size, cand.size) > 1 else None)
 
@@ -154,43 +158,39 @@ def _verdict(figure: Figure, test: _Test, corrected: float) -> Verdict:
     return Verdict.same if test.same else Verdict.undecided
 
 
-def _why_not_tested(figure: Figure) -> tuple[str, int | None]:
+def _why_not_tested(figure: Figure) -> tuple[str, Advice]:
     base, cand = figure.base, figure.cand
+    if base.is_disturbed or cand.is_disturbed:
+        left = [f"{each.quiet} of {each.quiet + each.disturbed}" for each in (base, cand)]
+        why = f"turns that nothing disturbed: {left[0]} and {left[1]}"
+        return why, Advice(None, "measure again when the phone and its host are quiet")
     if figure.pair.base.books_differ or figure.pair.cand.books_differ:
-        return "the kernel's own counters disagree with the measurement: do not use this figure", None
+        return "the kernel's own counters disagree with the measurement: do not use this figure", Advice()
+    if figure.of == "turns" and figure.quantile and not (base.size and cand.size):
+        fewest = fewest_per_block(dict(QUANTILES)[figure.quantile])
+        return f"a turn has too few samples for {figure.quantile}", Advice(None, f"it needs {fewest} in each turn")
     if not (base.has_ratio and cand.has_ratio):
-        return "values of 0 have no ratio", None
-    return f"too few for a verdict: {base.n} and {cand.n} {figure.of}", FEWEST * figure.per_value
+        return "values of 0 have no ratio", Advice()
+    return f"too few for a verdict: {base.n} and {cand.n} {figure.of}", at_least(figure)
 
 
-def _why_undecided(figure: Figure, test: _Test, among: int) -> tuple[str, int | None]:
+def _why_undecided(figure: Figure, test: _Test, among: int) -> tuple[str, Advice]:
     if test.drifts:
-        return f"{test.drifts}: measure again when the phone is steady", None
+        return f"{test.drifts}: measure again when the phone is steady", Advice()
     half = math.log(test.high / test.low) / 2
     if test.differs:
         # What the correction asks for: about one more standard error for ten times as many figures.
-        return f"a difference shows, but among {among} figures chance alone may show one", _more(figure, 1.5)
-    beyond = abs(abs(math.log(test.ratio)) - math.log(test.margin))
-    factor = (half / beyond) ** 2 if beyond else math.inf
-    if beyond <= half * math.sqrt(FEWEST / MOST_REPEATS):
-        return "the difference is about as large as the least relevant one", None
-    return "the values scatter too widely", _more(figure, factor)
-
-
-def _more(figure: Figure, factor: float) -> int | None:
-    """So many repeats or samples a side; None where no night has room for them, or where only more runs would help."""
-    per_run = min(figure.base.size / len(figure.base.runs), figure.cand.size / len(figure.cand.runs))
-    wanted = max(FEWEST, math.ceil(per_run * factor))
-    return wanted * figure.per_value if factor > 1 and wanted <= MOST_REPEATS else None
+        why = f"a difference shows, but among {among} figures chance alone may show one"
+        return why, to_decide(figure, test.found, math.sqrt(1.5))
+    beyond = abs(abs(math.log(test.found.ratio)) - math.log(test.margin))
+    if beyond <= half * _TOO_NEAR:
+        return "the difference is about as large as the least relevant one", Advice()
+    return "the values scatter too widely", to_decide(figure, test.found, max(1.0, half / beyond))
 
 
 def _caveats(figure: Figure) -> tuple[Caveat, ...]:
     """What was recorded at these points, on either side, and what their values show."""
     found = [*figure.pair.base.caveats, *figure.pair.cand.caveats]
-    slow = [_first_is_slow(point, figure) for point in (figure.pair.base, figure.pair.cand)]
-    return tuple(dict.fromkeys((*found, *([Caveat.first_run_slow] if any(slow) else []))))
-
-
-def _first_is_slow(point: PooledPoint, figure: Figure) -> bool:
-    metrics = (result.metrics.get(figure.metric) for _, result in point.parts)
-    return any(first_is_slow(metric.values, metric.better) for metric in metrics if metric)
+    runs = () if figure.quantile else (*figure.base.runs, *figure.cand.runs)
+    slow = any(first_is_slow(run.tolist(), figure.better) for run in runs)
+    return tuple(dict.fromkeys((*found, *([Caveat.first_run_slow] if slow else []))))
