@@ -43,10 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--batch-sizes", metavar="1,8,32",
                     help="sweep.batch_sizes instead of the profile's; what other tests measure with stays")  # fmt: skip
     group.addoption("--repeats", type=int, help="sweep.repeats instead of the profile's; other tests' repeats stay")
+    group.addoption("--precision", metavar="10%", help="to within which share ratios shall be known; ends rounds")
+    group.addoption("--budget", metavar="4min|none", help="how long to measure; shared among the tests")
     group.addoption("--seed", type=int, help="seed of every random choice; default: a new one, recorded")
-    group.addoption(
-        "--dry-run", action="store_true", help="change nothing; print what would be changed, and how undone"
-    )
+    group.addoption("--dry-run", action="store_true", help="change nothing; print what would be changed, how undone")
     group.addoption("--results", type=Path, metavar="DIR", help="folder for the run's folder; default: results/")
 
 
@@ -64,9 +64,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         check_writable(launch.results)
         target = resolve_target(next(iter(launch.devices), None), machine=launch.machines[0])
         config.stash[TARGET] = target.planned(
-            plan=config.getoption("--plan"),
             batch_sizes=number_list("--batch-sizes", config.getoption("--batch-sizes")),
-            repeats=config.getoption("--repeats"),
+            **{name: config.getoption(f"--{name}") for name in ("plan", "repeats", "precision", "budget")},
         )
     except LabError as error:
         tell(error.for_people())
@@ -100,6 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "changes(what, back, when=F): changed beside zram, and put back; F(stage): whether"
     )
+    config.addinivalue_line("markers", "one_measurement: all tests of this function share one measurement")
     config.addinivalue_line("markers", "steps(count=F): F(stage, **parameters) is how many steps the test reports")
     if TARGET not in config.stash:
         # What somebody else's library leaks must not decide how a measurement ended, only how our own tests do.

@@ -22,6 +22,9 @@ _DURATION_ALIASES = {"m": "min", "mins": "min", "minutes": "min", "sec": "s", "s
 SIZE_EXPECTED = "expected for example 64MiB or 2GiB"
 DURATION_EXPECTED = "expected for example 500ms, 30s, 10min or 2h"
 
+SHARE_EXPECTED = "expected per cent, for example 10 %"
+SHARE_PATTERN = r"^([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%$"
+
 # 15 digits of a number are enough for a TiB in bytes, and keep a wall of digits from becoming arithmetic.
 _NUMBER = r"[0-9](?:_?[0-9]){0,14}(?:\.[0-9]{1,9})?"
 _QUANTITY = re.compile(rf"({_NUMBER}) ?([A-Za-z]*)")
@@ -92,6 +95,24 @@ def format_duration(seconds: float) -> str:
         if exact and exact % factor == 0:
             return f"{exact // factor:f}{unit}"
     return f"{(exact * 1000).normalize():f}ms" if exact else "0s"
+
+
+def parse_share(value: object) -> float:
+    """A share from ``10 %``; a number that is no text is a share already.
+
+    Raises ValueError that names what was written and what was expected.
+    """
+    if isinstance(value, float):
+        return value
+    match = re.fullmatch(SHARE_PATTERN, value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{shown(value)} is not a share; {SHARE_EXPECTED}")
+    return float(Decimal(match[1]) / 100)
+
+
+def format_share(share: float) -> str:
+    """A share in per cent; ``parse_share`` reads it back."""
+    return f"{(Decimal(str(share)) * 100).normalize():f} %"
 
 
 def _split(value: object, kind: str, expected: str) -> tuple[Decimal, str]:

@@ -38,15 +38,24 @@ class Target:
     plan: str | None = None
     batch_sizes: tuple[int, ...] | None = None
     repeats: int | None = None
+    precision: str | None = None
+    budget: str | None = None
 
-    def planned(self, *, plan: str, batch_sizes: tuple[int, ...] | None, repeats: int | None) -> Target:
+    def planned(
+        self, *, plan: str, batch_sizes: tuple[int, ...] | None, repeats: int | None, precision: str | None = None,
+        budget: str | None = None,
+    ) -> Target:  # fmt: skip
         """With the run's options; ProfileError when they do not fit the profile."""
-        target = dataclasses.replace(self, plan=plan, batch_sizes=batch_sizes, repeats=repeats)
+        target = dataclasses.replace(
+            self, plan=plan, batch_sizes=batch_sizes, repeats=repeats, precision=precision, budget=budget
+        )
         return dataclasses.replace(target, profile=target.resolve(self.profile) if self.profile else None)
 
     def resolve(self, profile: Profile) -> Profile:
         planned = profile.for_plan(self.plan) if self.plan else profile
-        return planned.with_overrides(batch_sizes=self.batch_sizes, repeats=self.repeats)
+        return planned.with_overrides(
+            batch_sizes=self.batch_sizes, repeats=self.repeats, precision=self.precision, budget=self.budget
+        )
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@
 
 enum {
 	/* About 2 ms on an emulated CPU. */
-	CPU_WORK = 300000,
+	CPU_WORK = 1200000,
 	READS = 8,
 	READ_BYTES = 4096,
 	/* Apart, so that no two make one request; near the beginning, where every writeback writes. */

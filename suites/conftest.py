@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from base.errors import CapabilityMissing, DeviceLost, RestoreFailed
+from base.paths import REPO
 from conftest import LAB, TARGET
 from devices.capability import Capability
 from devices.clocks import ClockWrong
@@ -16,6 +18,7 @@ from devices.transport import Exec, Write
 from records.model import RunResult
 from workloads.apps import conditions
 from workloads.bench import Bench, with_caveats
+from workloads.budget import Budget, RoundsPlan, weights
 from workloads.dry_run import PlannedTest, describe
 from workloads.expected import expected_names
 from workloads.noise import NoiseWatch
@@ -37,6 +40,13 @@ def stage(lab: LabRun) -> Stage:
 @pytest.fixture(scope="session")
 def noise(lab: LabRun) -> NoiseWatch:
     return lab.noise_watch()
+
+
+@pytest.fixture(scope="session")
+def budget(request: pytest.FixtureRequest, lab: LabRun) -> Budget:
+    """The run's time, for the tests that were selected and in their order."""
+    steps = {item.nodeid: (_measured(item), _steps(item, lab.stage)) for item in request.session.items}
+    return Budget(lab.profile.budget, weights(steps))
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +95,9 @@ def clock_watch(lab: LabRun, guarded: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, noise: NoiseWatch, tmp_path: Path) -> Bench:
+def bench(
+    request: pytest.FixtureRequest, lab: LabRun, stage: Stage, noise: NoiseWatch, budget: Budget, tmp_path: Path
+) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
 
     def record(result: RunResult) -> None:
@@ -98,7 +110,19 @@ def bench(request: pytest.FixtureRequest, lab: LabRun, stage: Stage, noise: Nois
             raise
         lab.record(with_caveats(result, doubts))
 
-    return Bench(stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step, noise=noise)
+    return Bench(
+        stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step, noise=noise,
+        rounds=_rounds(request, lab, budget),
+    )  # fmt: skip
+
+
+def _rounds(request: pytest.FixtureRequest, lab: LabRun, budget: Budget) -> RoundsPlan:
+    """Give a test its share of the run's time; tests that share one measurement have theirs together."""
+    together = [request.node]
+    if request.node.get_closest_marker("one_measurement"):
+        together = [item for item in request.session.items if getattr(item, "function", None) is request.function]
+    share_s = budget.share_of(*(item.nodeid for item in together))
+    return RoundsPlan(precision=lab.profile.precision, budget_s=share_s, since_s=time.monotonic())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -136,6 +160,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.user_properties.append(("phone", run.device.serial))
     if cause := run.device.broken_by or run.lost:
         raise RestoreFailed(f"phone unusable: {cause}") if run.device.broken_by else DeviceLost(f"phone lost: {cause}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bring the tests into the plan's order; those that it leaves out run where they were asked for by name."""
+    run = config.stash.get(LAB, None)
+    profile = run.profile if run else config.stash[TARGET].profile if TARGET in config.stash else None
+    if profile is None:
+        return
+    order = [str(test) for test in profile.tests]
+    if not _named_by_user(config):
+        config.hook.pytest_deselected(items=[item for item in items if _measured(item) not in order])
+        items[:] = [item for item in items if _measured(item) in order]
+    items.sort(key=lambda item: order.index(_measured(item)) if _measured(item) in order else len(order))
+
+
+def _named_by_user(config: pytest.Config) -> bool:
+    """Whether the command line names tests, so that the plan's own choice does not count."""
+    given = config.option
+    files = [Path(str(arg).split("::")[0]).resolve() for arg in config.args]
+    return bool(given.keyword or given.markexpr or any(path != REPO / "suites" for path in files))
+
+
+def _measured(item: pytest.Item) -> str:
+    """What a test measures: its module's name, as a profile's ``tests`` has it."""
+    return item.path.stem.removeprefix("test_")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

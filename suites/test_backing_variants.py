@@ -17,6 +17,7 @@ def measured() -> dict[Variant, MeasuredVariant]:
 
 
 @pytest.mark.capability("writeback")
+@pytest.mark.one_measurement
 @pytest.mark.changes("zram on other backing devices", "zram off its backing device, backing file removed")
 @pytest.mark.steps(count=lambda stage, variant: stage.profile.variants.repeats)
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.slug)

@@ -17,6 +17,7 @@ def measured() -> dict[Compressor, MeasuredCompressor]:
 
 
 @pytest.mark.capability("writeback")
+@pytest.mark.one_measurement
 @pytest.mark.steps(count=lambda stage, compressor: stage.profile.compressors.repeats)
 def test_compressor(
     bench: Bench,

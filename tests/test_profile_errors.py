@@ -11,8 +11,8 @@ from devices.profiles.reading import known, load, match_profile
 
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (
-    "name, extends, tried, match, connection, root, selinux, must_have, zram, backing, sweep, inflight, faults, "
-    "variants, compressors, apps, limits, deadlines, plans"
+    "name, extends, tried, match, connection, root, selinux, must_have, precision, budget, tests, zram, backing, "
+    "sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
 )
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from base.errors import DeviceError, DeviceLost
 from base.units import NS_PER_MS
+from devices.profiles.what_is_measured import SuiteName
 from devices.virtual.host_time import HostTime
 from records.model import Caveat
 from tests.fake_bench import fake_bench
 from workloads.bench import Bench
-from workloads.budget import Budget, RoundsPlan
+from workloads.budget import WEIGHTS, Budget, RoundsPlan, weights
 from workloads.noise import NoiseWatch
 from workloads.rounds import EndedBy, Rounds, measure_in_rounds
 
@@ -209,8 +210,21 @@ def test_what_a_test_leaves_of_the_budget_goes_to_those_after_it() -> None:
     assert budget.share_of("first") == 120.0
     clock.now_s = 40.0
     assert budget.share_of("second") == pytest.approx(120.0)
+    assert budget.share_of("second", "third") == pytest.approx(200.0)
     clock.now_s = 300.0
     assert budget.share_of("third") == 0.0
+
+
+def test_tests_that_were_skipped_keep_nothing_from_others() -> None:
+    budget = Budget(240.0, {"first": 0.5, "skipped": 0.3, "last": 0.2}, now=lambda: 0.0)
+    assert (budget.share_of("first"), budget.share_of("last")) == (120.0, 240.0)
+
+
+def test_points_of_one_test_share_its_weight_and_the_rest_counts_by_its_steps() -> None:
+    found = weights({"a": ("app_switch", 9), "b": ("app_switch", 9), "c": ("writeback_limit", 3), "d": ("own", 1)})
+    assert found["a"] == found["b"] == WEIGHTS[SuiteName.app_switch] / 2
+    assert found["c"] == pytest.approx(3 * found["d"])
+    assert sum(WEIGHTS.values()) == pytest.approx(1)
 
 
 def test_without_a_budget_there_is_no_bound() -> None:

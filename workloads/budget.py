@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import dropwhile
 
-# Shares of a run's time by test function: what a short budget shall answer first gets most.
-WEIGHTS: Mapping[str, float] = {
-    "test_writeback_throughput": 0.35,
-    "test_inflight_depth": 0.12,
-    "test_fault_latency": 0.06,
-    "test_faults_during_writeback": 0.27,
-    "test_data_integrity": 0.05,
-    "test_app_switch": 0.15,
+from devices.profiles.what_is_measured import SuiteName
+
+# Shares of a run's time: what a short budget shall answer first gets most. They add up to one.
+WEIGHTS: Mapping[SuiteName, float] = {
+    SuiteName.writeback_throughput: 0.35,
+    SuiteName.inflight_depth: 0.12,
+    SuiteName.fault_latency: 0.06,
+    SuiteName.faults_during_writeback: 0.27,
+    SuiteName.data_integrity: 0.05,
+    SuiteName.app_switch: 0.15,
 }
+# What a step of any other test takes, as a share of a run of four minutes.
+_STEP = 1 / 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +38,42 @@ class RoundsPlan:
     since_s: float | None = None
 
 
+def weights(steps: Mapping[str, tuple[str, int]]) -> dict[str, float]:
+    """Return the weight of each test; ``steps`` maps it to what it measures and how many steps that takes.
+
+    Tests that measure the same, each at another point, share its weight.
+    """
+    points = Counter(measured for measured, _ in steps.values())
+    return {
+        name: WEIGHTS[SuiteName(measured)] / points[measured] if measured in WEIGHTS else _STEP * count
+        for name, (measured, count) in steps.items()
+    }
+
+
 @dataclass(slots=True)
 class Budget:
     """The time that the tests of a run may take, shared by weight: what one leaves goes to those after it.
 
-    ``weights`` are of the tests to come, by name. ``seconds`` None is no bound.
+    ``weights`` are by the test's name, in the order in which they run. ``seconds`` None is no bound.
     """
 
     seconds: float | None
     weights: Mapping[str, float]
     now: Callable[[], float] = time.monotonic
     _began_s: float | None = None
-    _done: set[str] = field(default_factory=set)
 
-    def share_of(self, test: str) -> float:
-        """Return how long this test may take, in seconds: its share of what is left among those still to come.
+    def share_of(self, *tests: str) -> float:
+        """Return how long these tests together may take, in seconds: their share of what is left of the time.
 
-        The first call begins the run's time. A test that asks again has what it was given then, less what it took.
+        It is shared among these and all tests behind the first of them: those before have ended, or were skipped. The
+        first call begins the run's time.
         """
         if self.seconds is None:
             return float("inf")
         now_s = self.now()
         if self._began_s is None:
             self._began_s = now_s
-        to_come = sum(weight for name, weight in self.weights.items() if name not in self._done)
-        mine = self.weights.get(test, 0.0)
-        self._done.add(test)
+        to_come = dropwhile(lambda name: name not in tests, self.weights)
+        mine = sum(self.weights[test] for test in tests)
         left_s = max(0.0, self.seconds - (now_s - self._began_s))
-        return left_s * mine / to_come if to_come > 0 else 0.0
+        return left_s * mine / sum(self.weights[name] for name in to_come)

@@ -20,6 +20,7 @@ from base.units import KIB, MIB, format_size
 from devices.capability import Capability
 from devices.profiles.kept_partitions import kept_name
 from devices.profiles.messages import too_short_for_another_reason, words_for
+from devices.profiles.quantities import Share
 from devices.profiles.sections import (
     AdbConnection,
     Backing,
@@ -54,7 +55,10 @@ from devices.profiles.what_is_measured import (
     PlanChanges,
     Plans,
     PressureGoal,
+    RunBudget,
+    SuiteName,
     SwitchPattern,
+    Tests,
     Trigger,
     Variants,
 )
@@ -125,6 +129,12 @@ class Profile(Model):
     """`permissive`: for the run only, where the phone's policy keeps the kernel from the backing file"""
     must_have: Annotated[tuple[Capability, ...], Distinct] = (Capability.writeback,)
     """promised: missing on the phone, it is an error; what is not promised and missing is skipped"""
+    precision: Share = 0.10
+    """rounds go on until each ratio of a test is known to within this share, or until something else ends them"""
+    budget: RunBudget | None = None
+    """how long a run measures, shared among its tests by weight; without it precision and `repeats` alone decide"""
+    tests: Tests = tuple(SuiteName)
+    """what a run measures that names no test, in this order"""
     zram: ZramSection = ZramSection()
     backing: Backing = Backing()
     sweep: Sweep = Sweep()
@@ -185,11 +195,13 @@ class Profile(Model):
         *,
         batch_sizes: Sequence[int] | None = None,
         repeats: int | None = None,
+        precision: str | None = None,
+        budget: str | None = None,
         machine: Mapping[str, str] | None = None,
     ) -> Profile:
         """This profile with the command line's options; ``machine`` holds those of the virtual phone, by key.
 
-        Raises ProfileError that names the option.
+        ``budget`` may be ``none``. Raises ProfileError that names the option.
         """
         changes: dict[str, Any] = {}
         if batch_sizes is not None:
@@ -197,6 +209,11 @@ class Profile(Model):
         if repeats is not None:
             changes["repeats"] = repeats
         update: dict[str, Any] = {"sweep": _overridden(self.sweep, changes)}
+        ends = {"precision": precision, "budget": budget}
+        limits = _overridden(PlanChanges(), {key: text for key, text in ends.items() if text not in (None, "none")})
+        update |= {key: getattr(limits, key) for key in limits.model_fields_set}
+        if budget == "none":
+            update["budget"] = None
         if machine:
             if self.connection.virtual is None:
                 option = f"--{next(iter(machine)).replace('_', '-')}"
@@ -208,10 +225,12 @@ class Profile(Model):
         return self.model_copy(update=update)
 
 
-def _merged(base: _M, changes: _M | None) -> _M:
+def _merged(base: Any, changes: Any) -> Any:
     """``base`` with the keys that ``changes`` was given; a change of ``kind`` starts from the defaults."""
     if changes is None:
         return base
+    if not isinstance(changes, Model):
+        return changes
     given = changes.model_dump(exclude_unset=True)
     same_kind = given.get("kind", getattr(base, "kind", None)) == getattr(base, "kind", None)
     return base.model_validate({**(base.model_dump(exclude_unset=True) if same_kind else {}), **given})

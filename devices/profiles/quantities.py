@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-from base.units import DURATION_PATTERN, SIZE_PATTERN, format_duration, format_size, parse_duration, parse_size
+from base.units import (
+    DURATION_PATTERN,
+    SHARE_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_share,
+    format_size,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +66,19 @@ Seconds = Annotated[
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
 ]
 """A duration in seconds, written with a unit."""
+
+
+def _within_reach(share: float) -> float:
+    if not 0.001 <= share <= 1:
+        raise ValueError(f"{format_share(share)} is out of range; expected 0.1 % to 100 %")
+    return share
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    AfterValidator(_within_reach),
+    PlainSerializer(format_share, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": SHARE_PATTERN}),
+]
+"""A share of one, written in per cent."""

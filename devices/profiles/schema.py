@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from base.documents import with_part
 from base.paths import REPO
-from base.units import DURATION_PATTERN, SIZE_PATTERN
+from base.units import DURATION_PATTERN, SHARE_PATTERN, SIZE_PATTERN
 from devices.profiles.profile import Profile
+from devices.profiles.what_is_measured import SuiteName
 
 SCHEMA_FILE = REPO / "docs" / "profile.schema.json"
 DOCS_FILE = REPO / "docs" / "profiles.md"
@@ -96,6 +97,8 @@ def _default(field: dict[str, Any]) -> str:
     match field["default"]:
         case None:
             return "none"
+        case list() as values if len(values) == len(SuiteName) and set(values) == set(SuiteName):
+            return "all"
         case list() as values:
             return f"`[{', '.join(map(str, values))}]`"
         case bool() as value:
@@ -130,6 +133,8 @@ def _type(field: dict[str, Any], made: dict[str, Any]) -> str:
         return "size"
     if DURATION_PATTERN in patterns:
         return "duration"
+    if SHARE_PATTERN in patterns:
+        return "per cent"
     if branches:
         return " or ".join(_type(branch, made) for branch in branches)
     if "enum" in target:

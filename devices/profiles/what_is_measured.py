@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from base.units import GIB, KIB, MIB
-from devices.profiles.quantities import Bytes, DurationRange, Seconds, SizeRange
+from devices.profiles.quantities import Bytes, DurationRange, Seconds, Share, SizeRange
 from devices.profiles.sections import (
     AlgorithmName,
     BatchSize,
@@ -71,6 +71,22 @@ class Trigger(StrEnum):
     periodic = "periodic"
 
 
+class SuiteName(StrEnum):
+    """What can be measured: a module of ``suites/`` each, in the order in which a short budget answers them."""
+
+    writeback_throughput = "writeback_throughput"
+    inflight_depth = "inflight_depth"
+    fault_latency = "fault_latency"
+    faults_during_writeback = "faults_during_writeback"
+    data_integrity = "data_integrity"
+    app_switch = "app_switch"
+    batch_size_attribute = "batch_size_attribute"
+    writeback_limit = "writeback_limit"
+    backing_variants = "backing_variants"
+    compressors = "compressors"
+    faults_under_load = "faults_under_load"
+
+
 class Plan(StrEnum):
     """How much of everything is measured."""
 
@@ -88,6 +104,10 @@ _AlgorithmList = Annotated[tuple[AlgorithmName, ...], Field(min_length=1), Disti
 _Auto = Annotated[Literal["auto"], Tag("auto")]
 Packages = Annotated[_Auto | Annotated[_PackageList, Tag("list")], Discriminator(_branch)]
 Algorithms = Annotated[_Auto | Annotated[_AlgorithmList, Tag("list")], Discriminator(_branch)]
+
+
+Tests = Annotated[tuple[SuiteName, ...], Field(min_length=1), Distinct]
+RunBudget = Annotated[Seconds, AfterValidator(DurationRange(10, 24 * 3600))]
 
 
 class Inflight(Model):
@@ -193,6 +213,12 @@ class Apps(Model):
 class PlanChanges(Model):
     """What a plan measures differently; keys that it does not give stay as they are."""
 
+    precision: Share | None = None
+    """another `precision`"""
+    budget: RunBudget | None = None
+    """another `budget`"""
+    tests: Tests | None = None
+    """other `tests`"""
     sweep: Sweep | None = None
     """keys of `sweep` that differ"""
     inflight: Inflight | None = None
