@@ -21,7 +21,7 @@ struct blockstat {
 int blockstat_open(const char *disk, struct reply *rep);
 /* 0, or -1 with errno. */
 int blockstat_read(int fd, struct blockstat *stat);
-/* The counters once they stand still; of a disk that others use, as they are after a while. */
+/* The counters once nothing is in flight; of a disk that others keep busy, as they are after half a second. */
 int blockstat_settled(int fd, struct blockstat *stat);
 /* Once, by name; all zero for a disk that is not there. */
 struct blockstat blockstat_of(const char *disk);

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from suites.turns import recorded_even_if_broken_off
 from workloads.bench import Bench
-from workloads.writeback import SweepPlan, measure_sweep, steps_of
+from workloads.writeback import MeasuredSweep, SweepPlan, measure_sweep, steps_of, sweep_results
 
 
 @pytest.mark.steps(count=lambda stage, sweep: steps_of(sweep))
 def test_writeback_throughput(bench: Bench, sweep: SweepPlan) -> None:
     """Writeback throughput by batch size"""
-    with bench.probing() as probing:
-        results = measure_sweep(probing, sweep)
+    found = MeasuredSweep(sweep)
+    broken_off = recorded_even_if_broken_off(bench, {sweep: found}, lambda _: sweep_results(bench, found))
+    with bench.probing() as probing, broken_off:
+        results = measure_sweep(probing, sweep, found)
     for result in results:
         bench.record(result)

@@ -78,9 +78,9 @@ def test_the_virtual_profile_is_sized_for_two_slow_cores() -> None:
     )
     assert virtual.zram.disksize == 512 * MIB
     assert (virtual.backing.size, virtual.backing.path) == (256 * MIB, "/data/per_boot/zram_writeback")
-    assert (quick.sweep.batch_sizes, quick.sweep.data) == ((1, 8, 32, 128), (4 * MIB, 12 * MIB))
-    assert (quick.sweep.repeats, quick.faults.samples) == (5, 2000)
-    assert quick.sweep.pages == (PageKind.incompressible, PageKind.mixed)
+    assert (quick.sweep.batch_sizes, quick.sweep.sizes) == ((1, 8, 32, 64, 128), (None,))
+    assert (quick.budget, quick.sweep.repeats, quick.faults.samples) == (240, 30, 1600)
+    assert quick.sweep.pages == (PageKind.incompressible,)
 
 
 def test_every_kind_of_value_is_read(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_nor_do_the_parents_plans_change_a_section_of_another_kind(folder: Path)
 def test_a_plan_changes_what_it_names_and_nothing_else() -> None:
     generic = load("generic")
     quick = generic.for_plan(Plan.quick)
-    assert quick.sweep.repeats == 5
+    assert quick.sweep.data == "auto"
     assert quick.sweep.warmups == generic.sweep.warmups
     assert quick.apps.anonymous == generic.apps.anonymous
     assert quick.limits == generic.limits
@@ -272,8 +272,8 @@ def test_a_real_phone_has_the_kernel_that_it_has() -> None:
 
 
 def test_the_fingerprint_tells_what_is_said_and_not_where(tmp_path: Path) -> None:
-    copy = write(tmp_path, "copy", "name: generic\nextends: generic\nsweep: {repeats: 7}\n")
-    other = write(tmp_path, "other", "name: generic\nextends: generic\nsweep: {repeats: 8}\n")
+    copy = write(tmp_path, "copy", "name: generic\nextends: generic\nsweep: {repeats: 8}\n")
+    other = write(tmp_path, "other", "name: generic\nextends: generic\nsweep: {repeats: 9}\n")
     generic = load("generic")
     assert load(copy).sha256 == generic.sha256
     assert load(other).sha256 != generic.sha256

@@ -11,12 +11,12 @@ import pytest
 
 from base.errors import DeviceLost
 from base.kernel import PAGE_4K
-from base.units import KIB, MIB
+from base.units import GIB, KIB, MIB
 from devices.fake.content import INCOMPRESSIBLE, make_contents, parse_mix
 from devices.fake.phone import FakePhone
 from devices.fake.zram import BACKED, EMPTY
-from devices.profiles.profile import Trigger
-from devices.profiles.sections import Limits, PageKind, SlotOrder
+from devices.profiles.profile import Profile, Trigger
+from devices.profiles.sections import Backing, Limits, PageKind, SlotOrder, ZramSection
 from devices.profiles.what_is_measured import Apps
 from devices.zram import BackingDeviceFull, InvalidValue, ZramError
 from records.model import Caveat
@@ -25,7 +25,7 @@ from workloads.app_model import SwitchCondition
 from workloads.app_watch import watched
 from workloads.attributes import LimitRun, fault_of_partial_limit, limit_result, try_values, write_back_under_limit
 from workloads.timed_writeback import NothingMeasured, fill_and_write_back, write_attribute
-from workloads.writeback import SweepPlan, measure_sweep, steps_of
+from workloads.writeback import MeasuredSweep, SweepPlan, measure_sweep, most_data, steps_of, sweep_results
 
 RANDOM = SweepPlan(PAGES * PAGE_4K, PageKind.incompressible, SlotOrder.random, (1, 8, 32), 2, 1)
 
@@ -47,7 +47,10 @@ def test_a_larger_batch_is_faster_as_far_as_the_disk_goes(memory_path: Path) -> 
         assert result.metrics["writeback.written"].values == [PAGES, PAGES]
         assert result.facts["disks_written_mib"] == {"loop0": 6.0, "sda": 6.0}
         assert result.facts["pages_written_mib"] == 6.0
-        assert result.caveats == [Caveat.few_repeats]
+        assert result.caveats == [Caveat.few_repeats, Caveat.short_writeback]
+        assert result.facts["ended_by"] == "plan"
+        assert [turn.round for turn in result.turns] == [0, 1]
+        assert result.metrics["writeback.cpu_all"].values[0] > result.metrics["writeback.cpu_loop"].values[0] > 0
 
 
 def test_each_repeat_has_an_order_of_its_own_and_each_step_is_told(memory_path: Path) -> None:
@@ -58,6 +61,59 @@ def test_each_repeat_has_an_order_of_its_own_and_each_step_is_told(memory_path: 
     orders = [tuple(batches[at : at + 3]) for at in range(0, len(batches), 3)]
     assert [sorted(order) for order in orders] == [[1, 8, 32]] * 4
     assert len(set(orders)) > 1
+
+
+def roomy(backing: int) -> Profile:
+    """A profile with so many MiB of backing device, and enough of everything else."""
+    return small_profile(
+        backing=Backing(path=BACKING, size=backing * MIB), zram=ZramSection(disksize=2048 * MIB),
+        limits=Limits(written_per_run=1024 * GIB),
+    )  # fmt: skip
+
+
+def test_data_are_sized_for_half_a_second_at_the_largest_batch(memory_path: Path) -> None:
+    """The fake disk takes 400 us for a page, up to 32 of them at a time: 312 MiB/s, so 16 MiB last too short."""
+    with fake_bench(memory_path, profile=roomy(2048)) as fake:
+        results = measure_sweep(
+            fake.bench, replace(RANDOM, data_bytes=None, batch_sizes=(16, 32), repeats=1, warmups=0)
+        )
+        points = by_param(results, "batch_size")
+    assert {result.params["data_bytes"] for result in results} == {256 * MIB}
+    for result in results:
+        assert result.metrics["writeback.wall"].values[0] >= 0.5
+        assert Caveat.short_writeback not in result.caveats
+    assert list(points[32].warmups["writeback.throughput"].values) == pytest.approx([312], rel=0.2)
+    assert points[16].warmups == {}
+
+
+@pytest.mark.parametrize(("backing", "memory", "expected"), [(64, 1024, 16), (1024, 30, 8), (1024, 1024, 256)])
+def test_data_are_never_more_than_there_is_room_for(
+    memory_path: Path, backing: int, memory: int, expected: int
+) -> None:
+    phone = FakePhone()
+    phone.files["/proc/meminfo"] = f"MemTotal: 4000000 kB\nMemAvailable: {memory * 1024} kB\nSwapFree: 0 kB\n"
+    with fake_bench(memory_path, phone, roomy(backing)) as fake:
+        assert most_data(fake.bench.stage) == expected * MIB
+
+
+def test_each_batch_is_divided_by_the_first_and_64_by_32() -> None:
+    sweep = replace(RANDOM, batch_sizes=(1, 8, 32, 64, 128))
+    assert sweep.ratios == [(8, 1), (32, 1), (64, 1), (128, 1), (64, 32)]
+    assert replace(RANDOM, batch_sizes=(None,)).ratios == []
+
+
+def test_a_lost_phone_leaves_the_turns_that_it_had(memory_path: Path) -> None:
+    phone = FakePhone()
+    found = MeasuredSweep(replace(RANDOM, repeats=4, warmups=0))
+    with suppress(DeviceLost), fake_bench(memory_path, phone) as fake:
+        phone.commands_left = 60
+        try:
+            measure_sweep(fake.bench, found.plan, found)
+        finally:
+            phone.commands_left = None
+            results = sweep_results(fake.bench, found)
+    assert results
+    assert all(len(result.turns) == len(result.metrics["writeback.wall"].values) for result in results)
 
 
 @pytest.mark.parametrize("order", list(SlotOrder))

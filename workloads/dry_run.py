@@ -23,6 +23,7 @@ from devices.transport import Exec, Op, Read, Write
 from records.model import Provenance, TestOutcome
 from records.reading import load
 from workloads.run import LabRun, OpenPhone, Progress, Wanted, open_run
+from workloads.writeback import most_data
 
 # Of a quick run on the virtual phone; real phones are faster.
 _STEP_S = 2.0
@@ -76,7 +77,7 @@ def planned_changes(run: LabRun) -> list[ChangeRow]:
     undos, known = planned.undos, len(planned.plan)
     if Capability.writeback in run.device.capabilities:
         # As the tests set it up, for the plan to show what that takes.
-        run.stage.as_swap(run.stage.pages(max(run.profile.sweep.data)))
+        run.stage.as_swap(run.stage.pages(max(size or most_data(run.stage) for size in run.profile.sweep.sizes)))
     examples = _by_undo([*undos, *planned.plan[known:]])
     rows = []
     for number, undo in enumerate(undos):

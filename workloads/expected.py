@@ -40,7 +40,7 @@ def _planned(target: Target) -> Iterable[Profile]:
 
 def _sweeps(profile: Profile) -> list[str]:
     wanted = profile.sweep
-    return [sweep_name(data, pages, order) for data in wanted.data for pages in wanted.pages for order in wanted.order]
+    return [sweep_name(data, pages, order) for data in wanted.sizes for pages in wanted.pages for order in wanted.order]
 
 
 def _compressors(profile: Profile) -> list[str]:

@@ -1,24 +1,31 @@
-"""Writeback throughput over batch sizes.
+"""Writeback throughput over batch sizes, in rounds.
 
 A zram twice as large as the data set is filled and written back once, which allocates the backing file's blocks. Then
-half of it is freed: a contiguous half (``sequential``) or randomly chosen pages (``random``). Each measurement fills
-and writes back just that half, so every point meets the same slots and the same free blocks: for ``random`` a sparse
-block bitmap, as on a phone that has been in use, for ``sequential`` the ideal case.
+half of it is freed: a contiguous half (``sequential``) or randomly chosen pages (``random``). Each turn fills and
+writes back just that half, so every point meets the same slots and the same free blocks: for ``random`` a sparse block
+bitmap, as on a phone that has been in use, for ``sequential`` the ideal case.
+
+Where the profile leaves the size of the data open, a first writeback at the largest batch decides it: start and end of
+a writeback that is over in no time weigh more than what lies between.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
-from base.units import MIB
+from base.units import KIB, MIB
+from devices.probe.commands import DevicePages
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import read_stats
 from records import tests as t
-from records.model import RunResult
+from records.model import Caveat, RunResult
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import (
     TimedWriteback,
@@ -29,26 +36,49 @@ from workloads.timed_writeback import (
     written_check,
 )
 
+# How long a writeback lasts at the fastest batch where its size may be chosen, and below which it is in doubt.
+WANTED_S, SHORT_S = 0.5, 0.3
+# The rate of the first writeback is that of a short one; a longer one may be faster.
+_ROOM = 1.25
+_FIRST = 8 * MIB
+# Batch sizes that are told apart although one is not the other's control.
+_NEIGHBOURS = (32, 64)
+Batch = int | None
+
 
 @dataclass(frozen=True, slots=True)
 class SweepPlan:
-    """One test's share of the sweep. ``batch_sizes`` (None,) stands for a kernel without the attribute."""
+    """One test's share of the sweep.
 
-    data_bytes: int
+    ``data_bytes`` None: as much as a writeback of half a second takes. ``batch_sizes`` (None,) stands for a kernel
+    without the attribute. ``repeats`` is the most rounds, ``warmups`` are rounds before those.
+    """
+
+    data_bytes: int | None
     pages: PageKind
     order: SlotOrder
-    batch_sizes: Sequence[int | None]
+    batch_sizes: Sequence[Batch]
     repeats: int
     warmups: int
 
+    @property
+    def ratios(self) -> list[tuple[Batch, Batch]]:
+        """Return what is divided by what: each batch size by the first, and 64 by 32."""
+        first, *others = self.batch_sizes
+        near = [(large, small) for small, large in pairwise(self.batch_sizes) if (small, large) == _NEIGHBOURS]
+        return list(dict.fromkeys([*((batch, first) for batch in others), *near]))
+
 
 @dataclass(slots=True)
-class SweepPoint:
-    """The writebacks at one batch size."""
+class MeasuredSweep:
+    """What was measured of a sweep, and the error that cut it short; ``data_bytes`` is the size that was chosen."""
 
-    batch_size: int | None
-    runs: list[TimedWriteback] = field(default_factory=list)
-    warmups: list[TimedWriteback] = field(default_factory=list)
+    plan: SweepPlan
+    data_bytes: int = 0
+    rounds: Rounds[Batch, TimedWriteback] = field(default_factory=Rounds)
+    warmups: dict[Batch, list[TimedWriteback]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
 
 
 def sweeps(stage: Stage) -> list[SweepPlan]:
@@ -57,64 +87,137 @@ def sweeps(stage: Stage) -> list[SweepPlan]:
     batches = stage.batch_sizes(wanted.batch_sizes)
     return [
         SweepPlan(data, pages, order, batches, wanted.repeats, wanted.warmups)
-        for data in wanted.data
+        for data in wanted.sizes
         for pages in wanted.pages
         for order in wanted.order
     ]
 
 
-def sweep_name(data_bytes: int, pages: str, order: str) -> str:
+def sweep_name(data_bytes: int | None, pages: str, order: str) -> str:
     """Return what a sweep is called where tests are selected and listed."""
-    return f"{data_bytes // MIB}MiB-{pages}-{order}"
+    size = f"{data_bytes // MIB}MiB-" if data_bytes else ""
+    return f"{size}{pages}-{order}"
 
 
 def steps_of(sweep: SweepPlan) -> int:
-    """Return how many steps ``measure_sweep`` reports."""
-    return 1 + (sweep.repeats + sweep.warmups) * len(sweep.batch_sizes)
+    """Return how many steps ``measure_sweep`` reports at least."""
+    fewest = min(sweep.repeats, RoundsPlan().fewest)
+    return 1 + (sweep.data_bytes is None) + (fewest + sweep.warmups) * len(sweep.batch_sizes)
 
 
-def measure_sweep(bench: Bench, sweep: SweepPlan) -> list[RunResult]:
-    """Measure all batch sizes of a sweep in an order that is shuffled for each repeat; return a record for each.
+def measure_sweep(bench: Bench, sweep: SweepPlan, into: MeasuredSweep | None = None) -> list[RunResult]:
+    """Measure all batch sizes of a sweep in rounds; return a record for each.
 
-    Raises NothingMeasured when bd_stat counts other pages than were to be written.
+    ``into`` takes what is measured, for a caller that keeps it when the phone is lost. Raises NothingMeasured when
+    bd_stat counts other pages than were to be written.
     """
-    bench.progress(f"allocating the backing file's blocks ({2 * sweep.data_bytes // MIB} MiB)")
-    stage = bench.stage
-    half, preparation = prepare_half(bench, sweep.data_bytes, pages=sweep.pages, order=sweep.order)
-    points = [SweepPoint(batch_size) for batch_size in sweep.batch_sizes]
-    shuffler = random.Random(bench.seed)
+    stage, found = bench.stage, into or MeasuredSweep(sweep)
+    half, preparation = _prepare(bench, found)
     disks = [stage.backing.name, *([stage.disk.name] if stage.disk else [])]
     before = read_stats(stage.device, *disks)
-    for repeat in range(sweep.warmups + sweep.repeats):
-        for point in shuffler.sample(points, len(points)):
-            bench.progress(f"batch {point.batch_size or 1}, {sweep.order} {sweep.pages}, {sweep.data_bytes // MIB} MiB")
-            run = fill_and_write_back(bench, half, pages=sweep.pages, batch_size=point.batch_size)
-            (point.warmups if repeat < sweep.warmups else point.runs).append(run)
-            bench.probe.free(half)
+    written_mib = 0.0
+
+    def visit(batch: Batch, turn: int) -> TimedWriteback:
+        nonlocal written_mib
+        run = fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)
+        bench.probe.free(half)
+        written_mib += run.mib
+        return run
+
+    for number in range(sweep.warmups):
+        for batch in sweep.batch_sizes:
+            bench.progress(f"warm-up {number + 1}, {_told(found, batch)}")
+            found.warmups.setdefault(batch, []).append(visit(batch, 0))
+    plan = replace(bench.rounds, most=sweep.repeats, fewest=min(bench.rounds.fewest, sweep.repeats))
+    measure_in_rounds(
+        bench, sweep.batch_sizes, visit, plan=plan, primary=lambda run: run.mib_s, ratios=sweep.ratios,
+        told=lambda batch: _told(found, batch), into=found.rounds,
+    )  # fmt: skip
     after = read_stats(stage.device, *disks)
-    facts = {
+    found.facts |= {
         "allocating_pass_mib_s": round(preparation.mib_s, 2),
         # Of the whole sweep, its warm-ups included: more than the pages is write amplification.
         "disks_written_mib": {
             name: round((after[name].written_bytes - before[name].written_bytes) / MIB, 1) for name in disks
         },
-        "pages_written_mib": round(sum(run.mib for p in points for run in (*p.warmups, *p.runs)), 1),
+        "pages_written_mib": round(written_mib, 1),
     }
-    return [_result(bench, sweep, point, facts) for point in points]
+    return sweep_results(bench, found)
 
 
-def _result(bench: Bench, sweep: SweepPlan, point: SweepPoint, facts: Mapping[str, Any]) -> RunResult:
-    buffered = bench.stage.backing.direct_io is False
+def sweep_results(bench: Bench, found: MeasuredSweep) -> list[RunResult]:
+    """Make a record for each batch size that has a turn."""
+    return [_result(bench, found, batch) for batch in found.plan.batch_sizes if found.rounds.of(batch)]
+
+
+def _told(found: MeasuredSweep, batch: Batch) -> str:
+    return f"batch {batch or 1}, {found.plan.order} {found.plan.pages}, {found.data_bytes // MIB} MiB"
+
+
+def _prepare(bench: Bench, found: MeasuredSweep) -> tuple[DevicePages, TimedWriteback]:
+    """Decide how much is written back, and allocate the blocks for it; as ``prepare_half``."""
+    sweep = found.plan
+    first = sweep.data_bytes or min(_FIRST, most_data(bench.stage))
+    half, preparation = _allocate(bench, found, first)
+    if sweep.data_bytes is not None:
+        return half, preparation
+    batch = sweep.batch_sizes[-1]
+    bench.progress(f"deciding how much to write back, at batch {batch or 1}")
+    run = fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)
+    bench.probe.free(half)
+    found.warmups[batch] = [run]
+    found.facts["sized_by_mib_s"] = round(run.mib_s, 2)
+    size = min(_lasting(run, first), most_data(bench.stage))
+    return (half, preparation) if size <= first else _allocate(bench, found, size)
+
+
+def _allocate(bench: Bench, found: MeasuredSweep, size: int) -> tuple[DevicePages, TimedWriteback]:
+    found.data_bytes = size
+    bench.progress(f"allocating the backing file's blocks ({2 * size // MIB} MiB)")
+    return prepare_half(bench, size, pages=found.plan.pages, order=found.plan.order)
+
+
+def _lasting(run: TimedWriteback, size: int) -> int:
+    """Return the next power of two MiB that such a writeback takes long enough for."""
+    wanted = size * WANTED_S * 1e9 / run.timed.wall_ns * _ROOM
+    return MIB << max(0, math.ceil(math.log2(wanted / MIB)))
+
+
+def most_data(stage: Stage) -> int:
+    """Return the most data of a sweep whose size is open, in bytes, a whole number of MiB.
+
+    A quarter of the backing device, a half of zram, a third of the memory that is there, and what may be written in a
+    run, of which eight rounds shall take a half at most.
+    """
+    profile = stage.profile
+    points = len(profile.sweep.batch_sizes) * len(profile.sweep.pages) * len(profile.sweep.order)
+    meminfo = dict(line.split()[:2] for line in stage.device.read("/proc/meminfo").splitlines())
+    available = int(meminfo["MemAvailable:"]) * KIB
+    most = min(
+        stage.backing.size_bytes // 4, profile.zram.disksize // 2, available // 3,
+        profile.limits.written_per_run // (2 * RoundsPlan().fewest * points),
+    )  # fmt: skip
+    return max(MIB, 1 << (most.bit_length() - 1))
+
+
+def _result(bench: Bench, found: MeasuredSweep, batch: Batch) -> RunResult:
+    rounds, sweep, buffered = found.rounds, found.plan, bench.stage.backing.direct_io is False
+    runs, warmups = rounds.values(batch), found.warmups.get(batch, [])
+    is_short = sorted(run.timed.wall_ns for run in runs)[len(runs) // 2] < SHORT_S * 1e9
     return RunResult(
         test=t.THROUGHPUT.name,
         title=bench.title,
         params={
-            "batch_size": point.batch_size, "data_bytes": sweep.data_bytes, "pages": str(sweep.pages),
-            "order": str(sweep.order),
+            "batch_size": batch, "data_bytes": found.data_bytes, "pages": str(sweep.pages), "order": str(sweep.order),
         },
-        metrics=metrics(point.runs),
-        warmups=metrics(point.warmups) if point.warmups else {},
-        checks=written_check(point.runs),
-        caveats=writeback_caveats(point.batch_size, sweep.repeats, buffered=buffered),
-        facts=facts,
+        metrics=metrics(runs),
+        warmups=metrics(warmups) if warmups else {},
+        checks=written_check(runs),
+        caveats=[
+            *writeback_caveats(batch, len(runs), buffered=buffered),
+            *([Caveat.short_writeback] if is_short else []),
+            *rounds.caveats(batch),
+        ],
+        facts=found.facts | rounds.facts(),
+        turns=rounds.turns(batch),
     )  # fmt: skip

@@ -160,7 +160,7 @@ class Profile(Model):
         sweep, inflight, variants, compressors = self.sweep, self.inflight, self.variants, self.compressors
         points_per_size = len(sweep.batch_sizes) * len(sweep.pages) * len(sweep.order)
         total: int = (
-            points_per_size * sum(sweep.data) * (sweep.repeats + sweep.warmups)
+            points_per_size * sweep.most_bytes(self.backing.size) * (sweep.repeats + sweep.warmups)
             + len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats
             + _FAULT_WRITES * self.faults.samples * len(self.faults.batch_sizes) * 4 * KIB
             + _VARIANTS * variants.data * 2 * variants.repeats
@@ -337,8 +337,9 @@ def _room_conflicts(profile: Profile) -> Iterator[Conflict]:
         rooms.append((("backing", "size"), profile.backing.size))
     samples = profile.faults.samples
     needs: list[tuple[Key, int, str]] = [(("faults", "samples"), 2 * samples * 4 * KIB, f"faults.samples {samples}")]
-    for i, size in enumerate(profile.sweep.data):
-        needs.append((("sweep", "data", i), 2 * size, f"sweep.data {format_size(size)}"))
+    for i, size in enumerate(profile.sweep.sizes):
+        if size is not None:
+            needs.append((("sweep", "data", i), 2 * size, f"sweep.data {format_size(size)}"))
     for section in ("inflight", "variants", "compressors"):
         size = getattr(profile, section).data
         needs.append(((section, "data"), 2 * size, f"{section}.data {format_size(size)}"))

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -157,6 +159,19 @@ DataSizes = Annotated[tuple[DataSize, ...], Field(min_length=1), AfterValidator(
 Distinct = AfterValidator(_distinct)
 
 
+def _branch(value: object) -> str:
+    return "auto" if isinstance(value, str) else "list"
+
+
+def _size_branch(value: object) -> str:
+    """A size that is no list gets the advice to write one."""
+    return "auto" if value == "auto" else "list"
+
+
+Auto = Annotated[Literal["auto"], Tag("auto")]
+AUTO_OR_LIST = Discriminator(_branch)
+
+
 Timeout = Annotated[Seconds, AfterValidator(DurationRange(0.1, 24 * 3600))]
 
 
@@ -286,16 +301,25 @@ class Sweep(Model):
 
     batch_sizes: BatchSizes = (1, 2, 4, 8, 16, 32, 64, 128)
     """values of `writeback_batch_size`, rising, 1 to 4096"""
-    data: DataSizes = (64 * MIB,)
-    """how much is written back per repeat, rising"""
+    data: Annotated[Auto | Annotated[DataSizes, Tag("list")], Discriminator(_size_branch)] = (64 * MIB,)
+    """how much is written back per repeat, rising; `auto`: as much as lasts half a second at the largest batch"""
     pages: Annotated[tuple[PageKind, ...], Field(min_length=1), Distinct] = (PageKind.incompressible, PageKind.mixed)
     """what the pages hold"""
     order: Annotated[tuple[SlotOrder, ...], Field(min_length=1), Distinct] = (SlotOrder.random, SlotOrder.sequential)
     """order of the slots"""
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 7
-    """measured repeats of each point; 5 or more for an interval"""
-    warmups: Annotated[int, Field(ge=0, le=100)] = 1
-    """repeats before those, kept apart; the first one allocates file blocks and is slow"""
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 8
+    """most rounds, each of which measures every batch size once; 5 or more for an interval, 8 for a word"""
+    warmups: Annotated[int, Field(ge=0, le=100)] = 0
+    """rounds before those, kept apart"""
+
+    @property
+    def sizes(self) -> tuple[int | None, ...]:
+        """Return the sizes of the data; None is as much as lasts long enough."""
+        return (None,) if isinstance(self.data, str) else self.data
+
+    def most_bytes(self, room: int) -> int:
+        """Return the bytes of all sizes together, at most a quarter of ``room`` where the size is open."""
+        return sum(room // 4 if size is None else size for size in self.sizes)
 
 
 class Limits(Model):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Field, Tag
 
 from base.units import GIB, KIB, MIB
 from devices.profiles.quantities import Bytes, DurationRange, Seconds, Share, SizeRange
 from devices.profiles.sections import (
+    AUTO_OR_LIST,
     AlgorithmName,
+    Auto,
     BatchSize,
     BatchSizes,
     DataSize,
@@ -95,15 +97,10 @@ class Plan(StrEnum):
     nightly = "nightly"
 
 
-def _branch(value: object) -> str:
-    return "auto" if isinstance(value, str) else "list"
-
-
 _PackageList = Annotated[tuple[PackageName, ...], Field(min_length=1), Distinct]
 _AlgorithmList = Annotated[tuple[AlgorithmName, ...], Field(min_length=1), Distinct]
-_Auto = Annotated[Literal["auto"], Tag("auto")]
-Packages = Annotated[_Auto | Annotated[_PackageList, Tag("list")], Discriminator(_branch)]
-Algorithms = Annotated[_Auto | Annotated[_AlgorithmList, Tag("list")], Discriminator(_branch)]
+Packages = Annotated[Auto | Annotated[_PackageList, Tag("list")], AUTO_OR_LIST]
+Algorithms = Annotated[Auto | Annotated[_AlgorithmList, Tag("list")], AUTO_OR_LIST]
 
 
 Tests = Annotated[tuple[SuiteName, ...], Field(min_length=1), Distinct]
@@ -117,8 +114,8 @@ class Inflight(Model):
     """values of `writeback_batch_size`, rising"""
     data: DataSize = 16 * MIB
     """how much is written back per repeat"""
-    repeats: Repeats = 3
-    """repeats with tracing, and as many without, to see what tracing costs"""
+    repeats: Repeats = 8
+    """most rounds, each with tracing and without, to see what tracing costs"""
 
 
 class Faults(Model):
