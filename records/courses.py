@@ -1,7 +1,7 @@
-"""The raw arrays that tell the course of an app-switch run: one row an array.
+"""The raw arrays that are no metric: the turn of each sample, and the course of an app-switch run; one row an array.
 
-All are flat uint64. Arrays with the same first word have the same length. ``t_ms`` counts from the run's start, and an
-app is its index in ``facts.apps``.
+All are flat uint64. Arrays with the same first word have the same length, metrics of that name among them; a turn is
+its index in the record's ``turns``. ``t_ms`` counts from the run's start, and an app is its index in ``facts.apps``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ class Course:
 
     @property
     def per(self) -> str:
-        """What has one element each: a switch, a sample, a kill or a writeback."""
+        """What has one element each: a fault, a switch, a sample, a kill or a writeback."""
         return self.name.partition(".")[0]
 
 
+FAULT_TURN = Course("fault.turn", "the turn it was timed in, of `fault.latency`")
 SWITCH_AT = Course("switch.t_ms", "when, in ms")
 SWITCH_APP = Course("switch.app", "to which app")
 SWITCH_NS = Course("switch.latency_ns", "how long it took, in ns")

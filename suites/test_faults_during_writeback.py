@@ -13,11 +13,11 @@ from workloads.faults_during import during_writeback_results, measure_faults_dur
 def test_faults_during_writeback(bench: Bench) -> None:
     """Page fault latency while a writeback runs"""
     with bench.probing() as probing:
-        conditions = measure_faults_during_writeback(probing)
-    for result in during_writeback_results(bench, conditions):
+        found = measure_faults_during_writeback(probing)
+    for result in during_writeback_results(bench, found):
         bench.record(result)
-    for condition in conditions:
-        for name, check in condition.checks.items():
+    for condition in found.conditions:
+        for name, check in found.checks(condition).items():
             assert check["seen"] == check["expected"], name
-        assert condition.count("ram")
-        assert condition.count("written_back")
+        for slot in ("ram", "written_back"):
+            assert all(turn.latencies(slot).size for turn in found.turns(condition)), f"{condition}: {slot}"

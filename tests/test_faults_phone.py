@@ -58,15 +58,13 @@ def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, bench: 
 
 
 def test_a_race_meets_all_kinds_and_the_kernel_counts_the_same(bench: Bench) -> None:
-    quiet, *running = measure_faults_during_writeback(bench)
-    assert [condition.batch_size for condition in running] == [1, 32]
-    for condition in (quiet, *running):
-        slots = {"ram", "written_back"} | ({"in_flight"} if condition.running else set())
-        assert condition.samples.keys() == slots
-        assert all(condition.count(slot) >= 200 for slot in slots)
-        assert [check for check in condition.checks.values() if check["seen"] != check["expected"]] == []
-    for condition in running:
-        assert condition.share_in_flight > 0.3, (condition.waiting, condition.count("in_flight"))
+    found = measure_faults_during_writeback(bench)
+    assert [condition.batch_size for condition in found.conditions] == [None, 1, 32]
+    for condition in found.conditions:
+        assert all(found.latencies(condition, slot).size >= 200 for slot in condition.slots)
+        assert [check for check in found.checks(condition).values() if check["seen"] != check["expected"]] == []
+    for condition in found.conditions[1:]:
+        share, touched = found.share_in_flight(condition), found.latencies(condition, "in_flight")
+        assert share > 0.3, (found.waiting(condition), touched.size)
         # Pages in flight are still in memory: no read from storage is among them.
-        in_flight, from_storage = (np.median(condition.latencies(s)) for s in ("in_flight", "written_back"))
-        assert in_flight < from_storage
+        assert np.median(touched) < np.median(found.latencies(condition, "written_back"))

@@ -17,7 +17,7 @@ from records.model import Caveat
 from tests.fake_bench import BACKING, Fake, drawn, fake_bench, small_profile
 from workloads.faults import fault_results, measure_faults
 from workloads.faults_during import (
-    RaceCondition,
+    FaultsDuring,
     during_writeback_results,
     measure_faults_during_writeback,
     steps_of,
@@ -74,7 +74,7 @@ def test_a_page_that_stays_in_memory_is_told_and_many_are_an_error(memory_path: 
             measure_faults(fake.bench, 400)
 
 
-def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) -> tuple[list[RaceCondition], Fake]:
+def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) -> tuple[FaultsDuring, Fake]:
     phone = FakePhone()
     phone.race = truth or RaceTruth()
     profile = small_profile(faults=Faults(samples=100, batch_sizes=(8,)).model_copy(update={"samples": samples}))
@@ -88,19 +88,53 @@ def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) 
     return found, fake
 
 
+def in_flight(found: FaultsDuring) -> list[int]:
+    """All samples of pages in flight, sorted."""
+    return sorted(found.latencies(found.conditions[1], "in_flight").tolist())
+
+
 def test_each_slot_has_its_samples_and_the_books_agree(memory_path: Path) -> None:
-    (quiet, running), fake = during(memory_path)
-    assert set(quiet.samples) == {"ram", "written_back"}
-    assert set(running.samples) == {"ram", "written_back", "in_flight"}
-    assert (quiet.turns, quiet.late, quiet.waiting) == (4, 0, 0)
+    found, fake = during(memory_path)
+    quiet, running = found.conditions
+    assert (quiet.slots, running.slots) == (["ram", "written_back"], ["ram", "written_back", "in_flight"])
+    assert found.latencies(quiet, "in_flight").size == found.late(quiet) == found.waiting(quiet) == 0
     for condition in (quiet, running):
-        assert all(condition.count(slot) >= 100 for slot in condition.samples)
-        assert condition.latencies("ram").max() < MEMORY_NS < STORAGE_NS < condition.latencies("written_back").min()
-        assert condition.majflt == sum(map(condition.count, condition.samples)) + condition.late
+        assert all(found.latencies(condition, slot).size >= 100 for slot in condition.slots)
+        assert found.latencies(condition, "ram").max() < MEMORY_NS
+        assert found.latencies(condition, "written_back").min() > STORAGE_NS
+        major = sum(turn.majflt for turn in found.turns(condition))
+        assert major == sum(found.latencies(condition, slot).size for slot in condition.slots) + found.late(condition)
     truth = fake.phone.race
-    assert sorted(running.latencies("in_flight").tolist()) == sorted(truth.in_flight_ns)
-    assert (running.late, running.relabelled) == (len(truth.late_ns), 0)
-    assert truth.late_ns
+    assert in_flight(found) == sorted(truth.in_flight_ns)
+    assert found.late(running) == len(truth.late_ns) > 0
+    assert sum(turn.relabelled for turn in found.turns(running)) == 0
+
+
+def test_each_condition_is_visited_once_a_round_and_each_sample_knows_its_turn(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        found = measure_faults_during_writeback(fake.bench)
+        results = during_writeback_results(fake.bench, found)
+    assert len(results) == 5
+    for result in results:
+        assert [turn.round for turn in result.turns] == list(range(result.facts["rounds"]))
+        name = Path(result.raw["fault.latency"]).stem
+        latencies, turns = fake.kept.raw[name], fake.kept.raw[Path(result.raw["fault.turn"]).stem]
+        assert latencies.size == turns.size
+        assert set(turns.tolist()) == set(range(len(result.turns)))
+        condition = found.conditions[result.params["writeback"] == "running"]
+        for number, turn in enumerate(found.turns(condition)):
+            assert latencies[turns == number].tolist() == turn.latencies(result.params["slot"]).tolist()
+            # 100 samples in the fewest rounds, 8.
+            assert turn.latencies(result.params["slot"]).size >= 13
+
+
+def test_what_became_of_victims_that_are_no_samples_is_told(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        found = measure_faults_during_writeback(fake.bench)
+        *_, flying = during_writeback_results(fake.bench, found)
+    assert flying.params["slot"] == "in_flight"
+    assert flying.facts["late"] == len(fake.phone.race.late_ns) > 0
+    assert flying.facts["waiting"] == found.waiting(found.conditions[1])
 
 
 @pytest.mark.parametrize(("missed", "imagined", "relabelled"), [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 1, 1), (0, 3, 3)])
@@ -108,13 +142,13 @@ def test_pages_that_the_probe_took_for_others_are_relabelled_as_bd_stat_says(
     memory_path: Path, missed: int, imagined: int, relabelled: int
 ) -> None:
     """The fake knows which pages came from storage: afterwards exactly these are late, and no others."""
-    (_, running), fake = during(memory_path, RaceTruth(late_every=3, missed=missed, imagined=imagined))
-    truth = fake.phone.race
+    found, fake = during(memory_path, RaceTruth(late_every=3, missed=missed, imagined=imagined))
+    truth, running = fake.phone.race, found.conditions[1]
     assert (truth.missed, truth.imagined) == (0, 0)
-    assert running.relabelled == relabelled
-    assert running.late == len(truth.late_ns) > 4
-    assert sorted(running.latencies("in_flight").tolist()) == sorted(truth.in_flight_ns)
-    assert running.latencies("in_flight").max() < MEMORY_NS
+    assert sum(turn.relabelled for turn in found.turns(running)) == relabelled
+    assert found.late(running) == len(truth.late_ns) > 4
+    assert in_flight(found) == sorted(truth.in_flight_ns)
+    assert in_flight(found)[-1] < MEMORY_NS
 
 
 @pytest.mark.parametrize("truth", [RaceTruth(1, missed=4), RaceTruth(0, imagined=4)], ids=["missed", "imagined"])
@@ -131,25 +165,38 @@ def test_reads_by_somebody_else_during_a_race_are_an_error(memory_path: Path) ->
 
 
 def test_pages_touched_before_their_write_began_are_waiting(memory_path: Path) -> None:
-    (_, running), fake = during(memory_path)
-    written = running.checks["writes of the writeback (backing device against bd_stat)"]["seen"]
+    found, fake = during(memory_path)
+    running = found.conditions[1]
+    written = found.checks(running)["writes of the writeback (backing device against bd_stat)"]["seen"]
     victims = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
-    assert running.waiting == sum(victims) - written
-    assert 0 <= running.share_in_flight <= 1
-    assert running.share_in_flight == 1 - min(running.waiting, running.count("in_flight")) / running.count("in_flight")
+    waiting, touched = found.waiting(running), len(in_flight(found))
+    assert waiting == sum(victims) - written
+    assert found.share_in_flight(running) == 1 - min(waiting, touched) / touched
+    assert 0 <= found.share_in_flight(running) <= 1
 
 
-def test_the_victim_grows_until_its_writeback_lasts_as_long_as_the_touches(memory_path: Path) -> None:
+@pytest.mark.parametrize(("samples", "first_is"), [(1600, "too short"), (100, "too long")])
+def test_a_victim_comes_to_last_as_long_as_the_touches(memory_path: Path, samples: int, first_is: str) -> None:
+    """A turn whose writeback was over too soon has another one, so that it has its samples."""
     profile = small_profile(
-        backing=Backing(path=BACKING, size=64 * MIB),
-        faults=Faults(samples=100, batch_sizes=(32,)).model_copy(update={"samples": 20}),
+        backing=Backing(path=BACKING, size=64 * MIB), faults=Faults(samples=samples, batch_sizes=(32,))
     )
     with fake_bench(memory_path, profile=profile) as fake:
+        found = measure_faults_during_writeback(fake.bench)
+        first, *others = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
+    turns = found.turns(found.conditions[1])
+    assert turns[0].races == (2 if first_is == "too short" else 1)
+    assert (others[0] > 1.5 * first) if first_is == "too short" else (others[0] < first)
+    assert max(others[3:]) < 1.2 * min(others[3:]), "what is left is how a race happens to go"
+    assert min(turn.latencies(slot).size for turn in turns for slot in ("ram", "written_back")) >= samples // 8
+
+
+def test_no_victim_is_larger_than_the_room(memory_path: Path) -> None:
+    with fake_bench(memory_path, profile=small_profile(faults=Faults(samples=4000, batch_sizes=(32,)))) as fake:
         measure_faults_during_writeback(fake.bench)
         victims = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
-    room = (64 * 256 - 1 - 10) // 3
-    assert victims[0] == 16 * 256 < victims[1] <= min(4 * victims[0], room)
-    assert max(victims) <= room
+    # Of a backing device of 8 MiB, less block 0 and the area, a third.
+    assert max(victims) == (8 * 256 - 1 - 1000) // 3
 
 
 def test_the_pages_touched_are_of_the_right_zram_and_are_dropped(memory_path: Path) -> None:

@@ -1,13 +1,11 @@
 """Latency of page faults while a writeback runs: pages in RAM slots, written-back ones, and ones in flight.
 
 Two areas are swapped out. A half of the first is written back beforehand; the second, the victim, is written back while
-pages of both are touched in turn (the probe's command ``race``). Conditions, quiet among them, take turns in shuffled
-order, so that drift falls on all alike.
+pages of both are touched in turn (the probe's command ``race``). Conditions, quiet among them, are visited in rounds.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +16,6 @@ from base.units import MIB
 from devices.capability import Capability
 from devices.probe.replies import Raced, Touched
 from devices.profiles.sections import PageKind
-from records import metrics as m
 from records import tests as t
 from records.model import Caveat, RunResult
 from workloads.bench import Bench
@@ -36,113 +33,152 @@ from workloads.faults import (
     touch_seed,
     write_back_half,
 )
+from workloads.rounds import EndedBy, Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
+from workloads.turns import NO_SAMPLES, PLAN, Samples, faults_by_turn
 
 IN_FLIGHT, LATE = 2, 3
 SLOTS = {RAM: "ram", WRITTEN_BACK: "written_back", IN_FLIGHT: "in_flight"}
-TURNS = 4
-# A fast phone writes the victim back before enough pages are touched: then it takes more turns, up to this many.
-_MOST_TURNS = 40
+# A writeback that is over before enough pages were touched is followed by others of the same turn, up to so many.
+_MOST_RACES = 4
+_NEXT_RACE = 0x9E37
 _AREA, _VICTIM = "touched", "victim"
 _LIMIT_S = 600.0
-_FIRST_VICTIM_BYTES = 16 * MIB
+_FIRST_VICTIM_BYTES, _FEWEST_VICTIM_PAGES = 4 * MIB, 256
+_WRITES_CHECK = "writes of the writeback (backing device against bd_stat)"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RaceCondition:
-    """One condition: a writeback at ``batch_size`` runs meanwhile, or nothing does (``running`` False: quiet).
-
-    ``samples`` maps a slot to its latencies (ns, uint64), an array for each turn. A victim that was touched after its
-    write (``late``) is counted and is no sample; one that still waited for its write (``waiting``) is counted and is
-    one. ``checks`` compare what was measured with the kernel's counters.
-    """
+    """One condition: a writeback at ``batch_size`` runs meanwhile, or nothing does (``running`` False: quiet)."""
 
     running: bool
     batch_size: int | None = None
-    samples: dict[str, list[npt.NDArray[np.uint64]]] = field(default_factory=dict)
-    turns: int = 0
+
+    @property
+    def slots(self) -> Sequence[str]:
+        """Return the slots in which a page may be when it is touched; on a quiet phone none is in flight."""
+        return [slot for slot in SLOTS.values() if self.running or slot != SLOTS[IN_FLIGHT]]
+
+    def __str__(self) -> str:
+        return f"batch-{self.batch_size or 1}" if self.running else "quiet"
+
+
+@dataclass(slots=True)
+class RaceTurn:
+    """What one turn of a condition measured: one race, or several where the writeback was short.
+
+    A victim that was touched after its write (``late``) is counted and is no sample; one that still waited for its
+    write (``waiting``) is counted and is one. ``checks`` compare what was measured with the kernel's counters.
+    """
+
+    parts: dict[str, list[Samples]] = field(default_factory=dict)
+    races: int = 0
     majflt: int = 0
     late: int = 0
     waiting: int = 0
     relabelled: int = 0
     checks: dict[str, dict[str, float]] = field(default_factory=dict)
-    victim_pages: int = 0
-    overhead: Mapping[str, int] = field(default_factory=dict)
 
-    def count(self, slot: str) -> int:
-        """Return how many samples a slot has."""
-        return sum(part.size for part in self.samples.get(slot, []))
-
-    def latencies(self, slot: str) -> npt.NDArray[np.uint64]:
-        """Return a slot's samples of all turns."""
-        return np.concatenate(self.samples[slot])
-
-    @property
-    def share_in_flight(self) -> float:
-        """Return the share of the samples in flight whose write had begun; the other pages still waited."""
-        touched = self.count("in_flight")
-        return 1 - min(self.waiting, touched) / touched if touched else 0.0
+    def latencies(self, slot: str) -> Samples:
+        """Return the samples of a slot, in ns."""
+        return np.concatenate(self.parts.get(slot, [NO_SAMPLES]))
 
     def take(self, records: npt.NDArray[np.void]) -> None:
-        """Add the samples of a turn."""
+        """Add the samples of a race."""
         for label, slot in SLOTS.items():
-            chosen = records["ns"][records["label"] == label].astype(np.uint64)
-            if chosen.size:
-                self.samples.setdefault(slot, []).append(chosen)
+            self.parts.setdefault(slot, []).append(records["ns"][records["label"] == label].astype(np.uint64))
+        self.races += 1
 
     def check(self, name: str, expected: int, seen: int) -> None:
-        """Add a turn's numbers to a check."""
-        known = self.checks.setdefault(name, {"expected": 0, "seen": 0})
-        known["expected"] += expected
-        known["seen"] += seen
+        """Add a race's numbers to a check."""
+        _add(self.checks, {name: {"expected": expected, "seen": seen}})
+
+
+@dataclass(frozen=True, slots=True)
+class FaultsDuring:
+    """All turns of all conditions; the quiet one comes first. ``samples`` are those that were asked for, per slot."""
+
+    conditions: Sequence[RaceCondition]
+    rounds: Rounds[RaceCondition, RaceTurn]
+    samples: int
+    overhead: Mapping[str, int]
+
+    def turns(self, condition: RaceCondition) -> list[RaceTurn]:
+        """Return what a condition's turns measured, in order of time."""
+        return self.rounds.values(condition)
+
+    def latencies(self, condition: RaceCondition, slot: str) -> Samples:
+        """Return a slot's samples of all turns, in ns."""
+        return np.concatenate([turn.latencies(slot) for turn in self.turns(condition)])
+
+    def late(self, condition: RaceCondition) -> int:
+        """Return how many pages of the victim were touched after their write."""
+        return sum(turn.late for turn in self.turns(condition))
+
+    def waiting(self, condition: RaceCondition) -> int:
+        """Return how many pages of the victim were touched before their write was begun."""
+        return sum(turn.waiting for turn in self.turns(condition))
+
+    def checks(self, condition: RaceCondition) -> dict[str, dict[str, float]]:
+        """Return the cross-checks with the kernel's counters, over all turns."""
+        found: dict[str, dict[str, float]] = {}
+        for turn in self.turns(condition):
+            _add(found, turn.checks)
+        return found
+
+    def share_in_flight(self, condition: RaceCondition) -> float:
+        """Return the share of the samples in flight whose write had begun; the other pages still waited."""
+        touched = self.latencies(condition, SLOTS[IN_FLIGHT]).size
+        return 1 - min(self.waiting(condition), touched) / touched if touched else 0.0
 
 
 def steps_of(stage: Stage) -> int:
     """Return how many steps ``measure_faults_during_writeback`` reports at least."""
-    return TURNS * (1 + len(stage.batch_sizes(stage.profile.faults.batch_sizes)))
+    return PLAN.fewest * len(_conditions(stage))
 
 
-def measure_faults_during_writeback(bench: Bench) -> list[RaceCondition]:
-    """Measure quiet faults and those during a writeback at each batch size; quiet comes first in the result.
+def measure_faults_during_writeback(bench: Bench) -> FaultsDuring:
+    """Measure quiet faults and those during a writeback at each batch size, in rounds.
 
     Raises NothingMeasured when the kernel counted other reads than were measured.
     """
-    stage, wanted = bench.stage, bench.stage.profile.faults
+    stage, samples = bench.stage, bench.stage.profile.faults.samples
     overhead = probe_overhead(bench)
-    conditions = [
-        RaceCondition(False, overhead=overhead),
-        *(RaceCondition(True, batch, overhead=overhead) for batch in stage.batch_sizes(wanted.batch_sizes)),
-    ]
-    per_turn = -(-wanted.samples // TURNS)
-    most_victim = _most_victim_pages(stage, 2 * per_turn)
-    stage.as_swap(4 * per_turn + 2 * most_victim)
-    for condition in conditions:
-        condition.victim_pages = min(stage.pages(_FIRST_VICTIM_BYTES), most_victim)
-    shuffler = random.Random(bench.seed)
-    for turn in range(_MOST_TURNS):
-        open_ones = [c for c in conditions if not _enough(c, wanted.samples)]
-        for condition in shuffler.sample(open_ones, len(open_ones)):
-            bench.progress(f"faults {_words(condition)}, turn {turn + 1}")
-            _turn(bench, condition, per_turn, bench.seed + turn)
-            _adapt_victim(condition, per_turn, most_victim)
-        if not open_ones:
-            break
-    return conditions
+    quiet, *running = conditions = _conditions(stage)
+    races = _Races(bench, -(-samples // PLAN.fewest))
+    stage.as_swap(2 * races.pages + 2 * races.most_victim)
+    found = measure_in_rounds(
+        bench, conditions, races.turn, plan=PLAN,
+        primary=lambda turn: _median(turn.latencies(SLOTS[WRITTEN_BACK])),
+        ratios=[(condition, quiet) for condition in running],
+    )  # fmt: skip
+    return FaultsDuring(conditions, found, samples, overhead)
 
 
-def during_writeback_results(bench: Bench, conditions: Sequence[RaceCondition]) -> list[RunResult]:
+def during_writeback_results(bench: Bench, found: FaultsDuring) -> list[RunResult]:
     """Make the records: one for each condition and slot."""
     algorithm = algorithm_of(bench.stage)
-    return [_result(bench, condition, slot, algorithm) for condition in conditions for slot in condition.samples]
+    return [
+        _result(bench, found, condition, slot, algorithm)
+        for condition in found.conditions
+        for slot in condition.slots
+        if found.latencies(condition, slot).size
+    ]
 
 
-def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -> RunResult:
-    latencies = condition.latencies(slot)
-    when = f"batch-{condition.batch_size or 1}" if condition.running else "quiet"
+def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: str, algorithm: str) -> RunResult:
+    turns = found.turns(condition)
     proof = {}
-    if slot == "in_flight":
-        proof = {"share_in_flight": round(condition.share_in_flight, 4), "relabelled": condition.relabelled}
+    if slot == SLOTS[IN_FLIGHT]:
+        proof = {
+            "share_in_flight": round(found.share_in_flight(condition), 4),
+            "late": found.late(condition),
+            "waiting": found.waiting(condition),
+            "relabelled": sum(turn.relabelled for turn in turns),
+        }
+    is_short = found.latencies(condition, slot).size < found.samples and found.rounds.ended_by is not EndedBy.budget
     return RunResult(
         test=t.FAULTS_WRITEBACK.name,
         title=bench.title,
@@ -153,28 +189,101 @@ def _result(bench: Bench, condition: RaceCondition, slot: str, algorithm: str) -
             "comp_algorithm": algorithm,
         },
         metrics={},
-        raw={m.FAULT_LATENCY.name: bench.save_raw(f"fault-during-{when}-{slot}", latencies)},
+        raw=faults_by_turn(bench, f"fault-during-{condition}-{slot}", [turn.latencies(slot) for turn in turns]),
         # The kernel counts all slots together: one record of each condition has the checks.
-        checks=condition.checks if slot == "ram" else {},
-        caveats=[Caveat.few_samples] if latencies.size < bench.stage.profile.faults.samples else [],
+        checks=found.checks(condition) if slot == SLOTS[RAM] else {},
+        caveats=[Caveat.few_samples] if is_short else [],
         facts={
-            "probe_overhead_ns": condition.overhead,
-            "turns": condition.turns,
-            "major_faults_of_all_slots": condition.majflt,
+            "probe_overhead_ns": found.overhead,
+            "races": sum(turn.races for turn in turns),
+            "major_faults_of_all_slots": sum(turn.majflt for turn in turns),
             **proof,
+            **found.rounds.facts(),
         },
+        turns=found.rounds.turns(condition),
     )
 
 
-def _words(condition: RaceCondition) -> str:
-    return (
-        f"during writeback at batch {condition.batch_size or 1}" if condition.running else "with nothing else going on"
-    )
+def _conditions(stage: Stage) -> list[RaceCondition]:
+    batch_sizes = stage.batch_sizes(stage.profile.faults.batch_sizes)
+    return [RaceCondition(False), *(RaceCondition(True, batch) for batch in batch_sizes)]
 
 
-def _enough(condition: RaceCondition, samples: int) -> bool:
-    slots = SLOTS.values() if condition.running else ("ram", "written_back")
-    return all(condition.count(slot) >= samples for slot in slots)
+def _median(latencies: Samples) -> float:
+    return float(np.median(latencies)) if latencies.size else float("nan")
+
+
+def _add(checks: dict[str, dict[str, float]], more: Mapping[str, Mapping[str, float]]) -> None:
+    for name, numbers in more.items():
+        known = checks.setdefault(name, {"expected": 0, "seen": 0})
+        for side in known:
+            known[side] += numbers[side]
+
+
+class _Races:
+    """Measures turns of ``per_turn`` samples a slot; remembers how long a victim each condition needs."""
+
+    def __init__(self, bench: Bench, per_turn: int) -> None:
+        self.bench = bench
+        self.per_turn = per_turn
+        self.pages = 2 * per_turn
+        self.most_victim = _most_victim_pages(bench.stage, self.pages)
+        self._victim: dict[RaceCondition, int] = {}
+
+    def turn(self, condition: RaceCondition, number: int) -> RaceTurn:
+        """Measure one turn of a condition."""
+        self.bench.progress(f"faults during writeback, {condition}, turn {number + 1}")
+        found = RaceTurn()
+        for race in range(_MOST_RACES):
+            self._once(condition, found, self.bench.seed + number + race * _NEXT_RACE)
+            if all(found.latencies(slot).size >= self.per_turn for slot in condition.slots):
+                break
+        return found
+
+    def _once(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
+        bench, stage = self.bench, self.bench.stage
+        bench.probe.fill_area(_AREA, self.pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+        try:
+            swap_out(bench, _AREA, self.pages)
+            write_back_half(bench, _AREA, self.per_turn, seed)
+            if condition.running:
+                self._race(condition, found, seed)
+            else:
+                records, reply = touch_all(bench, _AREA, seed)
+                _keep(stage, found, records, reply)
+        finally:
+            bench.probe.drop(_AREA)
+
+    def _race(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
+        bench, stage, probe = self.bench, self.bench.stage, self.bench.probe
+        pages = self._victim.setdefault(condition, min(stage.pages(_FIRST_VICTIM_BYTES), self.most_victim))
+        # All of one size class: zram writes each class in an order of its own.
+        probe.fill_area(_VICTIM, pages * stage.page_bytes, mix=PageKind.incompressible.mix, seed=seed + 1)
+        try:
+            swap_out(bench, _VICTIM, pages)
+            if condition.batch_size is not None:
+                write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
+            several = Capability.page_indexes in stage.device.capabilities
+            reply = probe.race(
+                _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
+                out=SAMPLES_FILE, grammar=None if several else "page_index", seconds=_LIMIT_S,
+            )  # fmt: skip
+        finally:
+            probe.drop(_VICTIM)
+        records = bench.fetch(SAMPLES_FILE, RECORD, reply.samples)
+        _count_victims(stage, found, records, reply)
+        _keep(stage, found, records, reply)
+        self._victim[condition] = self._next_victim(pages, records, reply)
+
+    def _next_victim(self, pages: int, records: npt.NDArray[np.void], reply: Raced) -> int:
+        """Size the next victim so that its writeback lasts as long as a turn's touches, and a quarter longer."""
+        touched = int(np.isin(records["label"], (RAM, WRITTEN_BACK)).sum())
+        if touched < self.pages:
+            needed = self.pages / max(touched, 1)
+        else:
+            needed = int(records["t_ns"][-1] - records["t_ns"][0]) / max(reply.wall_ns, 1)
+        wanted = int(pages * min(max(1.25 * needed, 0.5), 4.0))
+        return min(max(wanted, _FEWEST_VICTIM_PAGES), self.most_victim)
 
 
 def _most_victim_pages(stage: Stage, area_pages: int) -> int:
@@ -184,47 +293,14 @@ def _most_victim_pages(stage: Stage, area_pages: int) -> int:
     return max(stage.pages(MIB), min(stage.backing_pages - area_pages, available) // 3)
 
 
-def _turn(bench: Bench, condition: RaceCondition, half: int, seed: int) -> None:
-    probe, pages = bench.probe, 2 * half
-    probe.fill_area(_AREA, pages * bench.stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
-    try:
-        swap_out(bench, _AREA, pages)
-        write_back_half(bench, _AREA, half, seed)
-        if condition.running:
-            _race(bench, condition, seed)
-        else:
-            records, reply = touch_all(bench, _AREA, seed)
-            _keep(bench.stage, condition, records, reply)
-    finally:
-        probe.drop(_AREA)
-    condition.turns += 1
-
-
-def _race(bench: Bench, condition: RaceCondition, seed: int) -> None:
-    stage, probe = bench.stage, bench.probe
-    size = condition.victim_pages * stage.page_bytes
-    # All of one size class: zram writes each class in an order of its own.
-    probe.fill_area(_VICTIM, size, mix=PageKind.incompressible.mix, seed=seed + 1)
-    try:
-        swap_out(bench, _VICTIM, condition.victim_pages)
-        if condition.batch_size is not None:
-            write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
-        several = Capability.page_indexes in stage.device.capabilities
-        reply = probe.race(
-            _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
-            out=SAMPLES_FILE, grammar=None if several else "page_index", seconds=_LIMIT_S,
-        )  # fmt: skip
-    finally:
-        probe.drop(_VICTIM)
-    records = bench.fetch(SAMPLES_FILE, RECORD, reply.samples)
+def _count_victims(stage: Stage, found: RaceTurn, records: npt.NDArray[np.void], reply: Raced) -> None:
+    """Count late and waiting victims, and correct in place which are late."""
     late = stage.pages_4k(reply.read_4k) - int((records["label"] == WRITTEN_BACK).sum())
-    condition.relabelled += _settle_late(stage, records, late)
-    condition.late += late
+    found.relabelled += _settle_late(stage, records, late)
+    found.late += late
     # Pages touched before their write was begun are never written.
-    condition.waiting += reply.victims - reply.device_writes
-    written = stage.pages_4k(reply.written_4k)
-    condition.check("writes of the writeback (backing device against bd_stat)", reply.device_writes, written)
-    _keep(stage, condition, records, reply)
+    found.waiting += reply.victims - reply.device_writes
+    found.check(_WRITES_CHECK, reply.device_writes, stage.pages_4k(reply.written_4k))
 
 
 def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
@@ -251,20 +327,10 @@ def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
     return wrong
 
 
-def _keep(stage: Stage, condition: RaceCondition, records: npt.NDArray[np.void], reply: Touched | Raced) -> None:
-    condition.take(records)
-    condition.majflt += reply.majflt
+def _keep(stage: Stage, found: RaceTurn, records: npt.NDArray[np.void], reply: Touched | Raced) -> None:
+    found.take(records)
+    found.majflt += reply.majflt
     from_storage = int(np.isin(records["label"], (WRITTEN_BACK, LATE)).sum())
     reads = stage.pages_4k(reply.read_4k)
-    condition.check(READS_CHECK, from_storage, reads)
+    found.check(READS_CHECK, from_storage, reads)
     check_reads(stage, from_storage, reads)
-
-
-def _adapt_victim(condition: RaceCondition, per_turn: int, most: int) -> None:
-    """Size the next victim so that its writeback lasts as long as a turn's touches, by what this turn touched."""
-    if not condition.running:
-        return
-    touched = min(condition.count(slot) for slot in SLOTS.values()) / condition.turns
-    wanted = condition.victim_pages * 1.25 * per_turn / max(touched, 1.0)
-    bounded = min(max(wanted, condition.victim_pages / 2), 4.0 * condition.victim_pages, float(most))
-    condition.victim_pages = max(int(bounded), 256)

@@ -11,18 +11,43 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from base.errors import DeviceLost, LabError, RestoreFailed
 from devices.capability import Capability
+from records import courses as c
+from records import metrics as m
 from records.model import Caveat
 from workloads.bench import Bench, silent
 from workloads.faults import FaultSamples, measure_faults
+from workloads.rounds import RoundsPlan
 from workloads.stage import Stage
+
+PLAN = RoundsPlan()
 
 # Each share costs an own configuration of zram, which on a phone takes as long as hundreds of faults.
 FAULT_SHARES = 2
 
 T = TypeVar("T")
+
+Samples = npt.NDArray[np.uint64]
+NO_SAMPLES: Samples = np.empty(0, np.uint64)
+
+
+def faults_by_turn(bench: Bench, file: str, latencies: Sequence[Samples]) -> dict[str, str]:
+    """Save latencies of faults, one array a turn, and beside them the index of each one's turn.
+
+    Returns the files as ``RunResult.raw`` takes them.
+    """
+    return {
+        m.FAULT_LATENCY.name: bench.save_raw(file, np.concatenate(latencies)),
+        c.FAULT_TURN.name: bench.save_raw(f"{file}-turn", turn_numbers(latencies)),
+    }
+
+
+def turn_numbers(parts: Sequence[Samples]) -> Samples:
+    """Return the index of each sample's turn, for samples that come as one array a turn."""
+    return np.repeat(np.arange(len(parts), dtype=np.uint64), [part.size for part in parts])
 
 
 class NotAvailable(LabError):
