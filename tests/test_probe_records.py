@@ -12,11 +12,11 @@ import pytest
 from devices.probe.build import build
 from devices.probe.replies import AppDeath, AppSwitch
 from tests.probe_process import Reply, run
-from workloads import app_watch, faults, faults_under_load
+from workloads import app_watch, faults, read_parts
 
 DTYPES = {
     "sample": faults.RECORD, "memory_sample": app_watch.SAMPLE, "round": app_watch.WRITEBACK,
-    "extent": faults_under_load.EXTENT,
+    "extent": read_parts.EXTENT,
 }  # fmt: skip
 
 

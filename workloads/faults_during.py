@@ -19,6 +19,7 @@ from devices.profiles.sections import PageKind
 from records import tests as t
 from records.model import Caveat, RunResult
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
 from workloads.faults import (
     RAM,
     READS_CHECK,
@@ -36,7 +37,7 @@ from workloads.faults import (
 from workloads.rounds import EndedBy, Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
-from workloads.turns import NO_SAMPLES, PLAN, Samples, faults_by_turn
+from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of
 
 IN_FLIGHT, LATE = 2, 3
 SLOTS = {RAM: "ram", WRITTEN_BACK: "written_back", IN_FLIGHT: "in_flight"}
@@ -136,7 +137,7 @@ class FaultsDuring:
 
 def steps_of(stage: Stage) -> int:
     """Return how many steps ``measure_faults_during_writeback`` reports at least."""
-    return PLAN.fewest * len(_conditions(stage))
+    return RoundsPlan().fewest * len(_conditions(stage))
 
 
 def measure_faults_during_writeback(bench: Bench) -> FaultsDuring:
@@ -147,11 +148,11 @@ def measure_faults_during_writeback(bench: Bench) -> FaultsDuring:
     stage, samples = bench.stage, bench.stage.profile.faults.samples
     overhead = probe_overhead(bench)
     quiet, *running = conditions = _conditions(stage)
-    races = _Races(bench, -(-samples // PLAN.fewest))
+    races = _Races(bench, -(-samples // bench.rounds.fewest))
     stage.as_swap(2 * races.pages + 2 * races.most_victim)
     found = measure_in_rounds(
-        bench, conditions, races.turn, plan=PLAN,
-        primary=lambda turn: _median(turn.latencies(SLOTS[WRITTEN_BACK])),
+        bench, conditions, races.turn,
+        primary=lambda turn: median_of(turn.latencies(SLOTS[WRITTEN_BACK])),
         ratios=[(condition, quiet) for condition in running],
     )  # fmt: skip
     return FaultsDuring(conditions, found, samples, overhead)
@@ -178,7 +179,10 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
             "waiting": found.waiting(condition),
             "relabelled": sum(turn.relabelled for turn in turns),
         }
-    is_short = found.latencies(condition, slot).size < found.samples and found.rounds.ended_by is not EndedBy.budget
+    doubts = found.rounds.caveats(condition)
+    # Where the time was over first, more could not have been had.
+    if found.latencies(condition, slot).size < found.samples and found.rounds.ended_by is not EndedBy.budget:
+        doubts.append(Caveat.few_samples)
     return RunResult(
         test=t.FAULTS_WRITEBACK.name,
         title=bench.title,
@@ -192,7 +196,7 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
         raw=faults_by_turn(bench, f"fault-during-{condition}-{slot}", [turn.latencies(slot) for turn in turns]),
         # The kernel counts all slots together: one record of each condition has the checks.
         checks=found.checks(condition) if slot == SLOTS[RAM] else {},
-        caveats=[Caveat.few_samples] if is_short else [],
+        caveats=doubts,
         facts={
             "probe_overhead_ns": found.overhead,
             "races": sum(turn.races for turn in turns),
@@ -207,10 +211,6 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
 def _conditions(stage: Stage) -> list[RaceCondition]:
     batch_sizes = stage.batch_sizes(stage.profile.faults.batch_sizes)
     return [RaceCondition(False), *(RaceCondition(True, batch) for batch in batch_sizes)]
-
-
-def _median(latencies: Samples) -> float:
-    return float(np.median(latencies)) if latencies.size else float("nan")
 
 
 def _add(checks: dict[str, dict[str, float]], more: Mapping[str, Mapping[str, float]]) -> None:
@@ -232,7 +232,6 @@ class _Races:
 
     def turn(self, condition: RaceCondition, number: int) -> RaceTurn:
         """Measure one turn of a condition."""
-        self.bench.progress(f"faults during writeback, {condition}, turn {number + 1}")
         found = RaceTurn()
         for race in range(_MOST_RACES):
             self._once(condition, found, self.bench.seed + number + race * _NEXT_RACE)

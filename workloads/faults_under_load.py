@@ -1,38 +1,34 @@
 """Latency of page faults on a busy phone, and how much of it is the loop driver's worker.
 
-On each backing device the conditions take turns in shuffled order: each load, and each setting that may help. Block
-events split a read from storage into its time at the disk and the rest. In the rest the loop device's worker is woken,
-gets a CPU and hands the request on.
+The conditions of all backing devices are visited in rounds: each load, and each setting that may help. Block events
+split a read from storage into its time at the disk and the rest. In the rest the loop device's worker is woken, gets a
+CPU and hands the request on.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from base.kernel import SECTOR
 from base.units import MIB
 from devices.backing import BackingDevice, loop_backing, partition_backing
 from devices.device import Changes
-from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER, ProbeFailed
 from devices.profiles.profile import BackingKind, Load
 from devices.profiles.sections import PageKind
-from devices.storage import Disk, disk_below
-from devices.tracing import BlockTrace, TracingRefused, block_trace
+from devices.storage import disk_below
+from devices.tracing import TracingRefused
+from records import courses as c
 from records import metrics as m
 from records import tests as t
 from records.model import Caveat, Metric, RunResult
 from workloads.background import Background, LoadDone, load_file, workers_first
 from workloads.bench import Bench
-from workloads.blockevents import parse_events, requests, served_by
+from workloads.budget import RoundsPlan
 from workloads.faults import (
     RAM,
     READS_CHECK,
@@ -44,62 +40,85 @@ from workloads.faults import (
     touch_all,
     write_back_half,
 )
+from workloads.read_parts import ReadSplitter, splitting_reads
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
+from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, turn_numbers
 
-TURNS = 2
 DEFAULT, IO_REALTIME, WORKER_NICE = "default", "io_realtime", "worker_nice"
 _AREA = "under-load"
-_EXTENTS_FILE = f"{PROBE_FOLDER}/extents.bin"
-# What `extents` writes, 24 bytes a piece, in bytes (probe/README.md).
-EXTENT = np.dtype([(name, "<u8") for name in ("logical", "physical", "bytes")])
 # Fewer matches than this, and the layers between file and disk are not what we take them for.
 _ENOUGH_MATCHED = 0.9
 
-Latencies = npt.NDArray[np.uint64]
+
+@dataclass(frozen=True, slots=True)
+class LoadCondition:
+    """One load with one setting on one backing device."""
+
+    backing: str
+    load: Load | None
+    setting: str = DEFAULT
+
+    def __str__(self) -> str:
+        return f"{self.backing}-{self.load or 'none'}-{self.setting}"
 
 
 @dataclass(slots=True)
-class LoadCondition:
-    """One load with one setting on one backing device. Latencies in ns, one array a turn.
+class LoadTurn:
+    """What one turn of a condition measured; latencies in ns.
 
     A read whose request at the disk was found is split: ``disk`` is its time there, and ``worker`` the rest of its time
     at the loop device. ``unmatched`` counts the reads that were not found.
     """
 
-    backing: str
-    load: Load | None
-    setting: str = DEFAULT
-    ram: list[Latencies] = field(default_factory=list)
-    written_back: list[Latencies] = field(default_factory=list)
-    disk: list[Latencies] = field(default_factory=list)
-    worker: list[Latencies] = field(default_factory=list)
+    ram: Samples
+    written_back: Samples
+    bd_reads: int
     done: LoadDone = field(default_factory=LoadDone)
-    bd_reads: int = 0
+    disk: Samples = field(default_factory=NO_SAMPLES.copy)
+    worker: Samples = field(default_factory=NO_SAMPLES.copy)
     unmatched: int = 0
     reniced: int = 0
 
-    @property
-    def name(self) -> str:
-        """Return the name that its sample files begin with."""
-        return f"{self.backing}-{self.load or 'none'}-{self.setting}"
-
-    @property
-    def split(self) -> tuple[Latencies, Latencies] | None:
-        """Return ``disk`` and ``worker`` as one array each; None where too few reads were found at both."""
-        if not self.disk:
-            return None
-        disk, worker = np.concatenate(self.disk), np.concatenate(self.worker)
-        return (disk, worker) if disk.size > _ENOUGH_MATCHED * (disk.size + self.unmatched) else None
+    def latencies(self, slot: str) -> Samples:
+        """Return the samples of a slot."""
+        return self.ram if slot == "ram" else self.written_back
 
 
 @dataclass(slots=True)
 class UnderLoad:
-    """All conditions, and the reason where reads could not be split."""
+    """All turns of all conditions, and the reason where reads could not be split."""
 
-    conditions: list[LoadCondition]
+    conditions: Sequence[LoadCondition]
+    overhead: Mapping[str, int] = field(default_factory=dict)
+    rounds: Rounds[LoadCondition, LoadTurn] = field(default_factory=Rounds)
     no_events_because: str = ""
     other_tracer: str = ""
-    overhead: Mapping[str, int] = field(default_factory=dict)
+
+    def turns(self, condition: LoadCondition) -> list[LoadTurn]:
+        """Return what a condition's turns measured, in order of time."""
+        return self.rounds.values(condition)
+
+    def latencies(self, condition: LoadCondition, slot: str) -> Samples:
+        """Return a slot's samples of all turns."""
+        return np.concatenate([turn.latencies(slot) for turn in self.turns(condition)])
+
+    def split(self, condition: LoadCondition) -> tuple[Samples, Samples] | None:
+        """Return ``disk`` and ``worker`` of all turns; None where too few reads were found at both."""
+        turns = self.turns(condition)
+        disk, worker = (np.concatenate([getattr(turn, part) for turn in turns]) for part in ("disk", "worker"))
+        return (disk, worker) if disk.size > _ENOUGH_MATCHED * (disk.size + self.unmatched(condition)) else None
+
+    def unmatched(self, condition: LoadCondition) -> int:
+        """Return how many reads were not found at the disk."""
+        return sum(turn.unmatched for turn in self.turns(condition))
+
+    def load(self, condition: LoadCondition) -> LoadDone:
+        """Return what the load did, over all turns."""
+        done = [turn.done for turn in self.turns(condition)]
+        return LoadDone(
+            sum(one.bytes for one in done), sum(one.cpu_s for one in done), any(one.ended_early for one in done)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +132,37 @@ class _Place:
 
 
 def steps_of(stage: Stage) -> int:
-    """Return how many steps ``measure_faults_under_load`` reports."""
-    return TURNS * sum(len(_conditions(stage, place.name)) for place in _places(stage))
+    """Return how many steps ``measure_faults_under_load`` reports at least."""
+    return RoundsPlan().fewest * len(_all_conditions(stage))
 
 
 def measure_faults_under_load(bench: Bench) -> UnderLoad:
-    """Measure each load and setting on each backing device, in turns.
+    """Measure each load and setting on each backing device, in rounds.
 
     Raises NothingMeasured when the kernel counted other reads than were measured.
     """
-    stage, result = bench.stage, UnderLoad([], overhead=probe_overhead(bench))
-    places = _places(stage)
-    by_place = {place.name: _conditions(stage, place.name) for place in places}
-    result.conditions = [condition for conditions in by_place.values() for condition in conditions]
-    shuffler = random.Random(bench.seed)
-    for turn in range(TURNS):
-        for place in shuffler.sample(places, len(places)):
-            with _attached(stage, place) as there:
-                conditions = by_place[place.name]
-                order = shuffler.sample(conditions, len(conditions))
-                _Turn(bench.on(there), place, result).measure(order, bench.seed + turn)
+    stage = bench.stage
+    result = UnderLoad(_all_conditions(stage), probe_overhead(bench))
+    places = {place.name: place for place in _places(stage)}
+    with ExitStack() as stack:
+        changes = stack.enter_context(stage.device.changes())
+        for file in sorted({place.file for place in places.values()}):
+            load_file(changes, file)
+        visits = stack.enter_context(_Visits(bench, places, result))
+        measure_in_rounds(
+            bench, result.conditions, visits.turn, into=result.rounds,
+            primary=lambda turn: median_of(turn.written_back), ratios=_ratios(result.conditions),
+        )  # fmt: skip
     return result
+
+
+def _ratios(conditions: Sequence[LoadCondition]) -> list[tuple[LoadCondition, LoadCondition]]:
+    """Return each load with no load, and each setting with the same load without it."""
+    return [
+        (one, replace(one, setting=DEFAULT) if one.setting != DEFAULT else replace(one, load=None))
+        for one in conditions
+        if (one.load, one.setting) != (None, DEFAULT)
+    ]
 
 
 def under_load_results(bench: Bench, found: UnderLoad) -> list[RunResult]:
@@ -147,25 +176,21 @@ def under_load_results(bench: Bench, found: UnderLoad) -> list[RunResult]:
 
 
 def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str, algorithm: str) -> RunResult:
-    latencies = np.concatenate(condition.ram if slot == "ram" else condition.written_back)
-    raw = {m.FAULT_LATENCY.name: bench.save_raw(f"fault-{condition.name}-{slot}", latencies)}
+    raw = faults_by_turn(bench, f"fault-{condition}-{slot}", [turn.latencies(slot) for turn in found.turns(condition)])
     metrics: dict[str, Metric] = {}
-    facts: dict[str, object] = {"probe_overhead_ns": found.overhead}
-    caveats = []
+    facts: dict[str, object] = {"probe_overhead_ns": found.overhead, **found.rounds.facts()}
+    caveats, done = found.rounds.caveats(condition), found.load(condition)
     if condition.load is not None:
-        metrics = m.LOAD_CPU_BUSY.of([condition.done.cpu_s]) | m.LOAD_BYTES.of([condition.done.bytes])
-    if condition.done.ended_early:
+        metrics = m.LOAD_CPU_BUSY.of([done.cpu_s]) | m.LOAD_BYTES.of([done.bytes])
+    if done.ended_early:
         caveats.append(Caveat.load_ended_early)
     if found.other_tracer:
         caveats.append(Caveat.other_tracer)
-    if slot == "written_back" and (split := condition.split) is not None:
-        raw[m.FAULT_DISK.name] = bench.save_raw(f"fault-{condition.name}-disk", split[0])
-        raw[m.FAULT_WORKER.name] = bench.save_raw(f"fault-{condition.name}-worker", split[1])
-        facts["reads_not_found_at_the_disk"] = condition.unmatched
-    elif slot == "written_back" and condition.backing.startswith("loop"):
-        facts["no_split_because"] = found.no_events_because or f"{condition.unmatched} reads were not found at the disk"
-    if condition.reniced:
-        facts["workers_reniced"] = condition.reniced
+    if slot == "written_back":
+        raw |= _parts(bench, found, condition)
+        facts |= _about_parts(found, condition)
+    if reniced := max((turn.reniced for turn in found.turns(condition)), default=0):
+        facts["workers_reniced"] = reniced
     return RunResult(
         test=t.FAULTS_LOAD.name,
         title=bench.title,
@@ -175,15 +200,40 @@ def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str,
         },
         metrics=metrics,
         raw=raw,
-        checks=_reads(condition) if slot == "written_back" else {},
+        checks=_reads(found, condition) if slot == "written_back" else {},
         caveats=caveats,
         facts=facts,
+        turns=found.rounds.turns(condition),
     )  # fmt: skip
 
 
-def _reads(condition: LoadCondition) -> dict[str, dict[str, float]]:
-    touched = sum(part.size for part in condition.written_back)
-    return {READS_CHECK: {"expected": touched, "seen": condition.bd_reads}}
+def _parts(bench: Bench, found: UnderLoad, condition: LoadCondition) -> dict[str, str]:
+    """Save the parts of the reads and the turn of each; return the files as ``RunResult.raw`` takes them."""
+    if (split := found.split(condition)) is None:
+        return {}
+    disk, worker = split
+    return {
+        m.FAULT_DISK.name: bench.save_raw(f"fault-{condition}-disk", disk),
+        m.FAULT_WORKER.name: bench.save_raw(f"fault-{condition}-worker", worker),
+        c.SPLIT_TURN.name: bench.save_raw(
+            f"fault-{condition}-split-turn", turn_numbers([turn.disk for turn in found.turns(condition)])
+        ),
+    }
+
+
+def _about_parts(found: UnderLoad, condition: LoadCondition) -> dict[str, object]:
+    if found.split(condition) is not None:
+        return {"reads_not_found_at_the_disk": found.unmatched(condition)}
+    if not condition.backing.startswith("loop"):
+        return {}
+    because = found.no_events_because or f"{found.unmatched(condition)} reads were not found at the disk"
+    return {"no_split_because": because}
+
+
+def _reads(found: UnderLoad, condition: LoadCondition) -> dict[str, dict[str, float]]:
+    turns = found.turns(condition)
+    touched, reads = sum(turn.written_back.size for turn in turns), sum(turn.bd_reads for turn in turns)
+    return {READS_CHECK: {"expected": touched, "seen": reads}}
 
 
 def _places(stage: Stage) -> list[_Place]:
@@ -204,7 +254,7 @@ def _places(stage: Stage) -> list[_Place]:
     return places
 
 
-def _conditions(stage: Stage, place: str) -> list[LoadCondition]:
+def _conditions_on(stage: Stage, place: str) -> list[LoadCondition]:
     loads = [None, *stage.profile.faults.loads]
     conditions = [LoadCondition(place, load) for load in loads]
     if place == "loop_direct":
@@ -213,6 +263,10 @@ def _conditions(stage: Stage, place: str) -> list[LoadCondition]:
             LoadCondition(place, load, setting) for load in against for setting in (IO_REALTIME, WORKER_NICE)
         ]
     return conditions
+
+
+def _all_conditions(stage: Stage) -> list[LoadCondition]:
+    return [condition for place in _places(stage) for condition in _conditions_on(stage, place.name)]
 
 
 @contextmanager
@@ -224,98 +278,83 @@ def _attached(stage: Stage, place: _Place) -> Iterator[Stage]:
         yield there
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """Splits a read from storage into its time at the disk and the rest of its time at the loop device."""
+class _Visits:
+    """Measures turns; a backing device stays attached until a condition of another one has its turn."""
 
-    trace: BlockTrace
-    loop: str
-    disk: str
-    where: Mapping[int, int]
+    def __init__(self, bench: Bench, places: Mapping[str, _Place], result: UnderLoad) -> None:
+        self.bench = bench
+        self.places = places
+        self.result = result
+        self.half = -(-bench.stage.profile.faults.samples // bench.rounds.fewest)
+        self._there: _Attached | None = None
+        self._stack = ExitStack()
 
-    def add(self, condition: LoadCondition, folder: Path) -> None:
-        """Add the reads that were recorded last and are found at both devices."""
-        events = parse_events(self.trace.fetch(folder / "trace.txt"))
-        at_loop, at_disk = requests(events, self.loop, reads=True), requests(events, self.disk, reads=True)
-        pairs = served_by(at_loop, at_disk, self.where.get)
-        condition.unmatched += len(at_loop) - len(pairs)
-        took = [(below.completed_ns - below.issued_ns, above.completed_ns - above.issued_ns) for above, below in pairs]
-        condition.disk.append(np.array([disk for disk, _ in took], dtype=np.uint64))
-        condition.worker.append(np.array([loop - disk for disk, loop in took], dtype=np.uint64))
+    def __enter__(self) -> _Visits:
+        return self
 
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """One measurement of each condition of one backing device."""
+    def turn(self, condition: LoadCondition, number: int) -> LoadTurn:
+        """Measure one turn of a condition."""
+        there, seed = self._at(self.places[condition.backing]), self.bench.seed + number
+        swap_out(there.bench, _AREA, 2 * self.half)
+        write_back_half(there.bench, _AREA, self.half, seed)
+        return self._touch(there, condition, seed)
 
-    bench: Bench
-    place: _Place
-    result: UnderLoad
-
-    def measure(self, conditions: list[LoadCondition], seed: int) -> None:
-        """Measure these conditions in this order and add to each what was measured."""
-        bench, stage = self.bench, self.bench.stage
-        half = -(-stage.profile.faults.samples // TURNS)
-        pages = 2 * half
-        stage.as_swap(2 * pages)
+    def _at(self, place: _Place) -> _Attached:
+        """Attach this backing device, unless it is attached, with zram as swap and an area to be touched."""
+        if self._there is not None and self._there.place is place:
+            return self._there
+        self._there = None
+        self._stack.close()
+        pages = 2 * self.half
         with ExitStack() as stack:
-            changes = stack.enter_context(stage.device.changes())
-            background = Background(bench, load_file(changes, self.place.file))
-            split = self._open_trace(stack, pages)
-            bench.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+            bench = self.bench.on(stack.enter_context(_attached(self.bench.stage, place)))
+            bench.stage.as_swap(2 * pages)
+            splitter = self._splitter(bench, stack, pages)
+            size = pages * bench.stage.page_bytes
+            bench.probe.fill_area(_AREA, size, mix=PageKind.compressible.mix, seed=bench.seed)
             stack.callback(bench.probe.drop, _AREA)
-            for condition in conditions:
-                bench.progress(f"faults on {condition.backing} under load {condition.load or 'none'}")
-                swap_out(bench, _AREA, pages)
-                write_back_half(bench, _AREA, half, seed)
-                self._touch(condition, background, split, seed)
+            self._stack = stack.pop_all()
+        self._there = _Attached(place, bench, splitter)
+        return self._there
 
-    def _touch(self, condition: LoadCondition, background: Background, split: _Split | None, seed: int) -> None:
+    def _touch(self, there: _Attached, condition: LoadCondition, seed: int) -> LoadTurn:
         io = "realtime" if condition.setting == IO_REALTIME else "default"
+        done, reniced = LoadDone(), 0
         with ExitStack() as stack:
             if condition.setting == WORKER_NICE:
-                condition.reniced = stack.enter_context(workers_first(self.bench))
-            if split:
-                stack.enter_context(split.trace.record(self.bench.probe))
-            stack.enter_context(background.running(condition.load, condition.done))
-            records, reply = touch_all(self.bench, _AREA, seed, io=io)
-        self._keep(condition, records, reply)
-        if split:
-            split.add(condition, self.bench.folder)
-
-    def _keep(self, condition: LoadCondition, records: npt.NDArray[np.void], reply: Touched) -> None:
+                reniced = stack.enter_context(workers_first(there.bench))
+            if there.splitter:
+                stack.enter_context(there.splitter.recording())
+            stack.enter_context(Background(there.bench, there.place.file).running(condition.load, done))
+            records, reply = touch_all(there.bench, _AREA, seed, io=io)
         ns, label = records["ns"].astype(np.uint64), records["label"]
-        condition.ram.append(ns[label == RAM])
-        condition.written_back.append(ns[label == WRITTEN_BACK])
-        reads = self.bench.stage.pages_4k(reply.read_4k)
-        condition.bd_reads += reads
-        check_reads(self.bench.stage, condition.written_back[-1].size, reads)
+        reads = there.bench.stage.pages_4k(reply.read_4k)
+        turn = LoadTurn(ns[label == RAM], ns[label == WRITTEN_BACK], reads, done, reniced=reniced)
+        check_reads(there.bench.stage, turn.written_back.size, reads)
+        if there.splitter:
+            turn.disk, turn.worker, turn.unmatched = there.splitter.split()
+        return turn
 
-    def _open_trace(self, stack: ExitStack, pages: int) -> _Split | None:
-        """Trace reads at the backing device and the disk below; return None and note the reason where that fails."""
-        stage = self.bench.stage
-        if stage.backing.file is None or stage.disk is None:
-            return None
-        own = stage.device.read(f"/sys/class/block/{stage.backing.name}/dev").strip()
+    def _splitter(self, bench: Bench, stack: ExitStack, pages: int) -> ReadSplitter | None:
+        """Trace the backing device and its disk; return None, and note the reason, where that fails."""
         try:
-            where = self._places_on_disk(stage.backing.file, stage.disk)
             # I/O loads on the same disk read too, several times as often.
-            numbers = sorted({own, stage.disk.number})
-            trace = stack.enter_context(block_trace(stage.device, numbers, events=32 * pages, only_reads=True))
+            splitter = stack.enter_context(splitting_reads(bench, events=32 * pages))
         except (TracingRefused, ProbeFailed) as error:
             self.result.no_events_because = str(error)
             return None
-        self.result.other_tracer = trace.other_tracer
-        return _Split(trace, own, stage.disk.number, where)
+        if splitter is not None:
+            self.result.other_tracer = splitter.trace.other_tracer
+        return splitter
 
-    def _places_on_disk(self, file: str, disk: Disk) -> dict[int, int]:
-        """Return the sector on its disk of each page of the backing file, by its sector at the loop device."""
-        found = self.bench.probe.extents(file, _EXTENTS_FILE)
-        pieces = self.bench.fetch(_EXTENTS_FILE, EXTENT, found.extents)
-        columns = (pieces[name] // SECTOR for name in ("logical", "physical", "bytes"))
-        page = self.bench.stage.page_bytes // SECTOR
-        return {
-            int(logical) + at: int(physical) + at + disk.start_sector
-            for logical, physical, sectors in zip(*columns, strict=True)
-            for at in range(0, int(sectors), page)
-        }
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """A backing device that zram is on now, and how reads from it are split."""
+
+    place: _Place
+    bench: Bench
+    splitter: ReadSplitter | None

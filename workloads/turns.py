@@ -20,10 +20,7 @@ from records import metrics as m
 from records.model import Caveat
 from workloads.bench import Bench, silent
 from workloads.faults import FaultSamples, measure_faults
-from workloads.rounds import RoundsPlan
 from workloads.stage import Stage
-
-PLAN = RoundsPlan()
 
 # Each share costs an own configuration of zram, which on a phone takes as long as hundreds of faults.
 FAULT_SHARES = 2
@@ -48,6 +45,11 @@ def faults_by_turn(bench: Bench, file: str, latencies: Sequence[Samples]) -> dic
 def turn_numbers(parts: Sequence[Samples]) -> Samples:
     """Return the index of each sample's turn, for samples that come as one array a turn."""
     return np.repeat(np.arange(len(parts), dtype=np.uint64), [part.size for part in parts])
+
+
+def median_of(samples: Samples) -> float:
+    """Return the median of one turn's samples; not a number where it has none."""
+    return float(np.median(samples)) if samples.size else float("nan")
 
 
 class NotAvailable(LabError):
