@@ -5,37 +5,35 @@ from __future__ import annotations
 import pytest
 
 from records.model import RunResult
-from suites.turns import chosen, recorded_even_if_broken_off, skip_or_raise
+from suites.turns import SharedRounds, chosen
 from workloads.bench import Bench
-from workloads.compressors import Compressor, MeasuredCompressor, compressor_results, measure_compressors
+from workloads.budget import RoundsPlan
+from workloads.compressors import Compressor, CompressorTurn, compressor_results, measure_compressors
+
+Shared = SharedRounds[Compressor, CompressorTurn]
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[Compressor, MeasuredCompressor]:
+def shared() -> Shared:
     """Hold what the first test measures, for all points that were selected."""
-    return {}
+    return SharedRounds()
 
 
 @pytest.mark.capability("writeback")
 @pytest.mark.one_measurement
-@pytest.mark.steps(count=lambda stage, compressor: stage.profile.compressors.repeats)
-def test_compressor(
-    bench: Bench,
-    compressor: Compressor,
-    measured: dict[Compressor, MeasuredCompressor],
-    request: pytest.FixtureRequest,
-) -> None:
+@pytest.mark.steps(count=lambda stage, compressor: RoundsPlan().fewest)
+def test_compressor(bench: Bench, compressor: Compressor, shared: Shared, request: pytest.FixtureRequest) -> None:
     """Compression ratio, writeback and page faults by compressor"""
 
     def results(point: Compressor) -> list[RunResult]:
-        return compressor_results(bench, point, measured[point])
+        return compressor_results(bench, point, shared.rounds)
 
-    if not measured:
-        measured.update({point: MeasuredCompressor() for point in chosen(request, "compressor")})
-        with bench.probing() as probing, recorded_even_if_broken_off(bench, measured, results):
-            measure_compressors(probing, measured)
-    found = measured[compressor]
-    skip_or_raise(found.error)
+    if not shared.begun:
+        points = chosen(request, "compressor")
+        with bench.probing() as probing, shared.measuring(bench, points, results) as rounds:
+            measure_compressors(probing, points, rounds)
+    shared.skip_or_raise(compressor)
     for result in results(compressor):
         bench.record(result)
-    assert all(len(share.ram_ns) and len(share.written_back_ns) for share in found.faults)
+    faults = [turn.faults for turn in shared.rounds.values(compressor) if turn.faults is not None]
+    assert all(len(found.ram_ns) and len(found.written_back_ns) for found in faults)

@@ -1,27 +1,22 @@
-"""Tests that share one measurement: their points are measured in turns, and each has its own verdict."""
+"""Tests that share one measurement: their points are visited in rounds, and each has its own verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import pytest
 
 from base.errors import DeviceLost
 from records.model import RunResult
 from workloads.bench import Bench
+from workloads.rounds import Rounds
 from workloads.turns import NotAvailable
 
-
-class Measured(Protocol):
-    """What was measured of one point, and the error that cut it short."""
-
-    error: BaseException | None
-
-
 P = TypeVar("P")
-M = TypeVar("M", bound=Measured)
+V = TypeVar("V")
 
 
 def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
@@ -30,29 +25,38 @@ def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
     return [item.callspec.params[argument] for item in siblings if item.function is request.function]
 
 
-@contextmanager
-def recorded_even_if_broken_off(
-    bench: Bench, measured: Mapping[P, M], results: Callable[[P], Sequence[RunResult]]
-) -> Iterator[None]:
-    """Record what each point has by then when the phone is lost or somebody stops the run.
+@dataclass(slots=True)
+class SharedRounds(Generic[P, V]):
+    """Rounds that the tests of several points share: the test that runs first measures all of them."""
 
-    The points then have that error, so that no other test takes them for measured.
-    """
-    try:
-        yield
-    except BaseException as error:
-        for point, found in measured.items():
-            if found.error is None:
-                for result in results(point):
-                    with suppress(DeviceLost):
-                        bench.record(result)
-                found.error = error
-        raise
+    rounds: Rounds[P, V] = field(default_factory=Rounds)
+    begun: bool = False
+    broken_off: BaseException | None = None
 
+    @contextmanager
+    def measuring(
+        self, bench: Bench, points: Sequence[P], results: Callable[[P], Sequence[RunResult]]
+    ) -> Iterator[Rounds[P, V]]:
+        """Yield the rounds to be filled; record what they hold when the phone is lost or somebody stops the run.
 
-def skip_or_raise(error: BaseException | None) -> None:
-    """Skip a test whose point is not available, and raise any other error of its point."""
-    if isinstance(error, NotAvailable):
-        pytest.skip(str(error))
-    if error is not None:
-        raise error
+        No test then takes its point for measured.
+        """
+        self.begun = True
+        try:
+            yield self.rounds
+        except BaseException as error:
+            self.broken_off = error
+            for point in points:
+                if point not in self.rounds.failed:
+                    for result in results(point):
+                        with suppress(DeviceLost):
+                            bench.record(result)
+            raise
+
+    def skip_or_raise(self, point: P) -> None:
+        """Skip a test whose point is not available, and raise any other error of its point."""
+        error = self.rounds.failed.get(point) or self.broken_off
+        if isinstance(error, NotAvailable):
+            pytest.skip(str(error))
+        if error is not None:
+            raise error

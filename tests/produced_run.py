@@ -43,14 +43,15 @@ from workloads.attributes import (
     write_back_under_limit,
 )
 from workloads.bench import Bench
-from workloads.compressors import MeasuredCompressor, compressor_results, compressors, measure_compressors
+from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
 from workloads.faults import fault_results, measure_faults
 from workloads.faults_during import during_writeback_results, measure_faults_during_writeback
 from workloads.faults_under_load import measure_faults_under_load, under_load_results
 from workloads.inflight import measure_inflight
 from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
-from workloads.variants import VARIANTS, MeasuredVariant, measure_variants, variant_results
+from workloads.rounds import Rounds
+from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
 from workloads.writeback import measure_sweep, sweeps
 
 BATCHES = (1, 8, 32)
@@ -128,17 +129,18 @@ def faults_under_load(bench: Bench) -> Iterator[RunResult]:
 
 
 def backing_variants(bench: Bench) -> Iterator[RunResult]:
-    measured = {variant: MeasuredVariant() for variant in VARIANTS}
-    measure_variants(bench, measured)
-    for variant, found in measured.items():
-        yield from variant_results(bench, variant, found)
+    rounds: VariantRounds = Rounds()
+    measure_variants(bench, VARIANTS, rounds)
+    for variant in VARIANTS:
+        yield from variant_results(bench, variant, rounds)
 
 
 def each_compressor(bench: Bench) -> Iterator[RunResult]:
-    measured = {point: MeasuredCompressor() for point in compressors(["lz4", "zstd"], has_compressed_writeback=True)}
-    measure_compressors(bench, measured)
-    for point, found in measured.items():
-        yield from compressor_results(bench, point, found)
+    points = compressors(["lz4", "zstd"], has_compressed_writeback=True)
+    rounds: CompressorRounds = Rounds()
+    measure_compressors(bench, points, rounds)
+    for point in points:
+        yield from compressor_results(bench, point, rounds)
 
 
 def app_switches(bench: Bench) -> Iterator[RunResult]:

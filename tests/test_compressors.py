@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,16 +23,15 @@ from devices.zram import InvalidValue, Zram, ZramConfig, ZramError, take_over
 from records.model import Caveat
 from tests.bench_sample import bench_on
 from tests.fake_bench import fake_bench
-from tests.replies_sample import timed_writeback
 from workloads.compressors import (
     Compressor,
-    MeasuredCompressor,
+    CompressorRounds,
     compressor_results,
     compressors,
     measure_compressors,
 )
-from workloads.faults import FaultSamples
 from workloads.integrity import check_block
+from workloads.rounds import Rounds
 from workloads.stage import Stage, set_stage
 from workloads.timed_writeback import fill_and_write_back
 from workloads.turns import NotAvailable
@@ -119,37 +117,46 @@ def test_a_kernel_without_page_index_is_measured_without_faults_and_says_so(memo
     del phone.files[f"{SYSFS}writeback_batch_size"]
     phone.zrams[0].names_pages = False
     point = Compressor("lzo-rle", None)
-    measured = {point: MeasuredCompressor()}
+    rounds: CompressorRounds = Rounds()
     with fake_bench(memory_path, phone) as fake:
-        measure_compressors(fake.bench, measured)
-        records = compressor_results(fake.bench, point, measured[point])
-    assert measured[point].error is None
+        measure_compressors(fake.bench, [point], rounds)
+        records = compressor_results(fake.bench, point, rounds)
+    assert rounds.failed == {}
     assert [record.test for record in records] == ["compressor"]
     assert {Caveat.no_page_index, Caveat.no_batch_size} <= set(records[0].caveats)
 
 
-def test_records_have_ratio_writeback_and_faults_of_both_slots(tmp_path: Path) -> None:
-    run = timed_writeback(3 * 256, 100)
-    values = np.arange(10, dtype=np.uint64)
-    share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "zstd")
-    with taken_over(FakePhone()) as zram:
-        profile = Profile(name="x", compressors=Wanted(data=MIB, batch_size=8))
-        stage = Stage(zram.device, profile, zram, Any, None)  # type: ignore[arg-type]
-        stage.backing = type("Direct", (), {"direct_io": True})()
-        bench, kept = bench_on(stage, tmp_path)
-        measured = MeasuredCompressor([run] * 5, [share, share])
-        written, ram, back = compressor_results(bench, Compressor("zstd", True), measured)
-        for partial, tests in (([run], ["compressor"]), ([], [])):
-            found = MeasuredCompressor(partial)
-            assert [r.test for r in compressor_results(bench, Compressor("lz4", None), found)] == tests
-    assert written.test == "compressor"
+def test_records_have_ratio_writeback_and_faults_of_both_slots_turn_by_turn(memory_path: Path) -> None:
+    points = compressors(["lz4", "zstd"], has_compressed_writeback=True)
+    rounds: CompressorRounds = Rounds()
+    with fake_bench(memory_path) as fake:
+        measure_compressors(fake.bench, points, rounds)
+        written, ram, back = compressor_results(fake.bench, points[-1], rounds)
+        assert compressor_results(fake.bench, Compressor("lzo", None), rounds) == []
+    assert {visit.point for visit in rounds.visits} == set(points)
+    assert (written.test, ram.test) == ("compressor", "compressor_faults")
     point = {"comp_algorithm": "zstd", "compressed_writeback": True}
     assert written.params == {**point, "batch_size": 8, "data_bytes": MIB}
-    assert written.metrics["zram.ratio"].values == [3.0] * 5
     assert written.metrics["zram.ratio"].better == "higher"
+    assert len(written.metrics["zram.ratio"].values) == len(written.turns) == written.facts["rounds"] == 5
     assert [r.params for r in (ram, back)] == [{**point, "slot": "ram"}, {**point, "slot": "written_back"}]
-    assert kept.raw["compressor-zstd-compressed-written_back"].tolist() == [*range(100, 110)] * 2
-    assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 20, "seen": 20}
+    # 100 samples in 5 rounds.
+    for slot, result in (("ram", ram), ("written_back", back)):
+        name = f"compressor-zstd-compressed-{slot}"
+        assert result.raw == {"fault.latency": f"raw/{name}.npy", "fault.turn": f"raw/{name}-turn.npy"}
+        assert fake.kept.raw[name].size == 100
+        assert fake.kept.raw[f"{name}-turn"].tolist() == np.repeat(range(5), 20).tolist()
+        assert len(result.turns) == 5
+    assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 100, "seen": 100}
+
+
+def test_a_compressor_that_the_kernel_lacks_is_left_out(memory_path: Path) -> None:
+    points = [Compressor("lz4", True), Compressor("nosuch", True)]
+    rounds: CompressorRounds = Rounds()
+    with fake_bench(memory_path) as fake:
+        measure_compressors(fake.bench, points, rounds)
+    assert isinstance(rounds.failed[points[1]], NotAvailable)
+    assert [len(rounds.of(point)) for point in points] == [5, 0]
 
 
 @contextmanager
@@ -166,18 +173,19 @@ def on_phone(transport: AdbTransport) -> Iterator[Stage]:
 
 @pytest.mark.phone
 def test_on_a_phone_an_algorithm_that_it_does_not_have_spoils_no_other(transport: AdbTransport, tmp_path: Path) -> None:
-    points = [Compressor("zstd", True), Compressor("nosuch", False)]
-    measured = {point: MeasuredCompressor() for point in points}
+    good, missing = Compressor("zstd", True), Compressor("nosuch", False)
+    rounds: CompressorRounds = Rounds()
     with on_phone(transport) as stage, bench_on(stage, tmp_path)[0].probing(alarm_s=120) as bench:
-        measure_compressors(bench, measured)
-    good, missing = (measured[point] for point in points)
-    assert isinstance(missing.error, NotAvailable)
-    assert "nosuch: this kernel offers lz4" in str(missing.error)
-    assert good.error is None
-    assert [share.algorithm for share in good.faults] == ["zstd"]
-    assert len(good.faults[0].written_back_ns) == len(good.faults[0].ram_ns) == 100
-    held = good.runs[0].timed.mm_before
-    assert held.orig_data_size > held.compr_data_size
+        measure_compressors(bench, [good, missing], rounds)
+    assert list(rounds.failed) == [missing]
+    assert isinstance(rounds.failed[missing], NotAvailable)
+    assert "nosuch: this kernel offers lz4" in str(rounds.failed[missing])
+    for turn in rounds.values(good):
+        assert turn.faults is not None
+        assert turn.faults.algorithm == "zstd"
+        assert len(turn.faults.written_back_ns) == len(turn.faults.ram_ns) == 20
+        held = turn.run.timed.mm_before
+        assert held.orig_data_size > held.compr_data_size
 
 
 @pytest.mark.phone

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from base.errors import DeviceError, DeviceLost, EnvironmentRefused, LabError, RestoreFailed
+from base.errors import DeviceLost, EnvironmentRefused, LabError, RestoreFailed
 from base.units import MIB
 from devices.adb import AdbTransport
 from devices.backing import loop_backing
@@ -23,14 +23,16 @@ from devices.profiles.sections import Backing
 from devices.profiles.what_is_measured import Faults
 from devices.profiles.what_is_measured import Variants as Wanted
 from devices.zram import take_over
-from records.model import Caveat
-from suites.turns import recorded_even_if_broken_off
+from records.model import Caveat, Turn
+from suites.turns import SharedRounds
 from tests.bench_sample import bench_on
+from tests.fake_bench import PARTITION, SCRATCH, fake_bench, small_profile
 from tests.replies_sample import timed_writeback
 from workloads.faults import FaultSamples
+from workloads.rounds import Rounds, Visit
 from workloads.stage import Stage, set_stage
-from workloads.turns import FaultShares, NotAvailable, in_turns
-from workloads.variants import VARIANTS, MeasuredVariant, Variant, attach, measure_variants, variant_results
+from workloads.turns import NotAvailable
+from workloads.variants import VARIANTS, Variant, VariantRounds, VariantTurn, attach, measure_variants, variant_results
 
 PATH = "/data/per_boot/zram_writeback"
 BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -203,86 +205,44 @@ def test_a_variant_that_is_not_what_it_claims_is_refused(
     assert phone.state() == used_phone().state()
 
 
-def test_every_point_has_its_turn_in_an_order_that_the_seed_decides() -> None:
-    turns: list[tuple[str, int]] = []
-    assert in_turns("abcdef", 3, 4711, lambda point, repeat: turns.append((point, repeat))) == {}
-    rounds = [[point for point, repeat in turns if repeat == n] for n in range(3)]
-    assert [repeat for _, repeat in turns] == sorted(repeat for _, repeat in turns)
-    assert [sorted(order) for order in rounds] == [list("abcdef")] * 3
-    assert len({tuple(order) for order in rounds}) == 3
-    again: list[tuple[str, int]] = []
-    in_turns("abcdef", 3, 4711, lambda point, repeat: again.append((point, repeat)))
-    assert again == turns
-
-
-def test_a_point_that_fails_is_left_out_and_the_others_go_on() -> None:
-    turns: list[tuple[str, int]] = []
-
-    def measure(point: str, repeat: int) -> None:
-        turns.append((point, repeat))
-        if point == "b" and repeat == 1:
-            raise DeviceError("no")
-
-    failed = in_turns("abc", 3, 1, measure)
-    assert {point: str(error) for point, error in failed.items()} == {"b": "no"}
-    assert sorted(turns) == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("c", 0), ("c", 1), ("c", 2)]
-
-
-@pytest.mark.parametrize("error", [DeviceLost("gone"), RestoreFailed("not as it was")])
-def test_a_phone_that_is_gone_or_spoilt_ends_it(error: LabError) -> None:
-    turns: list[str] = []
-
-    def measure(point: str, repeat: int) -> None:
-        turns.append(point)
-        raise error
-
-    with pytest.raises(type(error)):
-        in_turns("abc", 3, 1, measure)
-    assert len(turns) == 1
-
-
-@pytest.mark.parametrize(("samples", "repeats", "count", "share"), [(2000, 5, 2, 1000), (101, 5, 2, 51), (7, 1, 1, 7)])
-def test_shares_add_up_to_the_faults_asked_for(samples: int, repeats: int, count: int, share: int) -> None:
-    shares = FaultShares(samples, repeats)
-    assert (shares.count, shares.share) == (count, share)
-    assert shares.count * shares.share >= samples
-
-
-def measured_as(count: int) -> MeasuredVariant:
+def turns_of(variant: Variant, count: int, *, faults: bool = True) -> VariantRounds:
+    """Turns of one variant, as its rounds leave them."""
     values = np.arange(10, dtype=np.uint64)
-    share = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "lz4")
-    return MeasuredVariant(
-        fresh=[timed_writeback(256, 100)] * count, overwritten=[timed_writeback(256, 50)] * count,
-        faults=[share, share], verified={"file_system": "f2fs"},
-    )  # fmt: skip
+    found = FaultSamples(values, values + np.uint64(100), 20, 10, 0, {"timer p50": 1}, "lz4") if faults else None
+    turn = VariantTurn(timed_writeback(256, 100), timed_writeback(256, 50), found, {"file_system": "f2fs"})
+    return Rounds([Visit(variant, Turn(number, number * 1.0), turn) for number in range(count)], count)
 
 
 def results_of(
-    probe_file: Path, variant: Variant, count: int = 0, measured: MeasuredVariant | None = None
-) -> tuple[list[Any], dict[str, Any]]:
+    probe_file: Path, variant: Variant, rounds: VariantRounds
+) -> tuple[list[Any], dict[str, Any]]:  # fmt: skip
     with staged(used_phone(), probe_file, profile_of(data=MIB)) as stage:
         bench, kept = bench_on(stage, probe_file.parent)
-        return variant_results(bench, variant, measured or measured_as(count)), kept.raw
+        return variant_results(bench, variant, rounds), kept.raw
 
 
 def test_a_file_has_a_record_for_fresh_and_one_for_overwritten_blocks(probe_file: Path) -> None:
-    (fresh, overwritten), saved = results_of(probe_file, BY_NAME["f2fs file, buffered"], 5)
+    variant = BY_NAME["f2fs file, buffered"]
+    (fresh, overwritten), saved = results_of(probe_file, variant, turns_of(variant, 5))
     assert [dict(r.params) for r in (fresh, overwritten)] == [
         {"variant": "f2fs file, buffered", "blocks": blocks, "batch_size": 32, "data_bytes": MIB}
         for blocks in ("fresh", "overwritten")
     ]
     assert fresh.metrics["writeback.throughput"].values == pytest.approx([10.0] * 5)
     assert overwritten.metrics["writeback.throughput"].values == pytest.approx([20.0] * 5)
-    assert (fresh.raw, overwritten.raw) == ({}, {"fault.latency": "raw/variant-f2fs-file-buffered.npy"})
-    assert saved["variant-f2fs-file-buffered"].tolist() == [*range(100, 110)] * 2
-    assert overwritten.checks["reads from the backing device (bd_stat)"] == {"expected": 20, "seen": 20}
+    name = "variant-f2fs-file-buffered"
+    assert (fresh.raw, list(overwritten.raw.values())) == ({}, [f"raw/{name}.npy", f"raw/{name}-turn.npy"])
+    assert saved[name].tolist() == [*range(100, 110)] * 5
+    assert saved[f"{name}-turn"].tolist() == np.repeat(range(5), 10).tolist()
+    assert [turn.round for turn in overwritten.turns] == [turn.round for turn in fresh.turns] == list(range(5))
+    assert overwritten.checks["reads from the backing device (bd_stat)"] == {"expected": 50, "seen": 50}
     assert overwritten.checks["pages written (bd_stat)"] == {"expected": 1280, "seen": 1280}
     assert fresh.caveats == overwritten.caveats == [Caveat.buffered_io]
     assert overwritten.facts["disk_written_mib"] == overwritten.facts["pages_written_mib"] == 5.0
 
 
 def test_a_partition_has_no_fresh_blocks_but_a_warm_up(probe_file: Path) -> None:
-    (result,), _ = results_of(probe_file, BY_NAME["partition"], 3)
+    (result,), _ = results_of(probe_file, BY_NAME["partition"], turns_of(BY_NAME["partition"], 3))
     assert result.params["blocks"] == "overwritten"
     assert result.warmups["writeback.throughput"].values == pytest.approx([10.0] * 3)
     assert Caveat.few_repeats in result.caveats
@@ -290,16 +250,28 @@ def test_a_partition_has_no_fresh_blocks_but_a_warm_up(probe_file: Path) -> None
 
 def test_of_a_variant_that_was_broken_off_there_is_what_was_measured(probe_file: Path) -> None:
     file, partition = BY_NAME["f2fs file"], BY_NAME["partition"]
-    assert results_of(probe_file, file, measured=MeasuredVariant())[0] == []
-    once = MeasuredVariant(fresh=[timed_writeback(256, 100)])
-    assert [r.params["blocks"] for r in results_of(probe_file, file, measured=once)[0]] == ["fresh"]
-    assert results_of(probe_file, partition, measured=once)[0] == []
-    once.overwritten = [timed_writeback(256, 50)]
+    assert results_of(probe_file, file, Rounds())[0] == []
     for variant, count in ((file, 2), (partition, 1)):
-        results, saved = results_of(probe_file, variant, measured=once)
+        results, saved = results_of(probe_file, variant, turns_of(variant, 1, faults=False))
         assert (len(results), saved, results[-1].raw) == (count, {}, {})
         assert results[-1].metrics["writeback.throughput"].values == pytest.approx([20.0])
         assert Caveat.few_repeats in results[-1].caveats
+
+
+def test_variants_are_made_anew_each_round_and_one_that_is_not_there_spoils_no_other(memory_path: Path) -> None:
+    profile = small_profile(variants=Wanted(data=MIB, partition=PARTITION, erase=True))
+    rounds: VariantRounds = Rounds()
+    with fake_bench(memory_path, profile=profile) as fake:
+        measure_variants(fake.bench, VARIANTS, rounds)
+        made = [line for line in fake.phone.log if "loop-attach" in line and ("_variant" in line or SCRATCH in line)]
+    assert list(rounds.failed) == [BY_NAME["ext4 file"]]
+    assert "variants.ext4" in str(rounds.failed[BY_NAME["ext4 file"]])
+    there = [variant for variant in VARIANTS if variant not in rounds.failed]
+    assert {len(rounds.of(variant)) for variant in there} == {5}
+    assert len(made) == 5 * sum(variant.file_system is not None for variant in there)
+    turns = rounds.values(BY_NAME["f2fs file"])
+    assert [turn.faults.written_back_ns.size for turn in turns if turn.faults is not None] == [20] * 5
+    assert {turn.verified["file_system"] for turn in turns} == {"f2fs"}
 
 
 @pytest.mark.parametrize("error", [DeviceLost("gone"), KeyboardInterrupt()])
@@ -314,11 +286,14 @@ def test_what_points_have_is_recorded_when_their_measurement_is_broken_off(error
         raise DeviceLost("what was measured is recorded first, then the phone is asked how it is")
 
     bench = replace(bench_on(None, Path())[0], record=record)  # type: ignore[arg-type]
-    measured = {"a": MeasuredVariant(), "b": MeasuredVariant(error=NotAvailable("no")), "c": MeasuredVariant()}
-    with pytest.raises(type(error)), recorded_even_if_broken_off(bench, measured, results):
+    shared: SharedRounds[str, float] = SharedRounds()
+    shared.rounds.failed["b"] = NotAvailable("no")
+    with pytest.raises(type(error)), shared.measuring(bench, ["a", "b", "c"], results):
         raise error
     assert recorded == ["a", "a", "c", "c"]
-    assert [found.error for found in measured.values()] == [error, measured["b"].error, error]
+    for point, told in (("a", type(error)), ("b", pytest.skip.Exception), ("c", type(error))):
+        with pytest.raises(told):
+            shared.skip_or_raise(point)
 
 
 @pytest.mark.phone
@@ -329,11 +304,11 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
     profile = Profile(name="x").model_copy(update=small)
     with open_device(transport) as device, device.changes() as changes:
         stage = set_stage(changes, profile)
-        measured = {variant: MeasuredVariant() for variant in VARIANTS}
+        rounds: VariantRounds = Rounds()
         with bench_on(stage, tmp_path)[0].probing(alarm_s=120) as bench:
-            measure_variants(bench, measured)
-        assert {variant.name: found.error for variant, found in measured.items()} == dict.fromkeys(BY_NAME)
-        verified = {variant.name: found.verified for variant, found in measured.items()}
+            measure_variants(bench, VARIANTS, rounds)
+        assert rounds.failed == {}
+        verified = {variant.name: rounds.values(variant)[0].verified for variant in VARIANTS}
         loops = device.run("ls", "/data/per_boot", "/mnt/scratch").split()
     assert {name: facts["file_system"] for name, facts in verified.items()} == {
         "f2fs file": "f2fs", "f2fs file, pinned": "f2fs", "f2fs file, sparse": "f2fs", "f2fs file, buffered": "f2fs",
@@ -346,8 +321,12 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
     assert MIB <= sparse["allocated_bytes_after_first_pass"] < sparse["size_bytes"]
     assert {facts["disk"] for facts in verified.values()} == {"sda", "sdb", "sdc"}
     assert not [name for name in loops if name in ("v", "zram_writeback_variant")]
-    for variant, found in measured.items():
-        assert [run.written for run in found.fresh + found.overwritten] == [256, 256]
-        on_disk = sum(run.timed.disks[found.verified["disk"]].written_bytes for run in found.overwritten)
-        assert on_disk < MIB if variant.direct_io is False else on_disk >= MIB
-        assert sum(len(share.written_back_ns) for share in found.faults) >= 100
+    for variant in VARIANTS:
+        for turn in rounds.values(variant):
+            assert [run.written for run in (turn.fresh, turn.overwritten)] == [256, 256]
+            assert turn.faults is not None
+            assert len(turn.faults.written_back_ns) == 20
+        disk = verified[variant.name]["disk"]
+        on_disk = sum(turn.overwritten.timed.disks[disk].written_bytes for turn in rounds.values(variant))
+        pages_bytes = MIB * len(rounds.of(variant))
+        assert on_disk < pages_bytes if variant.direct_io is False else on_disk >= pages_bytes

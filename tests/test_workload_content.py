@@ -12,11 +12,12 @@ from devices.fake.content import COMPRESSIBLE, make_contents, parse_mix
 from devices.profiles.what_is_measured import Faults
 from tests.fake_bench import PAGES, PARTITION, SCRATCH, Fake, fake_bench, median, small_profile
 from workloads.bench import Bench
-from workloads.compressors import MeasuredCompressor, compressor_results, compressors, measure_compressors
+from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
 from workloads.integrity import Integrity, check_block, check_swap, integrity_result
+from workloads.rounds import Rounds
 from workloads.timed_writeback import NothingMeasured
 from workloads.turns import NotAvailable
-from workloads.variants import VARIANTS, MeasuredVariant, measure_variants, variant_results
+from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
 
 Check = Callable[[Bench, int], Integrity]
 CHECKS = pytest.mark.parametrize("check", [check_block, check_swap])
@@ -73,17 +74,17 @@ def test_a_checker_that_sees_nothing_is_found_out(memory_path: Path) -> None:
 
 def test_a_better_compressor_saves_more_and_reads_slower(memory_path: Path) -> None:
     points = compressors(["lz4", "zstd", "842"], has_compressed_writeback=True)
-    measured = {point: MeasuredCompressor() for point in points}
+    rounds: CompressorRounds = Rounds()
     with fake_bench(memory_path, profile=FEW) as fake:
-        measure_compressors(fake.bench, measured)
+        measure_compressors(fake.bench, points, rounds)
         results = {
             (point.name, result.params.get("slot")): result
             for point in points
-            for result in compressor_results(fake.bench, point, measured[point])
+            for result in compressor_results(fake.bench, point, rounds)
         }
         raw = {name: np.median(samples) for name, samples in fake.kept.raw.items()}
-    assert {point.name for point in points if measured[point].error} == {"842-decompressed", "842-compressed"}
-    assert all(isinstance(measured[point].error, NotAvailable) for point in points if point.algorithm == "842")
+    assert {point.name for point in rounds.failed} == {"842-decompressed", "842-compressed"}
+    assert all(isinstance(error, NotAvailable) for error in rounds.failed.values())
     zstd, lz4 = (median(results[f"{name}-compressed", None], "zram.ratio") for name in ("zstd", "lz4"))
     assert zstd > lz4 > 1
     assert raw["compressor-zstd-compressed-ram"] > 2 * raw["compressor-lz4-compressed-ram"]
@@ -96,12 +97,14 @@ def test_a_better_compressor_saves_more_and_reads_slower(memory_path: Path) -> N
 
 
 def test_each_variant_is_what_it_claims_and_fresh_blocks_are_slower(memory_path: Path) -> None:
-    measured = {variant: MeasuredVariant() for variant in VARIANTS}
+    rounds: VariantRounds = Rounds()
     with fake_bench(memory_path, profile=FEW) as fake:
-        measure_variants(fake.bench, measured)
-        results = {variant.name: variant_results(fake.bench, variant, measured[variant]) for variant in VARIANTS}
-    assert {variant.name: found.error for variant, found in measured.items()} == dict.fromkeys(results)
-    verified = {variant.name: found.verified for variant, found in measured.items()}
+        measure_variants(fake.bench, VARIANTS, rounds)
+        results = {variant.name: variant_results(fake.bench, variant, rounds) for variant in VARIANTS}
+    assert rounds.failed == {}
+    for variant in VARIANTS:
+        assert len({str(turn.verified) for turn in rounds.values(variant)}) == 1
+    verified = {variant.name: rounds.values(variant)[0].verified for variant in VARIANTS}
     assert {name: facts["disk"] for name, facts in verified.items()} == {
         "f2fs file": "sda", "f2fs file, pinned": "sda", "f2fs file, sparse": "sda", "f2fs file, buffered": "sda",
         "ext4 file": "sdb", "partition": "sdc",

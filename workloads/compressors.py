@@ -1,12 +1,12 @@
-"""Compressors, measured in turns: each algorithm of the kernel, with and without writeback of pages as they are stored.
+"""Compressors, visited in rounds: each algorithm of the kernel, with and without writeback of pages as they are stored.
 
 Each turn of a point configures zram with it, fills and writes back once, and times its share of faults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from devices.profiles.sections import PageKind
@@ -15,10 +15,11 @@ from records import metrics as m
 from records import tests as t
 from records.model import RunResult
 from workloads.bench import Bench
-from workloads.faults import FaultSamples, slot_results
+from workloads.faults import READS_CHECK, FaultSamples
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
-from workloads.turns import FaultShares, NotAvailable, in_turns, joined, not_measurable
+from workloads.turns import NotAvailable, faults_by_turn, measure_share, not_measurable, share_of_faults
 
 # What phones hold, as far as is known; how well an algorithm does depends on little else.
 PAGES = PageKind.mixed
@@ -38,13 +39,15 @@ class Compressor:
         return f"{self.algorithm}{suffix}"
 
 
-@dataclass(slots=True)
-class MeasuredCompressor:
-    """Writebacks and shares of faults; ``error`` when the compressor could not be measured."""
+@dataclass(frozen=True, slots=True)
+class CompressorTurn:
+    """What one turn measured: a writeback, and faults where they can be measured."""
 
-    runs: list[TimedWriteback] = field(default_factory=list)
-    faults: list[FaultSamples] = field(default_factory=list)
-    error: BaseException | None = None
+    run: TimedWriteback
+    faults: FaultSamples | None
+
+
+CompressorRounds = Rounds[Compressor, CompressorTurn]
 
 
 def compressors(algorithms: Sequence[str], *, has_compressed_writeback: bool) -> list[Compressor]:
@@ -53,23 +56,21 @@ def compressors(algorithms: Sequence[str], *, has_compressed_writeback: bool) ->
     return [Compressor(algorithm, way) for algorithm in algorithms for way in ways]
 
 
-def measure_compressors(bench: Bench, measured: Mapping[Compressor, MeasuredCompressor]) -> None:
-    """Measure all of them in turns.
+def measure_compressors(bench: Bench, points: Sequence[Compressor], into: CompressorRounds) -> None:
+    """Measure all of them in rounds.
 
-    ``measured`` is filled on the way, so it keeps what it has if the phone is lost. A compressor that fails gets its
-    ``error``, and the others are measured still.
+    ``into`` is filled on the way, so it keeps what it has if the phone is lost. A compressor that fails is among its
+    ``failed``, and the others are measured still.
     """
-    stage, profile, wanted = bench.stage, bench.stage.profile, bench.stage.profile.compressors
-    faults = FaultShares(profile.faults.samples, wanted.repeats)
-    pages, batch_size = stage.pages(wanted.data), batch_size_of(stage)
+    stage = bench.stage
+    pages, batch_size = stage.pages(stage.profile.compressors.data), batch_size_of(stage)
     bench.progress("compressors: allocating the backing file's blocks")
-    _allocate_blocks(bench, max(pages, faults.share))
+    _allocate_blocks(bench, max(pages, share_of_faults(bench)))
     offered = stage.zram.read("comp_algorithm").replace("[", "").replace("]", "").split()
 
-    def turn(point: Compressor, repeat: int) -> None:
+    def turn(point: Compressor, number: int) -> CompressorTurn:
         if point.algorithm not in offered:
             raise NotAvailable(f"{point.algorithm}: this kernel offers {', '.join(offered)}")
-        bench.progress(f"{point.name}, repeat {repeat + 1} of {wanted.repeats}")
         mine = replace(stage, comp_algorithm=point.algorithm, compressed_writeback=point.compressed_writeback is True)
         try:
             mine.as_block_device(pages)
@@ -77,11 +78,13 @@ def measure_compressors(bench: Bench, measured: Mapping[Compressor, MeasuredComp
             # Where a module parameter fixes the algorithm, another is taken with success and ignored.
             raise NotAvailable(f"{point.algorithm}: {error}") from error
         run = fill_and_write_back(bench.on(mine), mine.all_pages(pages), pages=PAGES, batch_size=batch_size)
-        measured[point].runs.append(run)
-        measured[point].faults += faults.measure(bench.on(mine), repeat)
+        return CompressorTurn(run, measure_share(bench.on(mine), number))
 
-    for point, error in in_turns(list(measured), wanted.repeats, bench.seed, turn).items():
-        measured[point].error = error
+    first, *others = points
+    measure_in_rounds(
+        bench, points, turn, into=into, leave_out=True, told=lambda point: point.name,
+        primary=lambda measured: measured.run.mib_s, ratios=[(other, first) for other in others],
+    )  # fmt: skip
 
 
 def batch_size_of(stage: Stage) -> int | None:
@@ -96,24 +99,48 @@ def _allocate_blocks(bench: Bench, pages: int) -> None:
     fill_and_write_back(bench, stage.all_pages(pages), pages=PageKind.incompressible, batch_size=None)
 
 
-def compressor_results(bench: Bench, point: Compressor, measured: MeasuredCompressor) -> list[RunResult]:
+def compressor_results(bench: Bench, point: Compressor, rounds: CompressorRounds) -> list[RunResult]:
     """Make a record for the writebacks and one for the faults on each kind of page, as far as they were measured."""
-    records = [_writeback_result(bench, point, measured.runs)] if measured.runs else []
-    if not measured.faults:
-        return records
-    faults = joined(measured.faults)
-    return records + slot_results(
-        bench, faults, test=t.COMPRESSOR_FAULTS.name, raw=f"compressor-{point.name}",
-        params=lambda slot: {**_params(point), "slot": slot},
-        facts={"probe_overhead_ns": faults.overhead, "comp_algorithm_read_back": faults.algorithm},
-    )  # fmt: skip
+    if not rounds.of(point):
+        return []
+    written = _writeback_result(bench, point, rounds)
+    if not _faults_of(point, rounds):
+        return [written]
+    return [written, *(_faults_result(bench, point, slot, rounds) for slot in ("ram", "written_back"))]
+
+
+def _faults_of(point: Compressor, rounds: CompressorRounds) -> list[FaultSamples]:
+    return [turn.faults for turn in rounds.values(point) if turn.faults is not None]
+
+
+def _faults_result(bench: Bench, point: Compressor, slot: str, rounds: CompressorRounds) -> RunResult:
+    found = _faults_of(point, rounds)
+    latencies = [faults.ram_ns if slot == "ram" else faults.written_back_ns for faults in found]
+    count = sum(part.size for part in latencies)
+    read = {"expected": count, "seen": sum(faults.bd_reads for faults in found)}
+    return RunResult(
+        test=t.COMPRESSOR_FAULTS.name,
+        title=bench.title,
+        params={**_params(point), "slot": slot},
+        metrics=m.MAJOR_FAULTS.of([count]),
+        raw=faults_by_turn(bench, f"compressor-{point.name}-{slot}", latencies),
+        checks={READS_CHECK: read} if slot == "written_back" else {},
+        caveats=rounds.caveats(point),
+        facts={
+            "probe_overhead_ns": found[0].overhead,
+            "comp_algorithm_read_back": found[0].algorithm,
+            **rounds.facts(),
+        },
+        turns=rounds.turns(point),
+    )
 
 
 def _params(point: Compressor) -> dict[str, Any]:
     return {"comp_algorithm": point.algorithm, "compressed_writeback": point.compressed_writeback}
 
 
-def _writeback_result(bench: Bench, point: Compressor, runs: Sequence[TimedWriteback]) -> RunResult:
+def _writeback_result(bench: Bench, point: Compressor, rounds: CompressorRounds) -> RunResult:
+    runs = [turn.run for turn in rounds.values(point)]
     stage, batch_size = bench.stage, batch_size_of(bench.stage)
     before = [run.timed.mm_before for run in runs]
     ratio = m.RATIO.of([mm.orig_data_size / mm.compr_data_size for mm in before])
@@ -125,7 +152,9 @@ def _writeback_result(bench: Bench, point: Compressor, runs: Sequence[TimedWrite
         checks=written_check(runs),
         caveats=[
             *writeback_caveats(batch_size, len(runs), buffered=stage.backing.direct_io is False),
+            *rounds.caveats(point),
             *not_measurable(stage),
         ],
-        facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts()},
+        facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts(), **rounds.facts()},
+        turns=rounds.turns(point),
     )

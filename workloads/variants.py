@@ -1,4 +1,4 @@
-"""Variants of what zram writes back to: the same writebacks and the same faults on each, measured in turns.
+"""Variants of what zram writes back to: the same writebacks and the same faults on each, visited in rounds.
 
 Each turn makes a variant anew. Its first writeback meets blocks that nothing was ever written to (``fresh``), the
 second one meets the same blocks again (``overwritten``). A partition has no blocks to be allocated; its first writeback
@@ -19,14 +19,14 @@ from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, PageKind
 from devices.storage import Disk, disk_below
 from devices.transport import Exec
-from records import metrics as m
 from records import tests as t
 from records.model import RunResult
 from workloads.bench import Bench
 from workloads.faults import READS_CHECK, FaultSamples
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
-from workloads.turns import FaultShares, NotAvailable, in_turns, joined, not_measurable
+from workloads.turns import NotAvailable, faults_by_turn, measure_share, not_measurable, share_of_faults
 
 PAGES = PageKind.incompressible
 # F2FS pins whole sections; a file of another size would be rounded up, and only that one.
@@ -50,6 +50,9 @@ class Variant:
         """Return the name in test ids and file names."""
         return self.name.replace(",", "").replace(" ", "-")
 
+    def __str__(self) -> str:
+        return self.name
+
 
 VARIANTS = (
     Variant("f2fs file", "f2fs"),
@@ -61,15 +64,20 @@ VARIANTS = (
 )
 
 
-@dataclass(slots=True)
-class MeasuredVariant:
-    """Writebacks by the state of the blocks, shares of faults, and what the variant was found to be."""
+@dataclass(frozen=True, slots=True)
+class VariantTurn:
+    """What one turn measured: a writeback by the state of the blocks, and faults where they can be measured.
 
-    fresh: list[TimedWriteback] = field(default_factory=list)
-    overwritten: list[TimedWriteback] = field(default_factory=list)
-    faults: list[FaultSamples] = field(default_factory=list)
-    verified: dict[str, Any] = field(default_factory=dict)
-    error: BaseException | None = None
+    ``verified`` is what the variant was read back as.
+    """
+
+    fresh: TimedWriteback
+    overwritten: TimedWriteback
+    faults: FaultSamples | None
+    verified: Mapping[str, Any]
+
+
+VariantRounds = Rounds[Variant, VariantTurn]
 
 
 def path_of(profile: Profile, variant: Variant) -> str:
@@ -129,7 +137,6 @@ class _Turns:
     """What the turns of all variants have in common; ``disks`` remembers what lies below each."""
 
     bench: Bench
-    faults: FaultShares
     disks: dict[Variant, Disk | None] = field(default_factory=dict)
 
     @property
@@ -139,13 +146,12 @@ class _Turns:
     @property
     def size_bytes(self) -> int:
         """Return the size of a file, with the block that older kernels leave unused."""
-        needed = (max(self.pages, self.faults.share) + 1) * self.bench.stage.page_bytes
+        needed = (max(self.pages, share_of_faults(self.bench)) + 1) * self.bench.stage.page_bytes
         return -(-needed // _SECTION) * _SECTION
 
-    def turn(self, variant: Variant, measured: MeasuredVariant, repeat: int) -> None:
+    def turn(self, variant: Variant, number: int) -> VariantTurn:
         """Make the variant, write back twice, time faults, unmake it."""
         stage, profile = self.bench.stage, self.bench.stage.profile
-        self.bench.progress(f"{variant.name}, repeat {repeat + 1} of {profile.variants.repeats}")
         path = path_of(profile, variant)
         if variant not in self.disks:
             self.disks[variant] = disk_below(stage.device, path)
@@ -155,11 +161,10 @@ class _Turns:
 
         with stage.on_backing(attached, self.disks[variant]) as there:
             there.as_block_device(self.pages)
-            measured.fresh.append(self._pass(there))
-            if not measured.verified:
-                measured.verified = self._verified(there, variant)
-            measured.overwritten.append(self._pass(there))
-            measured.faults += self.faults.measure(self.bench.on(there), repeat)
+            fresh = self._pass(there)
+            verified = self._verified(there, variant)
+            overwritten = self._pass(there)
+            return VariantTurn(fresh, overwritten, measure_share(self.bench.on(there), number), verified)
 
     def _pass(self, stage: Stage) -> TimedWriteback:
         disks = [stage.disk.name] if stage.disk else []
@@ -199,54 +204,50 @@ def batch_size_of(stage: Stage) -> int | None:
     return stage.batch_sizes([stage.profile.variants.batch_size])[0]
 
 
-def measure_variants(bench: Bench, measured: Mapping[Variant, MeasuredVariant]) -> None:
-    """Measure all of them in turns.
+def measure_variants(bench: Bench, variants: Sequence[Variant], into: VariantRounds) -> None:
+    """Measure all of them in rounds.
 
-    ``measured`` is filled on the way, so it keeps what it has if the phone is lost. A variant that cannot be had, or
-    fails, gets its ``error``, and the others are measured still.
+    ``into`` is filled on the way, so it keeps what it has if the phone is lost. A variant that cannot be had, or fails,
+    is among its ``failed``, and the others are measured still.
     """
-    profile = bench.stage.profile
-    repeats = profile.variants.repeats
-    turns = _Turns(bench, FaultShares(profile.faults.samples, repeats))
-    errors = in_turns(list(measured), repeats, bench.seed, lambda variant, n: turns.turn(variant, measured[variant], n))
-    for variant, error in errors.items():
-        measured[variant].error = error
+    first, *others = variants
+    measure_in_rounds(
+        bench, variants, _Turns(bench).turn, into=into, leave_out=True,
+        primary=lambda turn: turn.overwritten.mib_s, ratios=[(other, first) for other in others],
+    )  # fmt: skip
 
 
-def variant_results(bench: Bench, variant: Variant, measured: MeasuredVariant) -> list[RunResult]:
+def variant_results(bench: Bench, variant: Variant, rounds: VariantRounds) -> list[RunResult]:
     """Make a record for fresh blocks, if the variant has such, and one for overwritten blocks, which has the faults.
 
-    A variant that was broken off has a record for what was measured.
+    A variant that was broken off has a record for the turns that it had.
     """
-    records = []
-    if measured.fresh and variant.file_system is not None:
-        records.append(_result(bench, variant, "fresh", measured.fresh, measured))
-    if measured.overwritten:
-        overwritten = _result(bench, variant, "overwritten", measured.overwritten, measured)
-        if variant.file_system is None:
-            overwritten = replace(overwritten, warmups=metrics(measured.fresh))
-        records.append(_with_faults(bench, overwritten, variant, measured.faults))
-    return records
+    turns = rounds.values(variant)
+    if not turns:
+        return []
+    overwritten = _result(bench, variant, "overwritten", [turn.overwritten for turn in turns], rounds)
+    fresh = [turn.fresh for turn in turns]
+    if variant.file_system is None:
+        return [_with_faults(bench, replace(overwritten, warmups=metrics(fresh)), variant, turns)]
+    return [_result(bench, variant, "fresh", fresh, rounds), _with_faults(bench, overwritten, variant, turns)]
 
 
-def _with_faults(bench: Bench, overwritten: RunResult, variant: Variant, shares: Sequence[FaultSamples]) -> RunResult:
-    if not shares:
+def _with_faults(bench: Bench, overwritten: RunResult, variant: Variant, turns: Sequence[VariantTurn]) -> RunResult:
+    found = [turn.faults for turn in turns if turn.faults is not None]
+    if not found:
         return overwritten
-    faults = joined(shares)
-    checks = {
-        **overwritten.checks,
-        READS_CHECK: {"expected": len(faults.written_back_ns), "seen": faults.bd_reads},
-    }
+    latencies = [faults.written_back_ns for faults in found]
+    reads = {"expected": sum(part.size for part in latencies), "seen": sum(faults.bd_reads for faults in found)}
     return replace(
         overwritten,
-        raw={m.FAULT_LATENCY.name: bench.save_raw(f"variant-{variant.slug}", faults.written_back_ns)},
-        checks=checks,
-        facts={**overwritten.facts, "probe_overhead_ns": faults.overhead},
+        raw=faults_by_turn(bench, f"variant-{variant.slug}", latencies),
+        checks={**overwritten.checks, READS_CHECK: reads},
+        facts={**overwritten.facts, "probe_overhead_ns": found[0].overhead},
     )
 
 
 def _result(
-    bench: Bench, variant: Variant, blocks: str, runs: Sequence[TimedWriteback], measured: MeasuredVariant
+    bench: Bench, variant: Variant, blocks: str, runs: Sequence[TimedWriteback], rounds: VariantRounds
 ) -> RunResult:
     data, batch_size = bench.stage.profile.variants.data, batch_size_of(bench.stage)
     on_disk = [counted.written_bytes for run in runs for counted in run.timed.disks.values()]
@@ -258,13 +259,16 @@ def _result(
         checks=written_check(runs),
         caveats=[
             *writeback_caveats(batch_size, len(runs), buffered=not variant.direct_io),
+            *rounds.caveats(variant),
             *not_measurable(bench.stage),
         ],
         facts={
-            "verified": measured.verified,
+            "verified": rounds.values(variant)[0].verified,
             "pages": str(PAGES),
             # While the writebacks ran. Less than the pages: the rest was in the page cache still.
             "disk_written_mib": round(sum(on_disk) / MIB, 1) if on_disk else None,
             "pages_written_mib": round(sum(run.mib for run in runs), 1),
+            **rounds.facts(),
         },
+        turns=rounds.turns(variant),
     )
