@@ -25,6 +25,7 @@ class Course:
 
 FAULT_TURN = Course("fault.turn", "the turn it was timed in, of `fault.latency`")
 SPLIT_TURN = Course("split.turn", "the turn of a fault that was taken apart, of `fault.disk` and `fault.worker`")
+SWITCH_TURN = Course("switch.turn", "the turn, which is a round of switches")
 SWITCH_AT = Course("switch.t_ms", "when, in ms")
 SWITCH_APP = Course("switch.app", "to which app")
 SWITCH_NS = Course("switch.latency_ns", "how long it took, in ns")

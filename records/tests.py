@@ -89,7 +89,7 @@ COMPRESSOR_FAULTS = MeasuredTest(
     "compressor_faults", "page faults by compressor", (p.ALGORITHM, p.COMPRESSED, p.SLOT), m.FAULT_LATENCY, (_OVERHEAD,)
 )
 APP_SWITCH = MeasuredTest(
-    "app_switch", "switching between apps under memory pressure (docs/app-switch.md)",
+    "app_switch", "switching between apps while zram holds their memory (docs/app-switch.md)",
     (p.APP_KIND, p.PATTERN, p.TRIGGER, p.BATCH_SIZE, p.APPS), m.SWITCH_LATENCY,
     (
         Fact("victims", "who was killed, when, why"),

@@ -1,4 +1,4 @@
-"""What switching between apps is like under memory pressure: with writeback and without, by batch size."""
+"""What switching between apps is like while zram holds their memory: with writeback and without, by batch size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shared() -> Shared:
 )
 @pytest.mark.steps(count=steps_of)
 def test_app_switch(bench: Bench, condition: SwitchCondition, shared: Shared) -> None:
-    """Switching between apps under memory pressure"""
+    """Switching between apps, with writeback and without"""
     if condition.trigger is Trigger.background and Capability.page_index not in bench.stage.device.capabilities:
         pytest.skip(f"{Capability.page_index}: not on this phone; {condition.trigger} writes back single pages")
     run = run_apps(bench, condition, shared)

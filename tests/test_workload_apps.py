@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from base.units import KIB, MIB
 from devices.fake.phone import FakePhone
 from devices.profiles.profile import PressureGoal, SwitchPattern, Trigger
 from devices.profiles.what_is_measured import Apps
+from devices.virtual.host_time import HostTime
 from records.model import Caveat, RunResult
 from tests.fake_bench import Fake, fake_bench, small_profile
-from workloads.app_model import SwitchCondition, SwitchKind
+from workloads.app_model import SwitchCondition, SwitchKind, made
 from workloads.app_results import app_switch_result, corrupt, flash_reads_4k, written_back_4k
 from workloads.apps import AppRun, Shared, conditions, run_apps, steps_of
+from workloads.noise import NoiseWatch
 from workloads.synthetic_apps import synthetic_apps
 
 APPS = 4
@@ -87,6 +91,50 @@ def test_the_samples_of_memory_are_as_many_as_time_went_by(memory_path: Path) ->
     assert set((samples["t_ns"][1:] - samples["t_ns"][:-1]).tolist()) == {250_000_000}
     assert samples["swap_used_kib"].max() > APPS * 512
     assert fake.kept.raw["app-switch-off-sample.alive"].max() == APPS
+
+
+def raw(fake: Fake, result: RunResult, name: str) -> list[int]:
+    return [int(value) for value in fake.kept.raw[Path(result.raw[name]).stem]]
+
+
+def test_a_turn_is_a_round_through_the_apps_and_each_switch_knows_its_own(memory_path: Path) -> None:
+    """Also when apps are killed on the way and started anew."""
+    phone = FakePhone()
+    phone.kills = {10: "zwb.app01", 13: "zwb.app02"}
+    run, result, fake = played(memory_path, SwitchCondition(Trigger.idle, 8), phone, rounds=3)
+    assert [turn.round for turn in result.turns] == [0, 1, 2]
+    assert [turn.t_s for turn in result.turns] == sorted({turn.t_s for turn in result.turns})
+    turns = raw(fake, result, "switch.turn")
+    assert turns == [number for number, played in enumerate(run.rounds) for _ in made(played.switches)]
+    assert len(turns) == len(result.metrics["switch.latency"].values) == len(raw(fake, result, "switch.t_ms"))
+    for number, turn in enumerate(result.turns):
+        later = result.turns[number + 1].t_s if number < 2 else float("inf")
+        mine = [one.t_ns / 1e9 for one in run.rounds[number].switches]
+        assert all(turn.t_s <= at < later for at in mine)
+
+
+def test_a_host_that_lets_the_phone_wait_disturbs_a_round(memory_path: Path) -> None:
+    """The host's clock goes on by a second at each look, and the second round waits for half of it."""
+    looks = itertools.count()
+
+    def host() -> HostTime:
+        now = next(looks)
+        return HostTime(now * 10**9, {1: 0}, {1: 5 * 10**8 * (now >= 3)}, 0)
+
+    with fake_bench(memory_path, profile=small_profile(apps=apps(rounds=3))) as fake:
+        bench = replace(fake.bench, noise=NoiseWatch(host=host))
+        run = run_apps(bench, SwitchCondition(Trigger.off, None), Shared())
+        result = app_switch_result(bench, run)
+    assert [turn.wait for turn in result.turns] == [0.0, 0.5, 0.0]
+    assert [bool(turn.disturbed) for turn in result.turns] == [False, True, False]
+    assert Caveat.disturbed in result.caveats, "two others are too few"
+
+
+def test_apps_that_take_a_phones_own_cpu_disturb_nothing(memory_path: Path) -> None:
+    _, result, _ = played(memory_path, SwitchCondition(Trigger.off, None))
+    assert {(turn.wait, tuple(turn.disturbed)) for turn in result.turns} == {(None, ())}
+    assert all(turn.control_cpu_ns and turn.control_read_ns for turn in result.turns)
+    assert Caveat.disturbed not in result.caveats
 
 
 def test_an_app_that_is_killed_is_told_and_started_again(memory_path: Path) -> None:

@@ -20,6 +20,7 @@ from records.model import Caveat, Metric, RunResult
 from workloads.app_model import Death, Switch, SwitchKind, made
 from workloads.apps import AppRun
 from workloads.bench import Bench
+from workloads.rounds import doubts_about
 from workloads.stage import Stage
 from workloads.switching import sequence_sha256
 
@@ -40,6 +41,7 @@ def app_switch_result(bench: Bench, run: AppRun) -> RunResult:
         checks=_checks(run),
         caveats=_caveats(stage, run),
         facts=_facts(stage, run),
+        turns=run.turns,
     )  # fmt: skip
 
 
@@ -102,6 +104,7 @@ def _raw(run: AppRun) -> dict[str, npt.NDArray[np.uint64]]:
     }  # fmt: skip
     courses: dict[c.Course, npt.ArrayLike] = {
         **{row: [getattr(one, key) for one in switches] for row, key in of_switches.items()},
+        c.SWITCH_TURN: [turn for turn, played in enumerate(run.rounds) for _ in made(played.switches)],
         c.SWITCH_AT: watch.ms([one.t_ns for one in switches]),
         c.SWITCH_KILLS: _kills_before(switches, kills),
         c.SAMPLE_AT: watch.ms(samples["t_ns"]),
@@ -155,7 +158,7 @@ def _caveats(stage: Stage, run: AppRun) -> list[Caveat]:
         Caveat.too_hot: any(health.hotter_than(stage.profile.limits.temperature) for health in run.health),
         Caveat.throttled: any(throttled(run.health[0], health) for health in run.health[1:]),
     }
-    return [caveat for caveat, there in doubts.items() if there]
+    return [*doubts_about(run.turns), *(caveat for caveat, there in doubts.items() if there)]
 
 
 def _facts(stage: Stage, run: AppRun) -> dict[str, Any]:

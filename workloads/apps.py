@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from base.errors import EnvironmentRefused
@@ -17,10 +17,12 @@ from devices.android.events import phone_time_s, read_kills
 from devices.health import Health, cool_down, read_health
 from devices.profiles.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
 from devices.transport import Exec, Read
+from records.model import Turn
 from workloads.app_model import Death, Played, Switch, SwitchCondition, Workload, made
 from workloads.app_packages import package_apps
 from workloads.app_watch import Watch, watched
 from workloads.bench import Bench, Progress
+from workloads.noise import Disturbance, Look
 from workloads.stage import Stage
 from workloads.switching import read_trace, rounds_of
 from workloads.synthetic_apps import PROCESS_NAME, synthetic_apps
@@ -54,6 +56,8 @@ class AppRun:
     problems: Sequence[str]
     """apps that were left out, each with its reason"""
     rounds: list[Played] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    """of each round, and whether something disturbed it"""
     alive: int = 0
     goal_reached: bool = False
     health: list[Health] = field(default_factory=list)
@@ -137,11 +141,26 @@ def _play(bench: Bench, workload: Workload, condition: SwitchCondition, shared: 
         run.health.append(read_health(stage.device))
         for number, order in enumerate(sequence, start=1):
             bench.progress(f"apps, writeback {condition}: round {number} of {len(sequence)}")
+            # Not from a partition: reads of it are compared with those that zram counts.
+            before = bench.noise.look(bench.probe, stage.backing.file)
             run.rounds.append(workload.play(order, wanted.dwell))
+            run.turns.append(_turn(bench, number - 1, before))
             run.health.append(_look_after(stage, bench.progress))
         run.alive = workload.alive()
         run.problems = list(dict.fromkeys([*shared.problems, *workload.problems()]))
     return run
+
+
+def _turn(bench: Bench, number: int, before: Look) -> Turn:
+    """Return the turn of a round that is over.
+
+    On a phone whose host nobody can ask, the apps themselves are the other programs that take its CPUs: then only a
+    clock that is held down disturbs a round.
+    """
+    turn = bench.noise.turn(number, before, bench.noise.look_after(bench.probe))
+    if bench.noise.host is not None:
+        return turn
+    return replace(turn, wait=None, disturbed=[why for why in turn.disturbed if why == Disturbance.clock_low])
 
 
 def _start(stage: Stage, workload: Workload, shared: Shared) -> tuple[Played, bool]:

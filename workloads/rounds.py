@@ -76,11 +76,8 @@ class Rounds(Generic[P, V]):
         return paired_ratio([figure(mine[number]) for number in both], [figure(other[number]) for number in both])
 
     def caveats(self, point: P) -> list[Caveat]:
-        """Return the doubt that disturbed turns cast on a point: fewer than 5 others, or most were disturbed."""
-        turns = self.turns(point)
-        disturbed = sum(bool(turn.disturbed) for turn in turns)
-        too_many = disturbed and (len(turns) - disturbed < FEWEST_TURNS or 2 * disturbed > len(turns))
-        return [Caveat.disturbed] if too_many else []
+        """Return the doubts that disturbed turns cast on a point."""
+        return doubts_about(self.turns(point))
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of its rounds."""
@@ -88,6 +85,13 @@ class Rounds(Generic[P, V]):
 
     def _by_round(self, point: P) -> dict[int, V]:
         return {visit.turn.round: visit.value for visit in self.of(point) if not visit.turn.disturbed}
+
+
+def doubts_about(turns: Sequence[Turn]) -> list[Caveat]:
+    """Return the doubt that disturbed turns cast on their point: fewer than 5 others, or most were disturbed."""
+    disturbed = sum(bool(turn.disturbed) for turn in turns)
+    too_many = disturbed and (len(turns) - disturbed < FEWEST_TURNS or 2 * disturbed > len(turns))
+    return [Caveat.disturbed] if too_many else []
 
 
 def measure_in_rounds(
