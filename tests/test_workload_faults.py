@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from devices.profiles.sections import Backing
 from devices.profiles.what_is_measured import Faults
 from records.model import Caveat
 from tests.fake_bench import BACKING, Fake, drawn, fake_bench, small_profile
+from workloads.budget import RoundsPlan
 from workloads.faults import fault_results, measure_faults
 from workloads.faults_during import (
     FaultsDuring,
@@ -187,6 +189,27 @@ def test_a_victim_comes_to_last_as_long_as_the_touches(memory_path: Path, sample
     assert (others[0] > 1.5 * first) if first_is == "too short" else (others[0] < first)
     assert max(others[3:]) < 1.2 * min(others[3:]), "what is left is how a race happens to go"
     assert min(turn.latencies(slot).size for turn in turns for slot in ("ram", "written_back")) >= wanted
+
+
+def test_samples_shrink_until_the_fewest_rounds_fit_into_the_time(memory_path: Path) -> None:
+    """By the fake phone's clock 2000 samples take 1.1 s in 8 rounds."""
+    profile = small_profile(
+        backing=Backing(path=BACKING, size=64 * MIB), faults=Faults(samples=2000, batch_sizes=(32,))
+    )
+    with fake_bench(memory_path, profile=profile) as fake:
+        plan = RoundsPlan(fewest=8, most=8, budget_s=0.7)
+
+        def now_s() -> float:
+            return fake.phone.clock.now_ns / 1e9
+
+        began_s = now_s()
+        found = measure_faults_during_writeback(replace(fake.bench, rounds=plan), now_s)
+        assert now_s() - began_s < plan.budget_s
+        results = during_writeback_results(fake.bench, found)
+    for condition in found.conditions:
+        assert len(found.turns(condition)) == plan.fewest
+        assert all(20 <= turn.wanted < 2000 / plan.fewest for turn in found.turns(condition))
+    assert [result.caveats for result in results] == [[]] * 5
 
 
 def test_no_victim_is_larger_than_the_room(memory_path: Path) -> None:

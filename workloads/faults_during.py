@@ -6,7 +6,8 @@ pages of both are touched in turn (the probe's command ``race``). Conditions, qu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +35,8 @@ from workloads.faults import (
     touch_seed,
     write_back_half,
 )
-from workloads.rounds import EndedBy, Rounds, measure_in_rounds
+from workloads.pace import Pace
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
 from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of
@@ -70,10 +72,12 @@ class RaceCondition:
 class RaceTurn:
     """What one turn of a condition measured: one race, or several where the writeback was short.
 
-    A victim that was touched after its write (``late``) is counted and is no sample; one that still waited for its
-    write (``waiting``) is counted and is one. ``checks`` compare what was measured with the kernel's counters.
+    ``wanted`` is how many samples of each slot it should have. A victim that was touched after its write (``late``) is
+    counted and is no sample; one that still waited for its write (``waiting``) is counted and is one. ``checks``
+    compare what was measured with the kernel's counters.
     """
 
+    wanted: int
     parts: dict[str, list[Samples]] = field(default_factory=dict)
     races: int = 0
     majflt: int = 0
@@ -85,6 +89,10 @@ class RaceTurn:
     def latencies(self, slot: str) -> Samples:
         """Return the samples of a slot, in ns."""
         return np.concatenate(self.parts.get(slot, [NO_SAMPLES]))
+
+    def lacks(self, slots: Sequence[str]) -> bool:
+        """Say whether one of these slots has fewer samples than were wanted."""
+        return any(self.latencies(slot).size < self.wanted for slot in slots)
 
     def take(self, records: npt.NDArray[np.void]) -> None:
         """Add the samples of a race."""
@@ -99,11 +107,10 @@ class RaceTurn:
 
 @dataclass(frozen=True, slots=True)
 class FaultsDuring:
-    """All turns of all conditions; the quiet one comes first. ``samples`` are those that were asked for, per slot."""
+    """All turns of all conditions; the quiet one comes first."""
 
     conditions: Sequence[RaceCondition]
     rounds: Rounds[RaceCondition, RaceTurn]
-    samples: int
     overhead: Mapping[str, int]
 
     def turns(self, condition: RaceCondition) -> list[RaceTurn]:
@@ -140,22 +147,24 @@ def steps_of(stage: Stage) -> int:
     return RoundsPlan().fewest * len(_conditions(stage))
 
 
-def measure_faults_during_writeback(bench: Bench) -> FaultsDuring:
+def measure_faults_during_writeback(bench: Bench, now: Callable[[], float] = time.monotonic) -> FaultsDuring:
     """Measure quiet faults and those during a writeback at each batch size, in rounds.
 
     Raises NothingMeasured when the kernel counted other reads than were measured.
     """
-    stage, samples = bench.stage, bench.stage.profile.faults.samples
+    stage, plan = bench.stage, bench.rounds
     overhead = probe_overhead(bench)
     quiet, *running = conditions = _conditions(stage)
-    races = _Races(bench, -(-samples // bench.rounds.fewest))
-    stage.as_swap(2 * races.pages + 2 * races.most_victim)
-    found = measure_in_rounds(
-        bench, conditions, races.turn,
+    pace = Pace(plan, -(-stage.profile.faults.samples // plan.fewest), now)
+    rounds: Rounds[RaceCondition, RaceTurn] = Rounds()
+    races = _Races(bench, pace, rounds)
+    stage.as_swap(4 * pace.wanted + 2 * races.most_victim)
+    measure_in_rounds(
+        bench, conditions, races.turn, into=rounds, now=now, told=lambda point: f"faults, writeback {point}",
         primary=lambda turn: median_of(turn.latencies(SLOTS[WRITTEN_BACK])),
         ratios=[(condition, quiet) for condition in running],
     )  # fmt: skip
-    return FaultsDuring(conditions, found, samples, overhead)
+    return FaultsDuring(conditions, rounds, overhead)
 
 
 def during_writeback_results(bench: Bench, found: FaultsDuring) -> list[RunResult]:
@@ -180,8 +189,7 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
             "relabelled": sum(turn.relabelled for turn in turns),
         }
     doubts = found.rounds.caveats(condition)
-    # Where the time was over first, more could not have been had.
-    if found.latencies(condition, slot).size < found.samples and found.rounds.ended_by is not EndedBy.budget:
+    if found.latencies(condition, slot).size < sum(turn.wanted for turn in turns):
         doubts.append(Caveat.few_samples)
     return RunResult(
         test=t.FAULTS_WRITEBACK.name,
@@ -221,30 +229,31 @@ def _add(checks: dict[str, dict[str, float]], more: Mapping[str, Mapping[str, fl
 
 
 class _Races:
-    """Measures turns of ``per_turn`` samples a slot; remembers how long a victim each condition needs."""
+    """Measures turns into ``rounds``, at the pace of the rounds; remembers how long a victim each condition needs."""
 
-    def __init__(self, bench: Bench, per_turn: int) -> None:
+    def __init__(self, bench: Bench, pace: Pace, rounds: Rounds[RaceCondition, RaceTurn]) -> None:
         self.bench = bench
-        self.per_turn = per_turn
-        self.pages = 2 * per_turn
-        self.most_victim = _most_victim_pages(bench.stage, self.pages)
-        self._victim: dict[RaceCondition, int] = {}
+        self.pace = pace
+        self.rounds = rounds
+        self.most_victim = _most_victim_pages(bench.stage, 2 * pace.wanted)
+        # Pages of the victim for each page that is touched.
+        self._victim: dict[RaceCondition, float] = {}
 
     def turn(self, condition: RaceCondition, number: int) -> RaceTurn:
         """Measure one turn of a condition."""
-        found = RaceTurn()
+        found = RaceTurn(self.pace.samples(self.rounds.count))
         for race in range(_MOST_RACES):
             self._once(condition, found, self.bench.seed + number + race * _NEXT_RACE)
-            if all(found.latencies(slot).size >= self.per_turn for slot in condition.slots):
+            if not found.lacks(condition.slots):
                 break
         return found
 
     def _once(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
-        bench, stage = self.bench, self.bench.stage
-        bench.probe.fill_area(_AREA, self.pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
+        bench, stage, pages = self.bench, self.bench.stage, 2 * found.wanted
+        bench.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
         try:
-            swap_out(bench, _AREA, self.pages)
-            write_back_half(bench, _AREA, self.per_turn, seed)
+            swap_out(bench, _AREA, pages)
+            write_back_half(bench, _AREA, found.wanted, seed)
             if condition.running:
                 self._race(condition, found, seed)
             else:
@@ -255,7 +264,7 @@ class _Races:
 
     def _race(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
         bench, stage, probe = self.bench, self.bench.stage, self.bench.probe
-        pages = self._victim.setdefault(condition, min(stage.pages(_FIRST_VICTIM_BYTES), self.most_victim))
+        pages = self._victim_pages(condition, 2 * found.wanted)
         # All of one size class: zram writes each class in an order of its own.
         probe.fill_area(_VICTIM, pages * stage.page_bytes, mix=PageKind.incompressible.mix, seed=seed + 1)
         try:
@@ -272,17 +281,26 @@ class _Races:
         records = bench.fetch(SAMPLES_FILE, RECORD, reply.samples)
         _count_victims(stage, found, records, reply)
         _keep(stage, found, records, reply)
-        self._victim[condition] = self._next_victim(pages, records, reply)
+        self._victim[condition] = _victim_needed(pages, 2 * found.wanted, records, reply)
 
-    def _next_victim(self, pages: int, records: npt.NDArray[np.void], reply: Raced) -> int:
-        """Size the next victim so that its writeback lasts as long as a turn's touches, and a quarter longer."""
-        touched = int(np.isin(records["label"], (RAM, WRITTEN_BACK)).sum())
-        if touched < self.pages:
-            needed = self.pages / max(touched, 1)
-        else:
-            needed = int(records["t_ns"][-1] - records["t_ns"][0]) / max(reply.wall_ns, 1)
-        wanted = int(pages * min(max(1.25 * needed, 0.5), 4.0))
+    def _victim_pages(self, condition: RaceCondition, area_pages: int) -> int:
+        stage = self.bench.stage
+        per_page = self._victim.get(condition)
+        wanted = stage.pages(_FIRST_VICTIM_BYTES) if per_page is None else int(per_page * area_pages)
         return min(max(wanted, _FEWEST_VICTIM_PAGES), self.most_victim)
+
+
+def _victim_needed(pages: int, area_pages: int, records: npt.NDArray[np.void], reply: Raced) -> float:
+    """Return the pages of a victim for each page of the area, so that it is written for a quarter longer than touched.
+
+    ``pages`` is how many this race's victim had.
+    """
+    touched = int(np.isin(records["label"], (RAM, WRITTEN_BACK)).sum())
+    if touched < area_pages:
+        needed = area_pages / max(touched, 1)
+    else:
+        needed = int(records["t_ns"][-1] - records["t_ns"][0]) / max(reply.wall_ns, 1)
+    return min(max(1.25 * needed, 0.25), 4.0) * pages / area_pages
 
 
 def _most_victim_pages(stage: Stage, area_pages: int) -> int:
