@@ -21,7 +21,13 @@ def main(argv: list[str]) -> int:
     side = "a run's folder, its results.jsonl, or a glob in quotes: 'results/*-before'"
     parser.add_argument("base", metavar="BASE", help=f"before: {side}")
     parser.add_argument("cand", metavar="CAND", help="after: the same")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s; mail has 72 columns")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="default: %(default)s, one screen; mail: 40 lines of 72 columns",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="the table has every figure, not one screen")
     parser.add_argument(
         "--relevant",
         type=_share,
@@ -33,7 +39,10 @@ def main(argv: list[str]) -> int:
         "-o", dest="out", type=Path, metavar="FILE", help="write there; html without it: compare.html in this folder"
     )
     wanted = parser.parse_args(argv)
-    return report_comparison(wanted.base, wanted.cand, relevant=wanted.relevant, form=wanted.format, out=wanted.out)
+    return report_comparison(
+        wanted.base, wanted.cand, relevant=wanted.relevant, form=wanted.format, out=wanted.out,
+        everything=wanted.verbose,
+    )  # fmt: skip
 
 
 def _share(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from records import model
 from records.writing import RunFolder
 from reports.comparison.compare import Comparison
-from reports.comparison.verdicts import Compared, Verdict
+from reports.comparison.points import Pair, PooledPoint
+from reports.comparison.values import Figure, Observed
+from reports.comparison.verdicts import Compared, Verdict, judge
 from tests.compare_runs import (
     Samples,
     compared,
@@ -202,3 +205,24 @@ def test_advice_is_never_longer_than_a_night(total_s: float, words: str, tmp_pat
     assert found.verdict is Verdict.undecided
     assert words in found.advice.words
     assert (found.advice.enough is None) is ("night" in words)
+
+
+# ZRAM_LAB_SIMULATED_RUNS=2000 makes it a study of minutes.
+RUNS = int(os.environ.get("ZRAM_LAB_SIMULATED_RUNS", "400"))
+
+
+@pytest.mark.parametrize("between", [0.03, 0.10, 0.30])
+@pytest.mark.parametrize("turns_a_half", [5, 10])
+def test_two_halves_of_one_run_differ_in_nothing(turns_a_half: int, between: float) -> None:
+    """Of figures that turns disturb by so much, at most one in a hundred is called, whatever the family's size."""
+    random = np.random.default_rng(5)
+    pair = Pair(PooledPoint("t", {}, ()), PooledPoint("t", {}, ()))
+    called = 0
+    for _ in range(RUNS // 20):
+        figures = []
+        for _ in range(20):
+            halves = np.split(random.permutation(np.exp(random.normal(0, between, 2 * turns_a_half))), 2)
+            base, cand = (Observed(half.size, float(np.median(half)), (half,), half.size) for half in halves)
+            figures.append(Figure(pair, "m", "", "MiB/s", "higher", base, cand, "turns"))
+        called += sum(each.verdict in (Verdict.better, Verdict.worse) for each in judge(figures, 0.05))
+    assert called <= 0.01 * RUNS

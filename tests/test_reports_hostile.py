@@ -25,7 +25,8 @@ from records.reading import load
 from reports.analysis import analyse
 from reports.comparison.compare import compare
 from reports.comparison.json_form import render_json
-from reports.comparison.text import render_mail, render_table
+from reports.comparison.screen import render_mail, render_screen
+from reports.comparison.text import render_everything
 from reports.contents import sections
 from reports.export import render_csv
 from reports.render import render_all
@@ -73,7 +74,7 @@ def told(folder: Path) -> list[str]:
 
 def compared(folder: Path) -> list[str]:
     comparison = compare(str(GOOD), str(folder))
-    return [render_table(comparison), render_mail(comparison), render_json(comparison)]
+    return [render(comparison) for render in (render_screen, render_mail, render_everything, render_json)]
 
 
 def check(folder: Path, makers: Callable[[Path], list[str]]) -> str:

@@ -1,4 +1,4 @@
-"""From two sides to what was asked for: a table, a mail, a page or JSON."""
+"""From two sides to what was asked for: a screen, a mail, a page or JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from records.writing import replace_file
 from reports.comparison.compare import RELEVANT, Comparison, compare
 from reports.comparison.html import render_html
 from reports.comparison.json_form import render_json
-from reports.comparison.text import render_mail, render_table
+from reports.comparison.screen import render_mail, render_screen
+from reports.comparison.text import render_everything
 
 PAGE = Path("compare.html")
 FORMATS: Mapping[str, Callable[[Comparison], str]] = {
-    "table": render_table,
+    "table": render_screen,
     "mail": render_mail,
     "html": render_html,
     "json": render_json,
@@ -22,16 +23,17 @@ FORMATS: Mapping[str, Callable[[Comparison], str]] = {
 
 def report_comparison(
     base: str, cand: str, *, relevant: float = RELEVANT, form: str, out: Path | None = None,
-    across_machines: bool = False,
+    across_machines: bool = False, everything: bool = False,
 ) -> int:  # fmt: skip
     """Compare, and print or write the result; a page always goes to a file. Returns the exit status.
 
-    ``across_machines``: processor and page size are among what is compared.
+    ``across_machines``: processor and page size are among what is compared. ``everything``: a table with every figure
+    in place of one screen.
 
     :raises ReportError: as ``compare`` does, and if the file cannot be written.
     """
     comparison = compare(base, cand, relevant, across_machines=across_machines)
-    content = FORMATS[form](comparison)
+    content = (render_everything if everything and form == "table" else FORMATS[form])(comparison)
     target = out or (PAGE if form == "html" else None)
     if target is None:
         print(content, end="")

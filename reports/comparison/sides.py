@@ -30,9 +30,13 @@ class NothingToCompare(ReportError):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """``name`` is BASE or CAND. Its runs, at least one, were made on one kernel with one set of settings."""
+    """``name`` is BASE or CAND, ``where`` what was named for it.
+
+    Its runs, at least one, were made on one kernel with one set of settings.
+    """
 
     name: str
+    where: str
     runs: tuple[StoredRun, ...]
     left_out: tuple[str, ...] = ()
 
@@ -77,7 +81,7 @@ def load_side(name: str, where: str) -> Side:
                 f"{name}: {runs[0].folder} and {other.folder} cannot be pooled: {reason}",
                 hint="give a glob that names runs of one kernel with one set of settings",
             )
-    return Side(name, runs, tuple(left_out))
+    return Side(name, where, runs, tuple(left_out))
 
 
 def check_comparable(base: Side, cand: Side, *, across_machines: bool = False) -> None:

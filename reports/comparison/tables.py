@@ -15,9 +15,9 @@ from reports.comparison.verdicts import Compared, Verdict
 from reports.tables import Column, Doubts, Table
 
 
-def verdict_tables(comparison: Comparison, doubts: Doubts | None = None) -> list[Table]:
-    """One table per test and metric that carries verdicts. ``doubts``: letters of a whole mail, spelt out there."""
-    return [_verdict_table(f"verdicts-{number}", group, doubts) for number, group in enumerate(grouped(comparison), 1)]
+def verdict_tables(comparison: Comparison) -> list[Table]:
+    """One table per test and metric that carries verdicts."""
+    return [_verdict_table(f"verdicts-{number}", group) for number, group in enumerate(grouped(comparison), 1)]
 
 
 def grouped(comparison: Comparison) -> list[list[Compared]]:
@@ -85,10 +85,10 @@ def information_table(comparison: Comparison) -> Table | None:
     )  # fmt: skip
 
 
-def _verdict_table(key: str, group: Sequence[Compared], doubts: Doubts | None) -> Table:
+def _verdict_table(key: str, group: Sequence[Compared]) -> Table:
     figure = group[0].figure
     same = shared([each.figure.pair.params for each in group])
-    mine, reasons = doubts or Doubts(), _Reasons()
+    doubts, reasons = Doubts(), _Reasons()
     scale, unit = (NS_PER_US, "µs") if figure.unit == "ns" else (1.0, w.clean(figure.unit))
     rows = tuple(
         (
@@ -101,7 +101,7 @@ def _verdict_table(key: str, group: Sequence[Compared], doubts: Doubts | None) -
             w.number(each.ratio),
             w.MISSING if each.interval is None else w.span(*each.interval),
             each.verdict.value + reasons.mark(each),
-            mine.marks(each.caveats),
+            doubts.marks(each.caveats),
         )
         for each in group
     )
@@ -112,7 +112,7 @@ def _verdict_table(key: str, group: Sequence[Compared], doubts: Doubts | None) -
     title = f"{words.capital(words.metric_words(figure.metric))} in {unit}, {figure.better} is better"
     title += f" ({w.clean(figure.pair.test)})"
     intro = f"All at: {w.params(same)}." if same else ""
-    return Table(key, title, intro, columns, rows, (*reasons.notes(), *(() if doubts else mine.notes())))
+    return Table(key, title, intro, columns, rows, (*reasons.notes(), *doubts.notes()))
 
 
 class _Reasons:

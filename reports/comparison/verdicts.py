@@ -191,6 +191,7 @@ def _why_undecided(figure: Figure, test: _Test, among: int) -> tuple[str, Advice
 def _caveats(figure: Figure) -> tuple[Caveat, ...]:
     """What was recorded at these points, on either side, and what their values show."""
     found = [*figure.pair.base.caveats, *figure.pair.cand.caveats]
-    runs = () if figure.quantile else (*figure.base.runs, *figure.cand.runs)
+    # Rounds have their own warm-up, so a first turn that stands out is noise.
+    runs = (*figure.base.runs, *figure.cand.runs) if figure.of == "repeats" else ()
     slow = any(first_is_slow(run.tolist(), figure.better) for run in runs)
     return tuple(dict.fromkeys((*found, *([Caveat.first_run_slow] if slow else []))))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from records.metrics import CORRUPT, METRICS
 from records.model import Caveat, Provenance
@@ -27,16 +28,17 @@ def findings(comparison: Comparison) -> list[str]:
 
 def alarms(comparison: Comparison) -> list[str]:
     """What must be read before the figures."""
-    said = [alarm for side in (comparison.base, comparison.cand) for alarm in _state(side)]
-    for name, side in (("BASE", comparison.base), ("CAND", comparison.cand)):
+    said = []
+    for who, side in (("BASE", comparison.base), ("CAND", comparison.cand)):
         metrics = (result.metrics.get(CORRUPT.name) for run in side.runs for result in run.runs)
         if corrupt := sum(sum(metric.values) for metric in metrics if metric):
-            said.append(f"{name}: DATA CORRUPTION: {w.count(corrupt)} pages came back different.")
+            said.append(f"{who}: DATA CORRUPTION: {w.count(corrupt)} pages came back different.")
+    said += [alarm for side in (comparison.base, comparison.cand) for alarm in _state(side)]
     pairing = comparison.pairing
-    for name, other, points in (("BASE", "CAND", pairing.only_base), ("CAND", "BASE", pairing.only_cand)):
+    for who, other, points in (("BASE", "CAND", pairing.only_base), ("CAND", "BASE", pairing.only_cand)):
         if points:
             said.append(
-                f"Measured in {name} only, so not compared: {_counted(points)}. There is no such point in {other}."
+                f"Measured in {who} only, so not compared: {_counted(points)}. There is no such point in {other}."
             )
     return said
 
@@ -52,8 +54,8 @@ def doubts(comparison: Comparison) -> list[str]:
     single = [side.name for side in (base, cand) if len(side.runs) == 1]
     if single:
         said.append(
-            f"{w.listing(single)}: one run only. How much runs differ for no reason does not show in it and is "
-            "taken to be 1.2 %; if it is more, a difference may be a run's. Compare four runs a side to be sure."
+            f"{w.listing(single)}: one run only. What runs differ by for no reason is taken to be 1.2 %; if it is "
+            "more, a difference may be a run's. Four runs a side would show it."
         )
     return said
 
@@ -87,9 +89,27 @@ def how(comparison: Comparison) -> str:
         "ratio: CAND over BASE (Hodges-Lehmann), with its 95 % interval. better, worse: a t-test on the runs' figures "
         f"shows a difference of more than {least}, corrected among the {primary} primary figures (throughput and CPU "
         f"by batch, p50 and p99 of latencies) or the {len(comparison.judged) - primary} others (false discovery rate "
-        f"5 %). same: the whole interval is within {least}. not enough data: neither is shown. Latencies are compared "
-        "block by block, because neighbouring samples are not independent."
+        f"5 %). same: the whole interval is within {least}. disturbed: other work disturbed too many turns. not "
+        "enough data: none of these. A latency is one value a turn, or a block of samples where there are no turns, "
+        "because neighbouring samples are not independent."
     )
+
+
+def tally(judged: Sequence[Compared]) -> str:
+    """``1 worse, 1 better and 3 same``; empty for no figures."""
+    counts = Counter(each.verdict for each in judged)
+    return w.listing(f"{counts[verdict]} {verdict.value}" for verdict in Verdict if verdict and counts[verdict])
+
+
+def figures(count: int, which: str = "") -> str:
+    """``12 other figures``."""
+    return " ".join(filter(None, (str(count), which, "figure" if count == 1 else "figures")))
+
+
+def name(each: Compared) -> str:
+    """A figure by its words, parameters and quantile."""
+    figure = each.figure
+    return " ".join(filter(None, (metric_words(figure.metric), figure.quantile, f"({w.params(figure.pair.params)})")))
 
 
 def place(point: PooledPoint) -> str:
@@ -110,13 +130,12 @@ def capital(text: str) -> str:
 
 def _tally(comparison: Comparison) -> str:
     judged = comparison.judged
-    counts = {verdict: len(comparison.with_verdict(verdict)) for verdict in Verdict if verdict is not Verdict.none}
-    said = w.listing(f"{count} {verdict.value}" for verdict, count in counts.items() if count)
     head = f"{side_name(comparison.cand)} against {side_name(comparison.base)}: "
     if not judged:
         return head + "nothing that carries a verdict was measured on both sides."
-    closing = " Nothing could be decided." if counts[Verdict.undecided] == len(judged) else ""
-    return f"{head}of {len(judged)} figures {said}.{closing}"
+    open_ones = (Verdict.undecided, Verdict.disturbed)
+    closing = " Nothing could be decided." if all(each.verdict in open_ones for each in judged) else ""
+    return f"{head}of {len(judged)} figures {tally(judged)}.{closing}"
 
 
 def _across_batches(comparison: Comparison) -> str:
