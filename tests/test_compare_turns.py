@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from records import model
 from records.writing import RunFolder
 from reports.comparison.compare import Comparison
 from reports.comparison.points import Pair, PooledPoint
+from reports.comparison.text import render_everything
 from reports.comparison.values import Figure, Observed
 from reports.comparison.verdicts import Compared, Verdict, judge
 from tests.compare_runs import (
@@ -53,6 +55,9 @@ def test_disturbed_turns_are_left_out_and_counted(tmp_path: Path) -> None:
     assert (found.figure.base.n, found.figure.base.quiet, found.figure.base.disturbed) == (10, 10, 0)
     assert (found.figure.cand.n, found.figure.cand.quiet, found.figure.cand.disturbed) == (6, 6, 4)
     assert found.figure.of == "turns"
+    everything = " ".join(render_everything(compared(base, cand)).split())
+    assert "turns 10 turns, 0 disturbed 10 turns, 4 disturbed" in everything
+    assert re.search(r"all 10/6 0/4 ", everything)
 
 
 @pytest.mark.parametrize(("n", "disturbed"), [(10, range(6)), (14, range(8)), (6, (1, 2))])

@@ -40,6 +40,8 @@ def _side(side: Side) -> dict[str, Any]:
     return {
         "runs": runs,
         "kernel": side.provenance.kernel_release,
+        "turns": len(side.turns),
+        "disturbed_turns": side.disturbed,
         "caveats": [caveat.name for caveat in side.caveats],
     }
 

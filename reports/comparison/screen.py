@@ -95,10 +95,9 @@ def _sides(comparison: Comparison, width: int) -> list[str]:
 
 def _side(side: Side) -> str:
     """Kernel, runs, turns and how quiet they were, where it lies."""
-    turns = [turn for run in side.runs for result in run.runs for turn in result.turns]
-    waits = [turn.wait for turn in turns if turn.wait is not None]
+    waits = [turn.wait for turn in side.turns if turn.wait is not None]
     runs = f"{len(side.runs)} run{'s' if len(side.runs) > 1 else ''}"
-    noise = f"{len(turns)} turns, {sum(bool(turn.disturbed) for turn in turns)} disturbed" if turns else "no turns"
+    noise = words.turns(side)
     if waits:
         noise += f" (CPUs waited {w.number(100 * statistics.median(waits), 2)} %, at worst "
         noise += f"{w.number(100 * max(waits), 2)} %)"

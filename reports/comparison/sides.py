@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import ReportError
-from records.model import Caveat, Provenance
+from records.model import Caveat, Provenance, Turn
 from records.reading import RECORDS, StoredRun, load
 from reports import wording as w
 
@@ -48,6 +48,16 @@ class Side:
     @property
     def has_batch_size(self) -> bool:
         return "writeback_batch_size" in self.provenance.zram_attributes
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Every turn of every run, disturbed ones too."""
+        return [turn for run in self.runs for result in run.runs for turn in result.turns]
+
+    @property
+    def disturbed(self) -> int:
+        """How many turns other work disturbed."""
+        return sum(bool(turn.disturbed) for turn in self.turns)
 
     @property
     def caveats(self) -> tuple[Caveat, ...]:

@@ -41,6 +41,7 @@ def difference_table(comparison: Comparison) -> Table:
     """What is compared with what, and everything that is not the same on both sides."""
     base, cand = comparison.base, comparison.cand
     rows = [("runs", _runs(base), _runs(cand))]
+    rows += [("turns", words.turns(base), words.turns(cand))] if base.turns or cand.turns else []
     rows += [(each.what, each.base, each.cand) for each in comparison.differs]
     columns = (Column("differs", False, 22), Column("BASE", False, 36), Column("CAND", False, 36))
     same = "" if comparison.differs else " Kernel and settings are the same on both sides."

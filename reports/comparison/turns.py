@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class RunValues:
     """What one run has of one figure, in order of time.
 
     ``values`` are one a repeat, or samples. ``turns`` are the samples of each undisturbed turn; None where samples
@@ -37,26 +37,26 @@ class Series:
     disturbed: int = 0
 
 
-def repeats(result: RunResult, row: Quantity, values: Sequence[float]) -> Series:
+def repeats(result: RunResult, row: Quantity, values: Sequence[float]) -> RunValues:
     """The values of undisturbed turns. Raises ReportError where values and turns do not match."""
     import numpy as np
 
     found = np.asarray(values, dtype=float)
     if not result.turns or row.values not in (Kept.repeats, Kept.steady):
-        return Series(found)
+        return RunValues(found)
     if found.size != len(result.turns):
         raise ReportError(f"{row.name} has {found.size} values for {len(result.turns)} turns")
     quiet = _quiet(result.turns)
-    return Series(found[quiet], None, int(quiet.sum()), int((~quiet).sum()))
+    return RunValues(found[quiet], None, int(quiet.sum()), int((~quiet).sum()))
 
 
-def samples(run: StoredRun, result: RunResult, name: str, values: Numbers | Sequence[float]) -> Series:
+def samples(run: StoredRun, result: RunResult, name: str, values: Numbers | Sequence[float]) -> RunValues:
     """Samples, turn by turn where the record tells. Raises ReportError where disturbed ones cannot be told."""
     import numpy as np
 
     found = np.asarray(values, dtype=float)
     if not result.turns:
-        return Series(found)
+        return RunValues(found)
     quiet = _quiet(result.turns)
     counts = int(quiet.sum()), int((~quiet).sum())
     beside = _turn_array(name)
@@ -64,7 +64,7 @@ def samples(run: StoredRun, result: RunResult, name: str, values: Numbers | Sequ
     if numbers is None or numbers.size != found.size:
         if counts[1]:
             raise ReportError(f"{name}: which samples are of disturbed turns cannot be told ({beside})")
-        return Series(found, None, *counts)
+        return RunValues(found, None, *counts)
     if numbers.size and int(numbers.max()) >= len(result.turns):
         raise ReportError(f"{beside}: a turn that the record does not have")
     of_turn = numbers.astype(np.intp)
@@ -72,7 +72,7 @@ def samples(run: StoredRun, result: RunResult, name: str, values: Numbers | Sequ
     order = np.argsort(of_turn, kind="stable")
     _, begins = np.unique(of_turn[order], return_index=True)
     parts = np.split(kept[order], begins[1:]) if kept.size else []
-    return Series(kept, tuple(parts), *counts)
+    return RunValues(kept, tuple(parts), *counts)
 
 
 def _quiet(turns: Sequence[Turn]) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from records.model import Better, Metric, RunResult
 from records.tests import TESTS
 from reports import wording as w
 from reports.comparison.points import Pair, PooledPoint
-from reports.comparison.turns import Series, repeats, samples
+from reports.comparison.turns import RunValues, repeats, samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +133,7 @@ def _metrics(point: PooledPoint) -> dict[str, list[RunResult]]:
     return found
 
 
-def _series(point: PooledPoint, row: Quantity, side: str, problems: list[str]) -> list[Series]:
+def _series(point: PooledPoint, row: Quantity, side: str, problems: list[str]) -> list[RunValues]:
     found = []
     for run, result in point.parts:
         values = result.metrics[row.name].values if row.name in result.metrics else ()
@@ -147,13 +147,13 @@ def _series(point: PooledPoint, row: Quantity, side: str, problems: list[str]) -
     return found
 
 
-def _of_repeats(pair: Pair, name: str, metric: Metric, runs: Sequence[Sequence[Series]]) -> list[Figure]:
+def _of_repeats(pair: Pair, name: str, metric: Metric, runs: Sequence[Sequence[RunValues]]) -> list[Figure]:
     base, cand = (_observed(each, [one.values for one in each], median_of) for each in runs)
     of = "turns" if base.quiet or cand.quiet else "repeats"
     return [Figure(pair, name, "", metric.unit, metric.better, base, cand, of)]
 
 
-def _observed(runs: Sequence[Series], values: Sequence[Values], figure: Callable[[Values], float]) -> Observed:
+def _observed(runs: Sequence[RunValues], values: Sequence[Values], figure: Callable[[Values], float]) -> Observed:
     import numpy as np
 
     joined = np.concatenate([run.values for run in runs])
@@ -181,7 +181,7 @@ def _of_samples(pair: Pair, problems: list[str]) -> list[Figure]:
     return found
 
 
-def _raw(point: PooledPoint, name: str, side: str, problems: list[str]) -> list[Series]:
+def _raw(point: PooledPoint, name: str, side: str, problems: list[str]) -> list[RunValues]:
     found = []
     for run, result in point.parts:
         if name not in result.raw:
@@ -195,7 +195,7 @@ def _raw(point: PooledPoint, name: str, side: str, problems: list[str]) -> list[
     return found
 
 
-def _at_quantiles(pair: Pair, name: str, unit: str, sides: Sequence[Sequence[Series]]) -> list[Figure]:
+def _at_quantiles(pair: Pair, name: str, unit: str, sides: Sequence[Sequence[RunValues]]) -> list[Figure]:
     """A quantile per turn. Without turns a quantile per block of consecutive samples, which are not independent.
 
     A quantile of few samples is biased by how few they are, so it is taken of equally many on both sides.
@@ -213,7 +213,7 @@ def _at_quantiles(pair: Pair, name: str, unit: str, sides: Sequence[Sequence[Ser
     return found
 
 
-def _turn_size(side: Sequence[Series]) -> int:
+def _turn_size(side: Sequence[RunValues]) -> int:
     """How many samples a turn of this side has, in the middle; 0 where it has no turns."""
     import numpy as np
 
@@ -221,7 +221,7 @@ def _turn_size(side: Sequence[Series]) -> int:
     return int(np.median(sizes)) if sizes else 0
 
 
-def _can_tell(side: Sequence[Series], share: float) -> bool:
+def _can_tell(side: Sequence[RunValues], share: float) -> bool:
     """Whether the samples reach as far as this quantile at all: turn by turn, or together."""
     together = sum(run.values.size for run in side)
     if any(run.turns is not None for run in side):
@@ -229,7 +229,7 @@ def _can_tell(side: Sequence[Series], share: float) -> bool:
     return together * (1 - share) >= 1 - 1e-9
 
 
-def _turns_reach(side: Sequence[Series], share: float) -> bool:
+def _turns_reach(side: Sequence[RunValues], share: float) -> bool:
     """Whether each turn has enough samples beyond the quantile, on average."""
     sizes = [turn.size for run in side for turn in run.turns or ()]
     return share <= MEDIAN or sum(sizes) * (1 - share) >= FEWEST_BEYOND * len(sizes) - 1e-9 > 0
@@ -240,7 +240,7 @@ def fewest_per_block(share: float) -> int:
     return max(FEWEST_PER_BLOCK, math.ceil(FEWEST_BEYOND / (1 - share) - 1e-9))
 
 
-def _observed_samples(runs: Sequence[Series], share: float, size: int, *, by_turn: bool) -> Observed:
+def _observed_samples(runs: Sequence[RunValues], share: float, size: int, *, by_turn: bool) -> Observed:
     """``by_turn``: one side or both have turns, so values are counted and not samples."""
     import numpy as np
 
@@ -254,7 +254,7 @@ def _observed_samples(runs: Sequence[Series], share: float, size: int, *, by_tur
     return replace(seen, n=seen.size, figure=median_of(np.concatenate(values)))
 
 
-def _quantiles(run: Series, share: float, size: int) -> list[float]:
+def _quantiles(run: RunValues, share: float, size: int) -> list[float]:
     """One value a turn; of a turn that is larger than the other side's, the median of its parts."""
     if run.turns is None:
         return [quantile_of(block, share) for block in _blocks(run.values, size)]

@@ -106,6 +106,11 @@ def figures(count: int, which: str = "") -> str:
     return " ".join(filter(None, (str(count), which, "figure" if count == 1 else "figures")))
 
 
+def turns(side: Side) -> str:
+    """``470 turns, 47 disturbed``."""
+    return f"{len(side.turns)} turns, {side.disturbed} disturbed" if side.turns else "no turns"
+
+
 def name(each: Compared) -> str:
     """A figure by its words, parameters and quantile."""
     figure = each.figure
