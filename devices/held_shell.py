@@ -15,7 +15,7 @@ _STDOUT, _STDERR, _EXIT = 1, 2, 3
 _STREAMS = (_STDOUT, _STDERR)
 
 
-class Connection(Protocol):
+class OpenShell(Protocol):
     """A shell's connection, as ``devices.adb.ShellConnection``."""
 
     def send_stdin(self, data: bytes, deadline: Deadline) -> None: ...
@@ -30,9 +30,9 @@ class Connection(Protocol):
 class HeldShell:
     """Runs scripts in one shell, which ``open_shell(what, deadline)`` opens when it is needed."""
 
-    def __init__(self, open_shell: Callable[[str, Deadline], Connection]) -> None:
+    def __init__(self, open_shell: Callable[[str, Deadline], OpenShell]) -> None:
         self._open = open_shell
-        self._shell: Connection | None = None
+        self._shell: OpenShell | None = None
 
     def run(
         self, script: str, token: str, what: str, deadline: Deadline, refuse: Callable[[int], None]
@@ -71,7 +71,7 @@ class HeldShell:
             self._shell.close()
             self._shell = None
 
-    def _ready(self, what: str, deadline: Deadline) -> Connection:
+    def _ready(self, what: str, deadline: Deadline) -> OpenShell:
         """A connection that was cut while nothing ran is no loss: nothing was asked of it."""
         if self._shell is not None and not self._shell.is_quiet():
             self.close()

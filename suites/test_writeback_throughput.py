@@ -13,8 +13,7 @@ from workloads.writeback import MeasuredSweep, SweepPlan, measure_sweep, steps_o
 def test_writeback_throughput(bench: Bench, sweep: SweepPlan) -> None:
     """Writeback throughput by batch size"""
     found = MeasuredSweep(sweep)
-    broken_off = recorded_even_if_broken_off(bench, {sweep: found}, lambda _: sweep_results(bench, found))
-    with bench.probing() as probing, broken_off:
+    with bench.probing() as probing, recorded_even_if_broken_off(bench, lambda: sweep_results(bench, found)):
         results = measure_sweep(probing, sweep, found)
     for result in results:
         bench.record(result)

@@ -25,6 +25,18 @@ def chosen(request: pytest.FixtureRequest, argument: str) -> list[Any]:
     return [item.callspec.params[argument] for item in siblings if item.function is request.function]
 
 
+@contextmanager
+def recorded_even_if_broken_off(bench: Bench, results: Callable[[], Sequence[RunResult]]) -> Iterator[None]:
+    """Record what there is by then when the phone is lost, or somebody stops the run, within this scope."""
+    try:
+        yield
+    except BaseException:
+        for result in results():
+            with suppress(DeviceLost):
+                bench.record(result)
+        raise
+
+
 @dataclass(slots=True)
 class SharedRounds(Generic[P, V]):
     """Rounds that the tests of several points share: the test that runs first measures all of them."""
@@ -41,16 +53,17 @@ class SharedRounds(Generic[P, V]):
 
         No test then takes its point for measured.
         """
+
+        def known() -> list[RunResult]:
+            left = [point for point in points if point not in self.rounds.failed]
+            return [result for point in left for result in results(point)]
+
         self.begun = True
         try:
-            yield self.rounds
+            with recorded_even_if_broken_off(bench, known):
+                yield self.rounds
         except BaseException as error:
             self.broken_off = error
-            for point in points:
-                if point not in self.rounds.failed:
-                    for result in results(point):
-                        with suppress(DeviceLost):
-                            bench.record(result)
             raise
 
     def skip_or_raise(self, point: P) -> None:

@@ -107,10 +107,6 @@ Tests = Annotated[tuple[SuiteName, ...], Field(min_length=1), Distinct]
 RunBudget = Annotated[Seconds, AfterValidator(DurationRange(10, 24 * 3600))]
 
 
-Tests = Annotated[tuple[SuiteName, ...], Field(min_length=1), Distinct]
-RunBudget = Annotated[Seconds, AfterValidator(DurationRange(10, 24 * 3600))]
-
-
 class Inflight(Model):
     """How many requests are really in flight while zram writes back."""
 
