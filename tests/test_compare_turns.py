@@ -88,11 +88,13 @@ def test_values_that_do_not_match_the_turns_are_not_compared(tmp_path: Path) -> 
     assert any("writeback.throughput has 9 values for 8 turns" in problem for problem in comparison.problems)
 
 
-def blocks(seed: int, *, level: float = 1.0, count: int = 10, size: int = 300, between: float = 0.1) -> list[Samples]:
+def blocks(
+    seed: int, *, level: float = 1.0, count: int = 10, size: int = 300, between: float = 0.1, within: float = 0.2
+) -> list[Samples]:
     """Turns of faults around 80 us that share what disturbed them."""
     random = np.random.default_rng(seed)
     return [
-        80_000 * level * np.exp(between * random.standard_normal() + 0.2 * random.standard_normal(size))
+        80_000 * level * np.exp(between * random.standard_normal() + within * random.standard_normal(size))
         for _ in range(count)
     ]
 
@@ -157,10 +159,13 @@ def test_a_run_without_turns_is_cut_into_blocks_of_the_others_turns(tmp_path: Pa
 
 def test_turns_of_unequal_size_are_no_difference(tmp_path: Path) -> None:
     """A p99 out of 2400 samples is another estimate than one out of 200, of the same phone."""
-    small = store(tmp_path / "a", lambda folder: faults_in_turns(folder, blocks(1, count=40, size=200, between=0.0)))
-    large = store(tmp_path / "b", lambda folder: faults_in_turns(folder, blocks(2, count=40, size=2400, between=0.0)))
-    found = at(compared(small, large), "p99")
-    assert found.figure.cand.size == 40
+
+    def stored(seed: int, size: int) -> Path:
+        parts = blocks(seed, count=100, size=size, between=0.0, within=0.5)
+        return store(tmp_path / f"{size}", lambda folder: faults_in_turns(folder, parts))
+
+    found = at(compared(stored(1, 200), stored(2, 2400)), "p99")
+    assert found.figure.cand.size == 100
     assert found.ratio == pytest.approx(1.0, abs=0.03)
 
 
