@@ -44,12 +44,12 @@ from workloads.attributes import (
 )
 from workloads.bench import Bench
 from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
-from workloads.faults import fault_results, measure_faults
 from workloads.faults_during import during_writeback_results, measure_faults_during_writeback
 from workloads.faults_under_load import measure_faults_under_load, under_load_results
 from workloads.inflight import measure_inflight
 from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
+from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
 from workloads.rounds import Rounds
 from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
 from workloads.writeback import measure_sweep, sweeps
@@ -117,7 +117,8 @@ def depth(bench: Bench) -> Iterator[RunResult]:
 
 
 def faults(bench: Bench) -> Iterator[RunResult]:
-    yield from fault_results(bench, measure_faults(bench, bench.stage.profile.faults.samples))
+    measure_quiet_faults(bench, found := QuietFaults())
+    yield from fault_results(bench, found)
 
 
 def faults_during_writeback(bench: Bench) -> Iterator[RunResult]:

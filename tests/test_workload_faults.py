@@ -17,37 +17,71 @@ from devices.profiles.what_is_measured import Faults
 from records.model import Caveat
 from tests.fake_bench import BACKING, Fake, drawn, fake_bench, small_profile
 from workloads.budget import RoundsPlan
-from workloads.faults import fault_results, measure_faults
+from workloads.faults import FaultSamples, faulting
 from workloads.faults_during import (
     FaultsDuring,
     during_writeback_results,
     measure_faults_during_writeback,
 )
+from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
 from workloads.timed_writeback import NothingMeasured
 
 # What a read of memory takes at most, and one of storage at least.
 MEMORY_NS, STORAGE_NS = 10_000, 70_000
 
 
+def measured(fake: Fake, samples: int) -> QuietFaults:
+    """Eight blocks that together have so many faults of each kind."""
+    profile = fake.bench.stage.profile.model_copy(update={"faults": Faults(samples=samples)})
+    stage = replace(fake.bench.stage, profile=profile)
+    bench = replace(fake.bench, stage=stage, rounds=RoundsPlan(fewest=8, most=8))
+    measure_quiet_faults(bench, found := QuietFaults())
+    return found
+
+
+def block_of(fake: Fake, samples: int) -> FaultSamples:
+    with faulting(fake.bench, samples) as block:
+        return block(7)
+
+
 def test_pages_in_memory_and_on_storage_are_told_apart(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
-        faults = measure_faults(fake.bench, 100)
-        ram, back = fault_results(fake.bench, faults)
+        faults = block_of(fake, 100)
         assert fake.phone.disks["sda"].reads == 100
     assert (faults.ram_ns.size, faults.written_back_ns.size, faults.majflt, faults.not_swapped) == (100, 100, 200, 0)
     assert faults.ram_ns.max() < MEMORY_NS < STORAGE_NS < faults.written_back_ns.min()
+
+
+def test_both_kinds_have_the_same_turns_and_each_sample_knows_its_own(memory_path: Path) -> None:
+    with fake_bench(memory_path) as fake:
+        found = measured(fake, 400)
+        ram, back = fault_results(fake.bench, found)
     assert (ram.params["slot"], back.params["slot"]) == ("ram", "written_back")
-    assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 100, "seen": 100}
-    assert fake.kept.raw["fault-latency-written_back"] is faults.written_back_ns
+    assert list(ram.turns) == list(back.turns)
+    assert [turn.round for turn in ram.turns] == list(range(8))
+    for result in (ram, back):
+        latencies = fake.kept.raw[f"fault-latency-{result.params['slot']}"]
+        turns = fake.kept.raw[f"fault-latency-{result.params['slot']}-turn"]
+        assert (latencies.size, turns.tolist()) == (400, np.repeat(np.arange(8), 50).tolist())
+        assert result.facts["rounds"] == 8
+    assert back.checks["reads from the backing device (bd_stat)"] == {"expected": 400, "seen": 400}
+
+
+def test_rounds_of_faults_end_when_their_ratio_is_known(memory_path: Path) -> None:
+    """The fake's faults are all alike, so eight blocks know it."""
+    with fake_bench(memory_path) as fake:
+        bench = replace(fake.bench, rounds=RoundsPlan(fewest=8, most=30))
+        measure_quiet_faults(bench, found := QuietFaults())
+    assert (found.rounds.count, found.rounds.ended_by) == (8, "precision")
 
 
 def test_a_half_is_written_back_and_touched_among_the_others(memory_path: Path) -> None:
     """Drawn by one seed, the pages written back would all be touched first, and drift would fall on them alone."""
     with fake_bench(memory_path) as fake:
-        measure_faults(fake.bench, 400)
+        measured(fake, 800)
         pages = int(fake.told("fill")[0]["bytes"]) // 4096
         rounds = list(zip(fake.told("writeback"), fake.told("touch"), strict=True))
-    assert len({keys["pick_seed"] for keys, _ in rounds}) == len(rounds) == 4
+    assert len({keys["pick_seed"] for keys, _ in rounds}) == len(rounds) == 8
     for written, touched in rounds:
         half = drawn(pages, written, "pick", "pick_seed")
         order = drawn(pages, touched, "pages", "seed")
@@ -62,17 +96,17 @@ def test_reads_by_somebody_else_are_an_error(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
         fake.zram.other_reads = 1
         with pytest.raises(NothingMeasured, match="100 faults on written-back pages, but bd_stat counts 200 reads"):
-            measure_faults(fake.bench, 100)
+            block_of(fake, 100)
 
 
 def test_a_page_that_stays_in_memory_is_told_and_many_are_an_error(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
         fake.phone.memory.sticky = 1
-        faults = measure_faults(fake.bench, 400)
-        assert (faults.not_swapped, faults.majflt) == (4, 796)
+        faults = block_of(fake, 100)
+        assert (faults.not_swapped, faults.majflt) == (1, 199)
         fake.phone.memory.sticky = 3
         with pytest.raises(NothingMeasured, match="only 197 of 200 pages could be swapped out"):
-            measure_faults(fake.bench, 400)
+            block_of(fake, 100)
 
 
 def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) -> tuple[FaultsDuring, Fake]:
@@ -222,7 +256,7 @@ def test_no_victim_is_larger_than_the_room(memory_path: Path) -> None:
 
 def test_the_pages_touched_are_of_the_right_zram_and_are_dropped(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
-        measure_faults(fake.bench, 100)
+        block_of(fake, 100)
         zram: FakeZram = fake.zram
         assert fake.phone.memory.areas == []
         assert not zram.place.any()

@@ -6,9 +6,9 @@ order. So both kinds alternate page by page, drift falls on both alike, and no p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,10 @@ from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.zram import selected
-from records import metrics as m
-from records import tests as t
-from records.model import RunResult
 from workloads.bench import Bench
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
 
-ROUNDS = 4
 # What `touch` writes, 24 bytes a sample (probe/README.md).
 RECORD = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
 RAM, WRITTEN_BACK = 0, 1
@@ -35,7 +31,7 @@ _AREA = "faults"
 _LIMIT_S = 600.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FaultSamples:
     """Latencies in ns (uint64) in order of measurement, and what the kernel counted meanwhile.
 
@@ -52,41 +48,36 @@ class FaultSamples:
     algorithm: str
 
 
-def measure_faults(bench: Bench, samples: int, *, rounds: int = ROUNDS) -> FaultSamples:
-    """Measure at least ``samples`` latencies of each kind.
+@contextmanager
+def faulting(bench: Bench, samples: int) -> Iterator[Callable[[int], FaultSamples]]:
+    """Make zram a swap with room for an area of which a block of faults times so many pages of each kind.
 
-    Raises NothingMeasured when the kernel counted other faults or reads than were measured.
+    Yields what measures a block; it takes the seed by which pages are drawn. Of that, NothingMeasured when the kernel
+    counted other faults or reads than were measured.
     """
-    stage, probe = bench.stage, bench.probe
-    per_round = -(-samples // rounds)
-    pages = 2 * per_round
+    stage, probe, pages = bench.stage, bench.probe, 2 * samples
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
-    overhead = probe_overhead(bench)
+    overhead, algorithm = probe_overhead(bench), algorithm_of(stage)
     probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=bench.seed)
-    touched = []
+
+    def block(seed: int) -> FaultSamples:
+        swap_out(bench, _AREA, pages)
+        write_back_half(bench, _AREA, samples, seed)
+        records, reply = touch_all(bench, _AREA, seed)
+        ns, label = records["ns"], records["label"]
+        reads = stage.pages_4k(reply.read_4k)
+        found = FaultSamples(
+            ns[label == RAM].astype(np.uint64), ns[label == WRITTEN_BACK].astype(np.uint64), reply.majflt, reads,
+            reply.not_swapped, overhead, algorithm,
+        )  # fmt: skip
+        _check(stage, found)
+        return found
+
     try:
-        for number in range(rounds):
-            bench.progress(f"page faults, round {number + 1} of {rounds}, {pages} pages")
-            swap_out(bench, _AREA, pages)
-            write_back_half(bench, _AREA, per_round, bench.seed + number)
-            touched.append(touch_all(bench, _AREA, bench.seed + number))
+        yield block
     finally:
         probe.drop(_AREA)
-    records = np.concatenate([records for records, _ in touched])
-    replies = [reply for _, reply in touched]
-    ns, label = records["ns"], records["label"]
-    faults = FaultSamples(
-        ram_ns=ns[label == RAM].astype(np.uint64),
-        written_back_ns=ns[label == WRITTEN_BACK].astype(np.uint64),
-        majflt=sum(reply.majflt for reply in replies),
-        bd_reads=sum(stage.pages_4k(reply.read_4k) for reply in replies),
-        not_swapped=sum(reply.not_swapped for reply in replies),
-        overhead=overhead,
-        algorithm=algorithm_of(stage),
-    )
-    _check(stage, faults)
-    return faults
 
 
 def probe_overhead(bench: Bench) -> dict[str, int]:
@@ -131,37 +122,6 @@ def touch_all(bench: Bench, name: str, seed: int, *, io: str = "default") -> tup
 def algorithm_of(stage: Stage) -> str:
     """Return the compressor that zram uses now."""
     return selected(stage.zram.read("comp_algorithm"))
-
-
-def fault_results(bench: Bench, faults: FaultSamples) -> list[RunResult]:
-    """Make the records of the faults, one for each kind of page."""
-    return slot_results(
-        bench, faults, test=t.FAULTS.name, raw="fault-latency",
-        params=lambda slot: {"slot": slot, "comp_algorithm": faults.algorithm},
-        facts={"probe_overhead_ns": faults.overhead, "major_faults_of_both": faults.majflt},
-    )  # fmt: skip
-
-
-def slot_results(
-    bench: Bench, faults: FaultSamples, *, test: str, raw: str, params: Callable[[str], Mapping[str, Any]],
-    facts: Mapping[str, Any],
-) -> list[RunResult]:  # fmt: skip
-    """Make a record for each kind of page; ``params`` makes its parameters, ``raw`` begins its file's name."""
-    results = []
-    for slot, latencies in (("ram", faults.ram_ns), ("written_back", faults.written_back_ns)):
-        read = {"expected": len(latencies), "seen": faults.bd_reads}
-        results.append(
-            RunResult(
-                test=test,
-                title=bench.title,
-                params=params(slot),
-                metrics=m.MAJOR_FAULTS.of([len(latencies)]),
-                raw={m.FAULT_LATENCY.name: bench.save_raw(f"{raw}-{slot}", latencies)},
-                checks={READS_CHECK: read} if slot == "written_back" else {},
-                facts=facts,
-            )
-        )
-    return results
 
 
 def _check(stage: Stage, faults: FaultSamples) -> None:

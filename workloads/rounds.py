@@ -7,6 +7,7 @@ at the end of its round; it stays in the record and enters no figure.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from base.errors import DeviceLost, LabError, RestoreFailed
-from records.intervals import FEWEST_TURNS, Ratio, paired_ratio
+from records.intervals import FEWEST_TURNS, Ratio, TurnInterval, paired_ratio, turn_interval
 from records.model import Caveat, Turn
 from workloads.bench import Bench
 from workloads.budget import RoundsPlan
@@ -102,8 +105,9 @@ def measure_in_rounds(
     """Visit all points in rounds and return the visits.
 
     ``visit(point, turn)`` measures once; ``turn`` counts the point's turns from 0. ``primary`` is the figure of a visit
-    by which precision is judged, for each of the ``ratios`` (point, control). ``plan`` None is the bench's. ``told``
-    names a point for the progress. ``into`` takes the visits, for a caller that keeps them when one fails.
+    by which precision is judged: of each of the ``ratios`` (point, control), or of each point where there are none.
+    ``plan`` None is the bench's. ``told`` names a point for the progress. ``into`` takes the visits, for a caller that
+    keeps them when one fails.
 
     What a visit raises ends it all, unless ``leave_out`` says that a point which fails is left out from then on. That a
     phone is lost, or could not be put back, always ends it.
@@ -174,11 +178,22 @@ def _ended(found: Rounds[P, V], plan: RoundsPlan, *, over: bool) -> EndedBy | No
 
 
 def _precision(found: Rounds[P, V], primary: Callable[[V], float], ratios: Sequence[tuple[P, P]]) -> float | None:
-    """Return how far the worst known ratio may be off, as a share; None where one is not known at all."""
+    """Return how far the worst known ratio may be off, as a share; None where one is not known at all.
+
+    A point that is divided by none is judged by its own figure.
+    """
+    if not ratios:
+        points = dict.fromkeys(visit.point for visit in found.visits)
+        figures = [[primary(visit.value) for visit in found.of(point) if not visit.turn.disturbed] for point in points]
+        return _worst([(float(np.median(values)), turn_interval(values)) for values in figures if values])
+    known = [found.ratio(point, control, primary) for point, control in ratios]
+    return _worst([(ratio.value, ratio.interval) if ratio else (math.nan, None) for ratio in known])
+
+
+def _worst(known: Sequence[tuple[float, TurnInterval | None]]) -> float | None:
     worst = 0.0
-    for point, control in ratios:
-        ratio = found.ratio(point, control, primary)
-        if ratio is None or ratio.interval is None:
+    for value, interval in known:
+        if interval is None or not value > 0:
             return None
-        worst = max(worst, ratio.interval.high / ratio.value - 1, 1 - ratio.interval.low / ratio.value)
-    return worst if ratios else None
+        worst = max(worst, interval.high / value - 1, 1 - interval.low / value)
+    return worst if known else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ from devices.capability import Capability
 from records import courses as c
 from records import metrics as m
 from records.model import Caveat
-from workloads.bench import Bench, silent
-from workloads.faults import FaultSamples, measure_faults
+from workloads.bench import Bench
+from workloads.faults import FaultSamples, faulting
 from workloads.stage import Stage
 
 Samples = npt.NDArray[np.uint64]
@@ -58,7 +57,8 @@ def measure_share(bench: Bench, turn: int) -> FaultSamples | None:
     """
     if not_measurable(bench.stage):
         return None
-    return measure_faults(replace(bench, seed=bench.seed + turn, progress=silent), share_of_faults(bench), rounds=1)
+    with faulting(bench, share_of_faults(bench)) as block:
+        return block(bench.seed + turn)
 
 
 def not_measurable(stage: Stage) -> tuple[Caveat, ...]:

@@ -71,14 +71,13 @@ class SweepPlan:
 
 @dataclass(slots=True)
 class MeasuredSweep:
-    """What was measured of a sweep, and the error that cut it short; ``data_bytes`` is the size that was chosen."""
+    """What was measured of a sweep; ``data_bytes`` is the size that was chosen."""
 
     plan: SweepPlan
     data_bytes: int = 0
     rounds: Rounds[Batch, TimedWriteback] = field(default_factory=Rounds)
     warmups: dict[Batch, list[TimedWriteback]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    error: BaseException | None = None
 
 
 def sweeps(stage: Stage) -> list[SweepPlan]:
