@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from suites.turns import kept_if_broken_off
 from workloads.bench import Bench
-from workloads.inflight import measure_inflight, steps_of
+from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight, steps_of
 
 
 @pytest.mark.changes("tracing: an instance of its own", "trace instance removed")
 @pytest.mark.steps(count=steps_of)
 def test_inflight_depth(bench: Bench) -> None:
     """Writes in flight during writeback, by batch size"""
-    with bench.probing() as probing:
-        results = measure_inflight(probing)
+    found = MeasuredDepth()
+    with bench.probing() as probing, kept_if_broken_off(bench, lambda: inflight_results(bench, found)):
+        measure_inflight(probing, found)
+    results = inflight_results(bench, found)
     for result in results:
         bench.record(result)
     for result in results:

@@ -46,7 +46,7 @@ from workloads.bench import Bench
 from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
 from workloads.faults_during import during_writeback_results, measure_faults_during_writeback
 from workloads.faults_under_load import measure_faults_under_load, under_load_results
-from workloads.inflight import measure_inflight
+from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight
 from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
 from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
@@ -113,7 +113,8 @@ def throughput(bench: Bench) -> Iterator[RunResult]:
 
 
 def depth(bench: Bench) -> Iterator[RunResult]:
-    yield from measure_inflight(bench)
+    measure_inflight(bench, found := MeasuredDepth())
+    yield from inflight_results(bench, found)
 
 
 def faults(bench: Bench) -> Iterator[RunResult]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,17 @@ from devices.fake.phone import QUEUE_DEPTH, FakePhone
 from devices.fake.tracefs import TRACEFS
 from records.model import Caveat, RunResult
 from tests.fake_bench import PAGES, fake_bench, inflight, small_profile
-from workloads.inflight import DISK, LOOP, measure_inflight, steps_of
+from workloads.budget import RoundsPlan
+from workloads.inflight import DISK, LOOP, MeasuredDepth, inflight_results, measure_inflight, steps_of
+from workloads.rounds import EndedBy
 from workloads.timed_writeback import NothingMeasured
 
 
 def measured(folder: Path, phone: FakePhone, *batch_sizes: int) -> dict[tuple[int, str], RunResult]:
     profile = small_profile(inflight=inflight(*batch_sizes or (32,)))
     with fake_bench(folder, phone, profile) as fake:
-        results = measure_inflight(fake.bench)
+        measure_inflight(fake.bench, found := MeasuredDepth())
+        results = inflight_results(fake.bench, found)
         assert len(fake.kept.steps) == steps_of(fake.bench.stage)
     return {(result.params["batch_size"], result.params["layer"]): result for result in results}
 
@@ -40,6 +44,19 @@ def test_as_many_are_in_flight_as_a_batch_holds(memory_path: Path) -> None:
             assert result.checks == {"write requests (disk statistics)": {"expected": PAGES, "seen": PAGES}}
             assert result.facts["flags"] == {"W": PAGES}
             assert len(result.metrics["trace.cost"].values) == 1
+
+
+def test_each_round_has_a_mean_of_each_batch(memory_path: Path) -> None:
+    """The fake's depth is the same in each round, so eight rounds know every ratio."""
+    wanted = inflight(1, 8).model_copy(update={"repeats": 30})
+    with fake_bench(memory_path, profile=small_profile(inflight=wanted)) as fake:
+        bench = replace(fake.bench, rounds=RoundsPlan(fewest=8, most=30))
+        measure_inflight(bench, found := MeasuredDepth())
+        results = inflight_results(bench, found)
+    assert (found.rounds.ended_by, found.rounds.count) == (EndedBy.precision, 8)
+    for result in results:
+        assert [turn.round for turn in result.turns] == list(range(8))
+        assert all(len(result.metrics[name].values) == 8 for name in result.metrics)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +105,7 @@ def test_a_trace_without_the_writes_that_zram_counted_is_an_error(memory_path: P
     with fake_bench(memory_path, profile=profile) as fake:
         fake.phone.disks["loop0"].told = lambda request: None
         with pytest.raises(NothingMeasured, match="no write was seen at loop0"):
-            measure_inflight(fake.bench)
+            measure_inflight(fake.bench, MeasuredDepth())
 
 
 def test_the_trace_instance_is_gone_afterwards(memory_path: Path) -> None:

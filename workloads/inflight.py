@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devices.probe.commands import DevicePages
 from devices.profiles.sections import PageKind, SlotOrder
@@ -21,6 +21,8 @@ from records import tests as t
 from records.model import Caveat, Metric, RunResult
 from workloads.bench import Bench
 from workloads.blockevents import Depth, Event, parse_events, write_depth
+from workloads.budget import RoundsPlan
+from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, TimedWriteback, fill_and_write_back, prepare_half
 
@@ -29,15 +31,30 @@ PAGES, ORDER = PageKind.incompressible, SlotOrder.random
 LOOP, DISK = "loop", "disk"
 
 
-@dataclass(slots=True)
-class _Seen:
-    """All that was seen at one batch size: depths and counted writes by layer, rates in MiB/s."""
+Batch = int | None
 
-    batch_size: int | None
-    depths: dict[str, list[Depth]] = field(default_factory=dict)
-    counted: dict[str, int] = field(default_factory=dict)
-    traced: list[float] = field(default_factory=list)
-    untraced: list[float] = field(default_factory=list)
+
+@dataclass(frozen=True, slots=True)
+class DepthTurn:
+    """A writeback that was watched and one that was not: depth and counted writes by layer, both rates in MiB/s."""
+
+    depths: Mapping[str, Depth]
+    counted: Mapping[str, int]
+    traced: float
+    untraced: float
+
+    @property
+    def mean(self) -> float:
+        """Return the mean depth at the lowest layer that was watched."""
+        return (self.depths.get(DISK) or self.depths[LOOP]).mean
+
+
+@dataclass(slots=True)
+class MeasuredDepth:
+    """All turns, and how their depth was seen."""
+
+    rounds: Rounds[Batch, DepthTurn] = field(default_factory=Rounds)
+    how: _How | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +67,37 @@ class _How:
 
 
 def steps_of(stage: Stage) -> int:
-    """Return how many steps ``measure_inflight`` reports."""
+    """Return how many steps ``measure_inflight`` reports at least."""
     wanted = stage.profile.inflight
-    return 1 + wanted.repeats * len(stage.batch_sizes(wanted.batch_sizes))
+    return 1 + min(wanted.repeats, RoundsPlan().fewest) * len(stage.batch_sizes(wanted.batch_sizes))
 
 
-def measure_inflight(bench: Bench) -> list[RunResult]:
-    """Measure the depth at each batch size; return a record for each batch size and layer.
+def measure_inflight(bench: Bench, into: MeasuredDepth) -> None:
+    """Measure the depth at each batch size, in rounds.
 
     Raises NothingMeasured when a layer has no event although pages were written back.
     """
     stage, wanted = bench.stage, bench.stage.profile.inflight
     bench.progress("in-flight depth: allocating the backing file's blocks")
     half, _ = prepare_half(bench, wanted.data, pages=PAGES, order=ORDER)
-    points = [_Seen(batch) for batch in stage.batch_sizes(wanted.batch_sizes)]
-    shuffler = random.Random(bench.seed)
+    first, *others = batches = stage.batch_sizes(wanted.batch_sizes)
+    plan = replace(bench.rounds, most=wanted.repeats, fewest=min(bench.rounds.fewest, wanted.repeats))
     with ExitStack() as stack:
-        how = _open_trace(stack, stage, 8 * stage.pages(wanted.data))
-        for _ in range(wanted.repeats):
-            for point in shuffler.sample(points, len(points)):
-                bench.progress(f"in-flight depth at batch {point.batch_size or 1}")
-                for watched in shuffler.sample((True, False), 2):
-                    run = _Run(bench, half, point.batch_size, how)
-                    if watched:
-                        run.watched(point)
-                    else:
-                        point.untraced.append(run.plain())
-    return [_result(bench, point, layer, how) for point in points for layer in how.layers]
+        into.how = how = _open_trace(stack, stage, 8 * stage.pages(wanted.data))
+        measure_in_rounds(
+            bench, batches, lambda batch, turn: _Run(bench, half, batch, how).turn(turn), plan=plan, into=into.rounds,
+            primary=lambda turn: turn.mean, ratios=[(batch, first) for batch in others],
+            told=lambda batch: f"in-flight depth at batch {batch or 1}",
+        )  # fmt: skip
+
+
+def inflight_results(bench: Bench, found: MeasuredDepth) -> list[RunResult]:
+    """Make a record for each batch size and layer that has a turn."""
+    batches = dict.fromkeys(visit.point for visit in found.rounds.visits)
+    in_order = sorted(batches, key=lambda batch: batch or 0)
+    return [
+        _result(bench, found, batch, layer, found.how) for batch in in_order if found.how for layer in found.how.layers
+    ]
 
 
 def _layers(stage: Stage) -> dict[str, Disk]:
@@ -107,12 +128,17 @@ class _Run:
     batch_size: int | None
     how: _How
 
-    def plain(self) -> float:
-        """Write back without watching; return the rate in MiB/s."""
-        return self._write_back(sample=False).mib_s
+    def turn(self, number: int) -> DepthTurn:
+        """Write back twice, in an order drawn anew: watched, and not."""
+        first, _ = random.Random(self.bench.seed + number).sample((True, False), 2)
+        untraced = None if first else self._write_back(sample=False).mib_s
+        depths, counted, traced = self._watched()
+        if untraced is None:
+            untraced = self._write_back(sample=False).mib_s
+        return DepthTurn(depths, counted, traced, untraced)
 
-    def watched(self, point: _Seen) -> None:
-        """Write back while the depth is watched; add depth and rate to ``point``."""
+    def _watched(self) -> tuple[dict[str, Depth], dict[str, int], float]:
+        """Write back while the depth is watched; return depth and counted writes by layer, and the rate."""
         layers, trace = self.how.layers, self.how.trace
         if trace is None:
             run = self._write_back(sample=True)
@@ -122,10 +148,7 @@ class _Run:
                 run = self._write_back(sample=False)
             events = parse_events(trace.fetch(self.bench.folder / "trace.txt"))
             depths = {layer: self._event_depth(events, disk) for layer, disk in layers.items()}
-        point.traced.append(run.mib_s)
-        for layer, disk in layers.items():
-            point.depths.setdefault(layer, []).append(depths[layer])
-            point.counted[layer] = point.counted.get(layer, 0) + run.timed.disks[disk.name].writes
+        return depths, {layer: run.timed.disks[disk.name].writes for layer, disk in layers.items()}, run.mib_s
 
     def _write_back(self, *, sample: bool) -> TimedWriteback:
         names = [disk.name for disk in self.how.layers.values()]
@@ -151,9 +174,9 @@ def _counted_depth(run: TimedWriteback, disk: Disk) -> Depth:
     return Depth(seen.time_in_queue_ms * 1e6 / run.timed.wall_ns, seen.deepest or 0, {}, {}, seen.writes)
 
 
-def _expected(stage: Stage, point: _Seen, layer: str) -> dict[str, int]:
+def _expected(stage: Stage, batch_size: Batch, layer: str) -> dict[str, int]:
     """Return what bounds the depth, by name; the smallest bound is the depth to expect."""
-    bounds = {"batch": point.batch_size or 1}
+    bounds = {"batch": batch_size or 1}
     if (requests := (stage.backing.queue or {}).get("nr_requests")) is not None:
         bounds[f"{stage.backing.name} nr_requests"] = int(requests)
     if layer == DISK and (depth := stage.device.identity.ufs.get("queue_depth")):
@@ -169,30 +192,34 @@ def _share_at(depths: Sequence[Depth]) -> dict[str, float]:
     return {str(at): round(share, 6) for at, share in sorted(found.items())}
 
 
-def _metrics(point: _Seen, layer: str) -> dict[str, Metric]:
-    depths = point.depths[layer]
+def _metrics(turns: Sequence[DepthTurn], layer: str) -> dict[str, Metric]:
+    depths = [turn.depths[layer] for turn in turns]
     metrics = m.IN_FLIGHT_MEAN.of([one.mean for one in depths]) | m.IN_FLIGHT_MAX.of([one.max for one in depths])
     if layer == LOOP:
-        cost = [100 * (plain / traced - 1) for plain, traced in zip(point.untraced, point.traced, strict=True)]
-        metrics |= m.THROUGHPUT.of(point.traced) | m.UNTRACED.of(point.untraced) | m.TRACE_COST.of(cost)
+        traced, untraced = [turn.traced for turn in turns], [turn.untraced for turn in turns]
+        cost = [100 * (plain / watched - 1) for plain, watched in zip(untraced, traced, strict=True)]
+        metrics |= m.THROUGHPUT.of(traced) | m.UNTRACED.of(untraced) | m.TRACE_COST.of(cost)
     return metrics
 
 
-def _result(bench: Bench, point: _Seen, layer: str, how: _How) -> RunResult:
-    stage, trace, depths = bench.stage, how.trace, point.depths[layer]
+def _result(bench: Bench, found: MeasuredDepth, batch_size: Batch, layer: str, how: _How) -> RunResult:
+    stage, trace, turns = bench.stage, how.trace, found.rounds.values(batch_size)
+    depths = [turn.depths[layer] for turn in turns]
     flags = sum((Counter(depth.flags) for depth in depths), Counter[str]())
-    bounds = _expected(stage, point, layer)
+    bounds = _expected(stage, batch_size, layer)
     expected, deepest = min(bounds.values()), max(depth.max for depth in depths)
     verdict = "lower" if deepest < expected - 1 else "higher" if deepest > expected + 1 else ""
-    counted = {"expected": point.counted[layer], "seen": sum(depth.requests for depth in depths)}
-    caveats = [] if trace else [Caveat.sampled_depth]
+    counted = {
+        "expected": sum(turn.counted[layer] for turn in turns), "seen": sum(depth.requests for depth in depths)
+    }  # fmt: skip
+    caveats = found.rounds.caveats(batch_size) + ([] if trace else [Caveat.sampled_depth])
     if trace and trace.other_tracer:
         caveats.append(Caveat.other_tracer)
     return RunResult(
         test=t.DEPTH.name,
         title=bench.title,
-        params={"batch_size": point.batch_size, "layer": layer, "data_bytes": stage.profile.inflight.data},
-        metrics=_metrics(point, layer),
+        params={"batch_size": batch_size, "layer": layer, "data_bytes": stage.profile.inflight.data},
+        metrics=_metrics(turns, layer),
         # Only zram writes to the backing device; the disk below has other writers.
         checks={"write requests (disk statistics)": counted} if trace and layer == LOOP else {},
         caveats=caveats,
@@ -205,7 +232,9 @@ def _result(bench: Bench, point: _Seen, layer: str, how: _How) -> RunResult:
             "expected_max": expected,
             "expected_from": bounds,
             "verdict": f"{verdict} than expected" if verdict else "as expected",
+            **found.rounds.facts(),
         }
         | ({"no_trace_because": how.why_not} if how.why_not else {})
         | ({"other_tracer": trace.other_tracer} if trace and trace.other_tracer else {}),
+        turns=found.rounds.turns(batch_size),
     )
