@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suites.turns import kept_if_broken_off
+from suites.turns import recorded_even_if_broken_off
 from workloads.bench import Bench
 from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight, steps_of
 
@@ -14,7 +14,7 @@ from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight
 def test_inflight_depth(bench: Bench) -> None:
     """Writes in flight during writeback, by batch size"""
     found = MeasuredDepth()
-    with bench.probing() as probing, kept_if_broken_off(bench, lambda: inflight_results(bench, found)):
+    with bench.probing() as probing, recorded_even_if_broken_off(bench, lambda: inflight_results(bench, found)):
         measure_inflight(probing, found)
     results = inflight_results(bench, found)
     for result in results:
