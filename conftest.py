@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--plan", choices=["quick", "standard", "nightly"], default="quick", help="how much to measure")
     group.addoption("--batch-sizes", metavar="1,8,32",
                     help="sweep.batch_sizes instead of the profile's; what other tests measure with stays")  # fmt: skip
-    group.addoption("--repeats", type=int, help="sweep.repeats instead of the profile's; other tests' repeats stay")
+    group.addoption("--repeats", type=int, help="at most so many rounds of the sweep; other tests' repeats stay")
     group.addoption("--precision", metavar="10%", help="to within which share ratios shall be known; ends rounds")
     group.addoption("--budget", metavar="4min|none", help="how long to measure; shared among the tests")
     group.addoption("--seed", type=int, help="seed of every random choice; default: a new one, recorded")

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from base.units import MIB
 from records.model import Caveat, RunResult
 from records.reading import StoredRun, load
-from reports.stats import Interval, Summary, summarise
 from tests.conftest import Shelf, lab
+from workloads.noise import MOST_WAIT
 
 pytestmark = pytest.mark.phone
 
 # An idle host of two cores takes a half of it; others may be working beside.
-QUICK_S, SHORT_S = 1200.0, 400.0
+QUICK_S, SHORT_S = 700.0, 400.0
 
 
 @dataclass(frozen=True)
@@ -57,29 +56,12 @@ def quick(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="module")
 def older_kernel(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     shelf.clear()
-    chosen = "4MiB-incompressible-random or writeback_limit or batch_size or inflight"
+    chosen = "writeback_throughput or writeback_limit or batch_size or inflight"
     return finish(tmp_path_factory.mktemp("older"), "--kernel", "6.12", "--repeats", "1", "-k", chosen, seconds=SHORT_S)
 
 
 def outcomes(finished: Finished) -> dict[str, str]:
     return {outcome.test: outcome.outcome for outcome in finished.run.outcomes}
-
-
-def throughput(result: RunResult) -> Summary:
-    metric = result.metrics["writeback.throughput"]
-    return summarise(metric.values, metric.better, seed=1)
-
-
-def median(result: RunResult) -> float:
-    value = throughput(result).median
-    assert value is not None
-    return value
-
-
-def interval(result: RunResult) -> Interval:
-    found = throughput(result).interval
-    assert found is not None
-    return found
 
 
 def test_it_ends_well_and_whole(quick: Finished) -> None:
@@ -142,25 +124,37 @@ def test_the_report_is_one_file(quick: Finished) -> None:
     assert len(html) > 20_000
 
 
-def test_every_point_of_the_sweep_was_measured(quick: Finished) -> None:
-    points = {
-        (r.params["batch_size"], r.params["data_bytes"], r.params["pages"], r.params["order"])
-        for r in quick.runs("writeback_throughput")
-    }
-    sizes, kinds, orders = (4 * MIB, 12 * MIB), ("incompressible", "mixed"), ("random", "sequential")
-    assert points == {(b, d, p, o) for b in (1, 8, 32, 128) for d in sizes for p in kinds for o in orders}
-    for result in quick.runs("writeback_throughput"):
-        assert len(result.metrics["writeback.throughput"].values) >= 5
-        assert {m.unit for m in (result.metrics["writeback.throughput"],)} == {"MiB/s"}
-        assert result.warmups
+def test_every_point_of_the_sweep_was_measured_in_rounds(quick: Finished) -> None:
+    sweep = {r.params["batch_size"]: r for r in quick.runs("writeback_throughput")}
+    assert list(sweep) == [1, 8, 32, 64, 128]
+    assert {(r.params["pages"], r.params["order"]) for r in sweep.values()} == {("incompressible", "random")}
+    assert len({r.params["data_bytes"] for r in sweep.values()}) == 1
+    for result in sweep.values():
+        values = result.metrics["writeback.throughput"].values
+        assert len(values) == len(result.turns) >= result.facts["rounds"] > 0
+        assert result.facts["ended_by"] in ("precision", "budget", "plan")
+        assert {"writeback.cpu_writer", "writeback.cpu_loop", "writeback.cpu_all"} <= result.metrics.keys()
+    assert sweep[128].warmups
 
 
-def test_batch_32_is_at_least_three_times_as_fast_as_batch_1(quick: Finished) -> None:
-    for single in quick.runs("writeback_throughput", batch_size=1, order="random", pages="incompressible"):
-        where = {name: single.params[name] for name in ("data_bytes", "pages", "order")}
-        (batched,) = quick.runs("writeback_throughput", batch_size=32, **where)
-        assert median(batched) >= 3 * median(single), where
-        assert not interval(batched).overlaps(interval(single)), where
+def test_each_turn_says_how_disturbed_it_was(quick: Finished) -> None:
+    turns = {turn.t_s: turn for result in quick.run.runs for turn in result.turns}.values()
+    timed = [turn for result in quick.runs("writeback_throughput") for turn in result.turns]
+    assert all(turn.wait is not None and 0 <= turn.wait <= 1 for turn in timed)
+    assert all(turn.control_cpu_ns and turn.control_read_ns for turn in timed)
+    assert all((turn.wait > MOST_WAIT) <= bool(turn.disturbed) for turn in timed if turn.wait is not None)
+    assert quick.run.end is not None
+    noise = quick.run.end.facts["noise"]
+    assert (noise["turns"], noise["disturbed"]) == (len(turns), sum(bool(turn.disturbed) for turn in turns))
+
+
+def test_batch_32_is_faster_than_batch_1_in_each_round(quick: Finished) -> None:
+    single, batched = (quick.runs("writeback_throughput", batch_size=batch)[0] for batch in (1, 32))
+    last = [
+        {turn.round: value for turn, value in zip(r.turns, r.metrics["writeback.throughput"].values, strict=True)}
+        for r in (single, batched)
+    ]
+    assert all(last[1][number] > 1.5 * last[0][number] for number in last[0])
 
 
 def depth(finished: Finished, batch_size: int | None, layer: str) -> RunResult:
@@ -171,11 +165,13 @@ def depth(finished: Finished, batch_size: int | None, layer: str) -> RunResult:
 @pytest.mark.parametrize("batch_size", [1, 8, 32])
 def test_as_many_writes_are_in_flight_as_the_batch_allows(quick: Finished, batch_size: int) -> None:
     at_loop = depth(quick, batch_size, "loop")
-    assert at_loop.metrics["writeback.inflight_max"].values == pytest.approx([batch_size] * 3, abs=1)
+    assert list(at_loop.metrics["writeback.inflight_max"].values) == pytest.approx(
+        [batch_size] * len(at_loop.turns), abs=1
+    )
     assert (at_loop.facts["how"], at_loop.facts["sync"]) == ("block events", False)
     # The file system writes to the disk too, now and then.
     assert 0 < max(depth(quick, batch_size, "disk").metrics["writeback.inflight_max"].values) <= batch_size + 8
-    assert len(at_loop.metrics["trace.cost"].values) == 3
+    assert len(at_loop.metrics["trace.cost"].values) == len(at_loop.turns)
 
 
 def test_faults_were_timed_under_every_condition(quick: Finished) -> None:
@@ -185,34 +181,14 @@ def test_faults_were_timed_under_every_condition(quick: Finished) -> None:
         ("in_flight", b) for b in batches[1:]
     }
     assert during.keys() == expected
-    under_load = quick.runs("fault_latency_load", setting="default")
-    loads = {(r.params["backing"], r.params["load"]) for r in under_load}
-    backings = ("loop_direct", "loop_buffered", "partition")
-    assert loads == {(b, x) for b in backings for x in ("none", "cpu", "random_read", "sequential_write")}
-    for result in (*during.values(), *under_load):
-        assert len(quick.run.samples(result, "fault.latency")) >= 2000, dict(result.params)
+    for result in during.values():
+        samples = quick.run.samples(result, "fault.latency")
+        assert set(np.unique(quick.run.samples(result, "fault.turn"))) <= set(range(len(result.turns)))
+        assert len(samples) == len(quick.run.samples(result, "fault.turn")) > 0, dict(result.params)
 
 
-def test_a_faults_way_through_the_loop_driver_is_split(quick: Finished) -> None:
-    (result,) = quick.runs(
-        "fault_latency_load", backing="loop_direct", load="none", setting="default", slot="written_back"
-    )
-    disk, worker, whole = (
-        float(np.median(quick.run.samples(result, f"fault.{part}"))) for part in ("disk", "worker", "latency")
-    )
-    assert 0 < disk < whole
-    assert 0 < worker < whole
-
-
-def test_variants_and_compressors_are_what_they_claim(quick: Finished) -> None:
-    variants = {r.params["variant"]: r.facts["verified"] for r in quick.runs("backing_variant", blocks="overwritten")}
-    assert len(variants) == 6
-    assert variants["ext4 file"]["file_system"] == "ext4"
-    assert variants["f2fs file, pinned"]["pinned"] is True
-    assert variants["f2fs file, buffered"]["direct_io"] is False
-    algorithms = set(quick.run.session.provenance.zram["algorithms"])
-    points = {(r.params["comp_algorithm"], r.params["compressed_writeback"]) for r in quick.runs("compressor")}
-    assert points == {(algorithm, compressed) for algorithm in algorithms for compressed in (False, True)}
+def test_variants_compressors_and_load_are_for_longer_plans(quick: Finished) -> None:
+    assert not [r for r in quick.run.runs if r.test in ("backing_variant", "compressor", "fault_latency_load")]
 
 
 def test_apps_were_switched_and_a_written_back_working_set_was_read_again(quick: Finished) -> None:
@@ -234,7 +210,7 @@ def test_a_written_back_page_faults_slower_than_one_in_memory(quick: Finished) -
     for slot in ("ram", "written_back"):
         (result,) = quick.runs("fault_latency", slot=slot)
         samples = quick.run.samples(result, "fault.latency")
-        assert len(samples) >= 2000
+        assert len(samples) >= 200 * len(result.turns)
         assert result.facts["probe_overhead_ns"].keys() == {"timer p50", "sample p50"}
         medians[slot] = float(np.median(samples))
     assert medians["written_back"] > medians["ram"] > 0
@@ -263,8 +239,8 @@ def test_the_wall_time_is_accounted_for_and_is_the_phones(quick: Finished) -> No
     spent = quick.run.end.wall_time_s
     parts = sum(seconds for name, seconds in spent.items() if name != "total")
     assert parts == pytest.approx(spent["total"])
-    # A deadline and no measurement: the emulated arm64 phone took 13 minutes on two idle cores.
-    assert spent["total"] - spent["image_build"] < 1200
+    # A deadline and no measurement: five minutes on two idle cores; on a busy host what has no rounds takes longer.
+    assert spent["total"] - spent["image_build"] < QUICK_S
     assert spent["wire"] + spent["host"] < 0.1 * (spent["total"] - spent["image_build"]), dict(spent)
     assert quick.run.end.facts["host_cpu_s"] < 0.05 * spent["total"]
 
@@ -281,13 +257,13 @@ def test_an_older_kernel_has_its_one_point_and_says_so(older_kernel: Finished) -
     (point,) = older_kernel.runs("writeback_throughput")
     assert point.params["batch_size"] is None
     assert {Caveat.no_batch_size, Caveat.few_repeats} <= set(point.caveats)
-    assert median(point) > 0
+    assert min(point.metrics["writeback.throughput"].values) > 0
     assert [c for c in point.checks.values() if c["expected"] != c["seen"]] == []
 
 
 def test_an_older_kernel_has_one_synchronous_write_in_flight(older_kernel: Finished) -> None:
     at_loop = depth(older_kernel, None, "loop")
-    assert at_loop.metrics["writeback.inflight_max"].values == [1, 1, 1]
+    assert at_loop.metrics["writeback.inflight_max"].values == [1]
     assert at_loop.facts["sync"] is True
 
 
