@@ -120,7 +120,8 @@ def pytest_collection(session: pytest.Session) -> bool | None:
         return None
     launch = _launch(config)
     seed = secrets.randbelow(2**31) if launch.seed is None else launch.seed
-    wanted = Wanted(config.stash[TARGET], config.getoption("--plan"), seed, list(config.args), launch.results)
+    plan, requested = config.getoption("--plan"), list(config.args)
+    wanted = Wanted(config.stash[TARGET], plan, seed, requested, launch.results, command=launch.typed)
     # A terminal of its own: pytest takes descriptor 1 while a test runs.
     progress = ProgressBar(output_like(sys.stdout, os.dup(1), drawing=True))
     try:
@@ -194,6 +195,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     except (LabError, OSError) as error:
         tell(error.for_people() if isinstance(error, LabError) else str(error))
         return
-    terminalreporter.write_line("")
-    terminalreporter.write_line(rendered.text)
+    terminalreporter.write_line(f"\n{rendered.text}")
     terminalreporter.write_line(f"report: {rendered.paths['html']}")

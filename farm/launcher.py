@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from base.errors import (
     worst,
 )
 from base.output import tell
+from base.paths import REPO
 from devices.phone import resolve_target
 from reports.comparison.render import report_comparison
 from reports.matrix import machine_run, report_matrix
@@ -66,6 +68,12 @@ class Launcher:
             why = done.stderr if done.returncode == EXIT_USAGE else done.stdout
             tell(f"no phone was touched: {why.strip()}")
         return done.returncode
+
+    @property
+    def typed(self) -> str:
+        """The command line as a person types it: without what ``./lab`` adds for pytest."""
+        words = [word for word in _without(self.words, {"--rootdir", "-c"}) if word != str(REPO / "suites")]
+        return shlex.join(["./lab", "run", *words])
 
     def _phones(self) -> int:
         if twice := sorted({name for name in self.devices if self.devices.count(name) > 1}):

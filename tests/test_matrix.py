@@ -131,3 +131,10 @@ def test_the_page_shows_what_the_text_shows(tmp_path: Path) -> None:
     assert "&lt;b&gt;" in page
     assert "50.0 MiB/s" in page
     assert "<b>" not in page
+
+
+def test_a_command_line_is_told_as_it_was_typed(tmp_path: Path) -> None:
+    """./lab puts pytest's settings and the folder of the suites before what a person typed."""
+    added = ["--rootdir", "/x", "-c", "/x/pyproject.toml", str(REPO / "suites")]
+    launcher = Launcher([*added, "--plan", "quick", "-k", "depth or integrity"], (), machines({}), 1, tmp_path, None)
+    assert launcher.typed == "./lab run --plan quick -k 'depth or integrity'"

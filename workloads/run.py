@@ -85,6 +85,8 @@ class Wanted:
     results: Path
     earlier: Path | None = None
     """in a dry run, whose own results nobody keeps, where those of earlier runs are"""
+    command: str = ""
+    """the command line as it was typed"""
 
 
 @dataclass(slots=True)
@@ -216,11 +218,14 @@ class LabRun:
         return self.finish(_refusal(error))
 
     def _session(self, facts: Provenance, caveats: Sequence[Caveat]) -> Session:
-        doubts = [*_doubts(facts), *caveats]
+        doubts = [*facts.caveats, *caveats]
         if self.device.transport.clock_missing:
             doubts.append(Caveat.phone_clock_missing)
         now = datetime.now(UTC).isoformat()
-        return Session(self.folder.run_id, now, self.wanted.plan, self.seed, list(self.wanted.requested), facts, doubts)
+        wanted = self.wanted
+        return Session(
+            self.folder.run_id, now, wanted.plan, self.seed, list(wanted.requested), facts, doubts, wanted.command
+        )
 
     def _stored(self, record: Record) -> bool:
         try:
@@ -296,11 +301,6 @@ def _unstopped(silenced: Silenced, progress: Progress) -> list[Caveat]:
     names = ", ".join(silenced.unstopped)
     progress.say(f"these write zram pages back when they please, and cannot be stopped: {names}")
     return [Caveat.unstopped_writer]
-
-
-def _doubts(facts: Provenance) -> list[Caveat]:
-    is_noisy = facts.virtual and os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75
-    return [*facts.caveats, *([Caveat.noisy_host] if is_noisy else [])]
 
 
 def _closed(stack: ExitStack, error: BaseException) -> int:
