@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from suites.turns import recorded_even_if_broken_off
 from workloads.bench import Bench
-from workloads.faults_during import during_writeback_results, measure_faults_during_writeback, steps_of
+from workloads.faults_during import FaultsDuring, during_writeback_results, measure_faults_during_writeback, steps_of
 
 
 @pytest.mark.capability("page_index")
 @pytest.mark.steps(count=steps_of)
 def test_faults_during_writeback(bench: Bench) -> None:
     """Page fault latency while a writeback runs"""
-    with bench.probing() as probing:
-        found = measure_faults_during_writeback(probing)
+    found = FaultsDuring()
+    broken_off = recorded_even_if_broken_off(bench, lambda: during_writeback_results(bench, found))
+    with bench.probing() as probing, broken_off:
+        measure_faults_during_writeback(probing, found)
     for result in during_writeback_results(bench, found):
         bench.record(result)
     for condition in found.conditions:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from suites.turns import recorded_even_if_broken_off
 from workloads.bench import Bench
-from workloads.faults_under_load import measure_faults_under_load, steps_of, under_load_results
+from workloads.faults_under_load import UnderLoad, measure_faults_under_load, steps_of, under_load_results
 
 
 @pytest.mark.capability("page_index")
@@ -16,8 +17,10 @@ from workloads.faults_under_load import measure_faults_under_load, steps_of, und
 @pytest.mark.steps(count=steps_of)
 def test_faults_under_load(bench: Bench) -> None:
     """Page fault latency on a busy phone"""
-    with bench.probing() as probing:
-        found = measure_faults_under_load(probing)
+    found = UnderLoad()
+    broken_off = recorded_even_if_broken_off(bench, lambda: under_load_results(bench, found))
+    with bench.probing() as probing, broken_off:
+        measure_faults_under_load(probing, found)
     for result in under_load_results(bench, found):
         bench.record(result)
     for condition in found.conditions:

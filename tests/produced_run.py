@@ -44,8 +44,8 @@ from workloads.attributes import (
 )
 from workloads.bench import Bench
 from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
-from workloads.faults_during import during_writeback_results, measure_faults_during_writeback
-from workloads.faults_under_load import measure_faults_under_load, under_load_results
+from workloads.faults_during import FaultsDuring, during_writeback_results, measure_faults_during_writeback
+from workloads.faults_under_load import UnderLoad, measure_faults_under_load, under_load_results
 from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight
 from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
@@ -123,11 +123,13 @@ def faults(bench: Bench) -> Iterator[RunResult]:
 
 
 def faults_during_writeback(bench: Bench) -> Iterator[RunResult]:
-    yield from during_writeback_results(bench, measure_faults_during_writeback(bench))
+    measure_faults_during_writeback(bench, found := FaultsDuring())
+    yield from during_writeback_results(bench, found)
 
 
 def faults_under_load(bench: Bench) -> Iterator[RunResult]:
-    yield from under_load_results(bench, measure_faults_under_load(bench))
+    measure_faults_under_load(bench, found := UnderLoad())
+    yield from under_load_results(bench, found)
 
 
 def backing_variants(bench: Bench) -> Iterator[RunResult]:

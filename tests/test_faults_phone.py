@@ -15,7 +15,7 @@ from devices.profiles.sections import PageKind
 from tests.bench_sample import bench_on
 from workloads.bench import Bench
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
-from workloads.faults_during import measure_faults_during_writeback
+from workloads.faults_during import FaultsDuring, measure_faults_during_writeback
 from workloads.stage import Stage, set_stage
 
 pytestmark = pytest.mark.phone
@@ -58,7 +58,7 @@ def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, bench: 
 
 
 def test_a_race_meets_all_kinds_and_the_kernel_counts_the_same(bench: Bench) -> None:
-    found = measure_faults_during_writeback(bench)
+    measure_faults_during_writeback(bench, found := FaultsDuring())
     assert [condition.batch_size for condition in found.conditions] == [None, 1, 32]
     for condition in found.conditions:
         assert all(found.latencies(condition, slot).size >= 200 for slot in condition.slots)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from base.errors import DeviceLost, LabError
 from base.units import MIB
 from devices.fake.phone import FakePhone
 from devices.fake.probe_race import RaceTruth
@@ -114,7 +116,7 @@ def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) 
     phone.race = truth or RaceTruth()
     profile = small_profile(faults=Faults(samples=100, batch_sizes=(8,)).model_copy(update={"samples": samples}))
     with fake_bench(folder, phone, profile) as fake:
-        found = measure_faults_during_writeback(fake.bench)
+        measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         assert len(fake.kept.steps) == 2 * fake.bench.rounds.fewest
         results = during_writeback_results(fake.bench, found)
     for result in results:
@@ -147,7 +149,7 @@ def test_each_slot_has_its_samples_and_the_books_agree(memory_path: Path) -> Non
 
 def test_each_condition_is_visited_once_a_round_and_each_sample_knows_its_turn(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
-        found = measure_faults_during_writeback(fake.bench)
+        measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         results = during_writeback_results(fake.bench, found)
     assert len(results) == 5
     for result in results:
@@ -162,9 +164,22 @@ def test_each_condition_is_visited_once_a_round_and_each_sample_knows_its_turn(m
             assert turn.latencies(result.params["slot"]).size >= 100 / fake.bench.rounds.fewest
 
 
+def test_of_a_phone_that_is_lost_there_are_the_turns_before(memory_path: Path) -> None:
+    found = FaultsDuring()
+    phone = FakePhone()
+    with suppress(LabError), fake_bench(memory_path, phone) as fake:
+        phone.commands_left = 60
+        with pytest.raises(DeviceLost):
+            measure_faults_during_writeback(fake.bench, found)
+        results = during_writeback_results(fake.bench, found)
+        assert len(results) == 5
+        assert {len(result.turns) for result in results} == {len(found.turns(found.conditions[0]))}
+    assert 1 <= len(found.turns(found.conditions[1])) < fake.bench.rounds.fewest
+
+
 def test_what_became_of_victims_that_are_no_samples_is_told(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
-        found = measure_faults_during_writeback(fake.bench)
+        measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         *_, flying = during_writeback_results(fake.bench, found)
     assert flying.params["slot"] == "in_flight"
     assert flying.facts["late"] == len(fake.phone.race.late_ns) > 0
@@ -195,7 +210,7 @@ def test_reads_by_somebody_else_during_a_race_are_an_error(memory_path: Path) ->
     with fake_bench(memory_path) as fake:
         fake.zram.other_reads = 1
         with pytest.raises(NothingMeasured, match="bd_stat"):
-            measure_faults_during_writeback(fake.bench)
+            measure_faults_during_writeback(fake.bench, FaultsDuring())
 
 
 def test_pages_touched_before_their_write_began_are_waiting(memory_path: Path) -> None:
@@ -216,7 +231,7 @@ def test_a_victim_comes_to_last_as_long_as_the_touches(memory_path: Path, sample
         backing=Backing(path=BACKING, size=64 * MIB), faults=Faults(samples=samples, batch_sizes=(32,))
     )
     with fake_bench(memory_path, profile=profile) as fake:
-        found = measure_faults_during_writeback(fake.bench)
+        measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         first, *others = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
     turns, wanted = found.turns(found.conditions[1]), samples / fake.bench.rounds.fewest
     assert turns[0].races == (2 if first_is == "too short" else 1)
@@ -237,7 +252,7 @@ def test_samples_shrink_until_the_fewest_rounds_fit_into_the_time(memory_path: P
             return fake.phone.clock.now_ns / 1e9
 
         began_s = now_s()
-        found = measure_faults_during_writeback(replace(fake.bench, rounds=plan), now_s)
+        measure_faults_during_writeback(replace(fake.bench, rounds=plan), found := FaultsDuring(), now_s)
         assert now_s() - began_s < plan.budget_s
         results = during_writeback_results(fake.bench, found)
     for condition in found.conditions:
@@ -248,7 +263,7 @@ def test_samples_shrink_until_the_fewest_rounds_fit_into_the_time(memory_path: P
 
 def test_no_victim_is_larger_than_the_room(memory_path: Path) -> None:
     with fake_bench(memory_path, profile=small_profile(faults=Faults(samples=2500, batch_sizes=(32,)))) as fake:
-        measure_faults_during_writeback(fake.bench)
+        measure_faults_during_writeback(fake.bench, FaultsDuring())
         victims = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
     # Of a backing device of 8 MiB, less block 0 and the area, a third.
     assert max(victims) == (8 * 256 - 1 - 1000) // 3

@@ -55,7 +55,7 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     with fake_bench(tmp_path_factory.mktemp("load"), profile=FEW) as fake:
-        found = measure_faults_under_load(fake.bench)
+        measure_faults_under_load(fake.bench, found := UnderLoad())
         assert len(fake.kept.steps) == fake.bench.rounds.fewest * len(found.conditions)
         assert {keys["io"] for keys in fake.told("touch")} == {"default", "realtime"}
         results = under_load_results(fake.bench, found)
@@ -124,7 +124,7 @@ def test_workers_are_put_first_for_their_condition_only(found: UnderLoad) -> Non
 
 def test_a_backing_device_is_made_anew_only_when_another_was_measured_meanwhile(memory_path: Path) -> None:
     with fake_bench(memory_path, profile=FEW) as fake:
-        found = measure_faults_under_load(fake.bench)
+        measure_faults_under_load(fake.bench, found := UnderLoad())
         fills = len([keys for keys in fake.told("fill") if keys["name"] == "under-load"])
     order = [visit.point.backing for visit in found.rounds.visits]
     assert fills == sum(1 for _ in itertools.groupby(order)) < len(order)
@@ -134,7 +134,7 @@ def test_without_events_faults_are_measured_and_the_reason_is_told(memory_path: 
     phone = FakePhone()
     phone.files = {path: text for path, text in phone.files.items() if not path.startswith(TRACEFS)}
     with fake_bench(memory_path, phone, FEW) as fake:
-        found = measure_faults_under_load(fake.bench)
+        measure_faults_under_load(fake.bench, found := UnderLoad())
         results = under_load_results(fake.bench, found)
     assert "no block events in tracefs" in found.no_events_because
     assert found.split(condition(found, "loop_direct", None)) is None
@@ -146,14 +146,15 @@ def test_a_file_whose_place_is_not_told_gives_no_split(memory_path: Path) -> Non
     phone = FakePhone()
     phone.refuses["extents"] = "Operation not supported"
     with fake_bench(memory_path, phone, FEW) as fake:
-        assert "extents" in measure_faults_under_load(fake.bench).no_events_because
+        measure_faults_under_load(fake.bench, found := UnderLoad())
+        assert "extents" in found.no_events_because
 
 
 def test_reads_by_somebody_else_are_an_error(memory_path: Path) -> None:
     with fake_bench(memory_path, profile=FEW) as fake:
         fake.zram.other_reads = 1
         with pytest.raises(NothingMeasured, match="8 faults on written-back pages, but bd_stat counts 16 reads"):
-            measure_faults_under_load(fake.bench)
+            measure_faults_under_load(fake.bench, UnderLoad())
 
 
 def test_a_load_that_reached_its_bound_says_so(memory_path: Path) -> None:

@@ -39,7 +39,7 @@ from workloads.pace import Pace
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
-from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of
+from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, share_of_faults, with_rounds_of_faults
 
 IN_FLIGHT, LATE = 2, 3
 SLOTS = {RAM: "ram", WRITTEN_BACK: "written_back", IN_FLIGHT: "in_flight"}
@@ -105,13 +105,14 @@ class RaceTurn:
         _add(self.checks, {name: {"expected": expected, "seen": seen}})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FaultsDuring:
-    """All turns of all conditions; the quiet one comes first."""
+    """All turns of all conditions, filled on the way; the quiet one comes first."""
 
-    conditions: Sequence[RaceCondition]
-    rounds: Rounds[RaceCondition, RaceTurn]
-    overhead: Mapping[str, int]
+    conditions: Sequence[RaceCondition] = ()
+    rounds: Rounds[RaceCondition, RaceTurn] = field(default_factory=Rounds)
+    overhead: Mapping[str, int] = field(default_factory=dict)
+    algorithm: str = ""
 
     def turns(self, condition: RaceCondition) -> list[RaceTurn]:
         """Return what a condition's turns measured, in order of time."""
@@ -119,7 +120,7 @@ class FaultsDuring:
 
     def latencies(self, condition: RaceCondition, slot: str) -> Samples:
         """Return a slot's samples of all turns, in ns."""
-        return np.concatenate([turn.latencies(slot) for turn in self.turns(condition)])
+        return np.concatenate([NO_SAMPLES, *(turn.latencies(slot) for turn in self.turns(condition))])
 
     def late(self, condition: RaceCondition) -> int:
         """Return how many pages of the victim were touched after their write."""
@@ -147,38 +148,40 @@ def steps_of(stage: Stage) -> int:
     return RoundsPlan().fewest * len(_conditions(stage))
 
 
-def measure_faults_during_writeback(bench: Bench, now: Callable[[], float] = time.monotonic) -> FaultsDuring:
+def measure_faults_during_writeback(
+    bench: Bench, into: FaultsDuring, now: Callable[[], float] = time.monotonic
+) -> None:  # fmt: skip
     """Measure quiet faults and those during a writeback at each batch size, in rounds.
 
-    Raises NothingMeasured when the kernel counted other reads than were measured.
+    ``into`` is filled on the way, so it keeps what it has if the phone is lost. Raises NothingMeasured when the kernel
+    counted other reads than were measured.
     """
+    bench = with_rounds_of_faults(bench)
     stage, plan = bench.stage, bench.rounds
-    overhead = probe_overhead(bench)
-    quiet, *running = conditions = _conditions(stage)
-    pace = Pace(plan, -(-stage.profile.faults.samples // plan.fewest), now)
-    rounds: Rounds[RaceCondition, RaceTurn] = Rounds()
-    races = _Races(bench, pace, rounds)
+    into.overhead = probe_overhead(bench)
+    quiet, *running = into.conditions = _conditions(stage)
+    pace = Pace(plan, share_of_faults(bench), now)
+    races = _Races(bench, pace, into.rounds)
     stage.as_swap(4 * pace.wanted + 2 * races.most_victim)
+    into.algorithm = algorithm_of(stage)
     measure_in_rounds(
-        bench, conditions, races.turn, into=rounds, now=now, told=lambda point: f"faults, writeback {point}",
+        bench, into.conditions, races.turn, into=into.rounds, now=now, told=lambda point: f"faults, writeback {point}",
         primary=lambda turn: median_of(turn.latencies(SLOTS[WRITTEN_BACK])),
         ratios=[(condition, quiet) for condition in running],
     )  # fmt: skip
-    return FaultsDuring(conditions, rounds, overhead)
 
 
 def during_writeback_results(bench: Bench, found: FaultsDuring) -> list[RunResult]:
     """Make the records: one for each condition and slot."""
-    algorithm = algorithm_of(bench.stage)
     return [
-        _result(bench, found, condition, slot, algorithm)
+        _result(bench, found, condition, slot)
         for condition in found.conditions
         for slot in condition.slots
         if found.latencies(condition, slot).size
     ]
 
 
-def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: str, algorithm: str) -> RunResult:
+def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: str) -> RunResult:
     turns = found.turns(condition)
     proof = {}
     if slot == SLOTS[IN_FLIGHT]:
@@ -198,7 +201,7 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
             "slot": slot,
             "batch_size": condition.batch_size,
             "writeback": "running" if condition.running else "quiet",
-            "comp_algorithm": algorithm,
+            "comp_algorithm": found.algorithm,
         },
         metrics={},
         raw=faults_by_turn(bench, f"fault-during-{condition}-{slot}", [turn.latencies(slot) for turn in turns]),

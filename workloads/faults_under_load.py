@@ -43,7 +43,15 @@ from workloads.faults import (
 from workloads.read_parts import ReadSplitter, splitting_reads
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
-from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, turn_numbers
+from workloads.turns import (
+    NO_SAMPLES,
+    Samples,
+    faults_by_turn,
+    median_of,
+    share_of_faults,
+    turn_numbers,
+    with_rounds_of_faults,
+)
 
 DEFAULT, IO_REALTIME, WORKER_NICE = "default", "io_realtime", "worker_nice"
 _AREA = "under-load"
@@ -87,11 +95,12 @@ class LoadTurn:
 
 @dataclass(slots=True)
 class UnderLoad:
-    """All turns of all conditions, and the reason where reads could not be split."""
+    """All turns of all conditions, filled on the way, and the reason where reads could not be split."""
 
-    conditions: Sequence[LoadCondition]
-    overhead: Mapping[str, int] = field(default_factory=dict)
+    conditions: Sequence[LoadCondition] = ()
     rounds: Rounds[LoadCondition, LoadTurn] = field(default_factory=Rounds)
+    overhead: Mapping[str, int] = field(default_factory=dict)
+    algorithm: str = ""
     no_events_because: str = ""
     other_tracer: str = ""
 
@@ -136,24 +145,26 @@ def steps_of(stage: Stage) -> int:
     return RoundsPlan().fewest * len(_all_conditions(stage))
 
 
-def measure_faults_under_load(bench: Bench) -> UnderLoad:
+def measure_faults_under_load(bench: Bench, into: UnderLoad) -> None:
     """Measure each load and setting on each backing device, in rounds.
 
-    Raises NothingMeasured when the kernel counted other reads than were measured.
+    ``into`` is filled on the way, so it keeps what it has if the phone is lost. Raises NothingMeasured when the kernel
+    counted other reads than were measured.
     """
+    bench = with_rounds_of_faults(bench)
     stage = bench.stage
-    result = UnderLoad(_all_conditions(stage), probe_overhead(bench))
+    into.conditions, into.overhead = _all_conditions(stage), probe_overhead(bench)
+    into.algorithm = algorithm_of(stage)
     places = {place.name: place for place in _places(stage)}
     with ExitStack() as stack:
         changes = stack.enter_context(stage.device.changes())
         for file in sorted({place.file for place in places.values()}):
             load_file(changes, file)
-        visits = stack.enter_context(_Visits(bench, places, result))
+        visits = stack.enter_context(_Visits(bench, places, into))
         measure_in_rounds(
-            bench, result.conditions, visits.turn, into=result.rounds,
-            primary=lambda turn: median_of(turn.written_back), ratios=_ratios(result.conditions),
+            bench, into.conditions, visits.turn, into=into.rounds, told=lambda point: f"faults, {point}",
+            primary=lambda turn: median_of(turn.written_back), ratios=_ratios(into.conditions),
         )  # fmt: skip
-    return result
 
 
 def _ratios(conditions: Sequence[LoadCondition]) -> list[tuple[LoadCondition, LoadCondition]]:
@@ -167,15 +178,15 @@ def _ratios(conditions: Sequence[LoadCondition]) -> list[tuple[LoadCondition, Lo
 
 def under_load_results(bench: Bench, found: UnderLoad) -> list[RunResult]:
     """Make the records: one for each condition and slot."""
-    algorithm = algorithm_of(bench.stage)
     return [
-        _result(bench, found, condition, slot, algorithm)
+        _result(bench, found, condition, slot)
         for condition in found.conditions
         for slot in ("ram", "written_back")
+        if found.turns(condition)
     ]
 
 
-def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str, algorithm: str) -> RunResult:
+def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str) -> RunResult:
     raw = faults_by_turn(bench, f"fault-{condition}-{slot}", [turn.latencies(slot) for turn in found.turns(condition)])
     metrics: dict[str, Metric] = {}
     facts: dict[str, object] = {"probe_overhead_ns": found.overhead, **found.rounds.facts()}
@@ -196,7 +207,7 @@ def _result(bench: Bench, found: UnderLoad, condition: LoadCondition, slot: str,
         title=bench.title,
         params={
             "backing": condition.backing, "load": str(condition.load or "none"), "setting": condition.setting,
-            "slot": slot, "comp_algorithm": algorithm,
+            "slot": slot, "comp_algorithm": found.algorithm,
         },
         metrics=metrics,
         raw=raw,
@@ -285,7 +296,7 @@ class _Visits:
         self.bench = bench
         self.places = places
         self.result = result
-        self.half = -(-bench.stage.profile.faults.samples // bench.rounds.fewest)
+        self.half = share_of_faults(bench)
         self._there: _Attached | None = None
         self._stack = ExitStack()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,16 @@ def turn_numbers(parts: Sequence[Samples]) -> Samples:
 def median_of(samples: Samples) -> float:
     """Return the median of one turn's samples; not a number where it has none."""
     return float(np.median(samples)) if samples.size else float("nan")
+
+
+def with_rounds_of_faults(bench: Bench) -> Bench:
+    """Return the bench with the rounds of a test of faults, whose samples the profile counts.
+
+    The fewest rounds have them all, and storage wears: only within a budget there are more, twice as many at most.
+    """
+    rounds = bench.rounds
+    most = rounds.fewest if math.isinf(rounds.budget_s) else min(rounds.most, 2 * rounds.fewest)
+    return replace(bench, rounds=replace(rounds, most=most))
 
 
 def share_of_faults(bench: Bench) -> int:
