@@ -22,7 +22,7 @@ def shared() -> Shared:
 @pytest.mark.capability("writeback")
 @pytest.mark.one_measurement
 @pytest.mark.changes("zram on other backing devices", "zram off its backing device, backing file removed")
-@pytest.mark.steps(count=lambda stage, variant: RoundsPlan().fewest)
+@pytest.mark.steps(count=lambda stage, variant: RoundsPlan().at_most(stage.profile.variants.repeats).fewest)
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.slug)
 def test_backing_variant(bench: Bench, variant: Variant, shared: Shared, request: pytest.FixtureRequest) -> None:
     """Writeback and page faults by what zram writes back to"""

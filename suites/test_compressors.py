@@ -21,7 +21,7 @@ def shared() -> Shared:
 
 @pytest.mark.capability("writeback")
 @pytest.mark.one_measurement
-@pytest.mark.steps(count=lambda stage, compressor: RoundsPlan().fewest)
+@pytest.mark.steps(count=lambda stage, compressor: RoundsPlan().at_most(stage.profile.compressors.repeats).fewest)
 def test_compressor(bench: Bench, compressor: Compressor, shared: Shared, request: pytest.FixtureRequest) -> None:
     """Compression ratio, writeback and page faults by compressor"""
 

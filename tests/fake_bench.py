@@ -42,8 +42,8 @@ def small_profile(**sections: Any) -> Profile:
         "backing": Backing(path=BACKING, size=8 * MIB),
         "inflight": inflight(1, 8, 32),
         "faults": Faults(samples=100, batch_sizes=(8,)),
-        "variants": Variants(data=MIB, repeats=1, ext4=SCRATCH, partition=PARTITION, erase=True),
-        "compressors": Compressors(data=MIB, repeats=2, batch_size=8),
+        "variants": Variants(data=MIB, repeats=5, ext4=SCRATCH, partition=PARTITION, erase=True),
+        "compressors": Compressors(data=MIB, repeats=5, batch_size=8),
     }
     return Profile(name="fake").model_copy(update=small | sections)
 

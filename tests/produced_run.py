@@ -64,8 +64,8 @@ def profile() -> Profile:
         sweep=Sweep(batch_sizes=BATCHES, repeats=5).model_copy(update={"data": (DATA,)}),
         inflight=Inflight(batch_sizes=BATCHES, repeats=3).model_copy(update={"data": DATA}),
         faults=Faults(samples=100, batch_sizes=BATCHES),
-        variants=Variants(data=MIB, repeats=3, ext4=SCRATCH, partition=PARTITION, erase=True),
-        compressors=Compressors(data=MIB, repeats=3, batch_size=8),
+        variants=Variants(data=MIB, repeats=5, ext4=SCRATCH, partition=PARTITION, erase=True),
+        compressors=Compressors(data=MIB, repeats=5, batch_size=8),
         apps=Apps(
             count=4, anonymous=MIB, file_backed=64 * KIB, working_set=128 * KIB, pattern=SwitchPattern.round_robin,
             rounds=3, dwell=1, idle_age=1, delay=1, period=1, batch_sizes=(1, 32), writeback=tuple(Trigger),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile
 
 from devices.profiles.what_is_measured import SuiteName
@@ -36,6 +36,10 @@ class RoundsPlan:
     precision: float = 0.10
     budget_s: float = float("inf")
     since_s: float | None = None
+
+    def at_most(self, rounds: int) -> RoundsPlan:
+        """Return the same with so many rounds at most, also where that is fewer than the fewest."""
+        return replace(self, fewest=min(self.fewest, rounds), most=rounds)
 
 
 def weights(steps: Mapping[str, tuple[str, int]]) -> dict[str, float]:

@@ -63,6 +63,7 @@ def measure_compressors(bench: Bench, points: Sequence[Compressor], into: Compre
     ``failed``, and the others are measured still.
     """
     stage = bench.stage
+    bench = replace(bench, rounds=bench.rounds.at_most(stage.profile.compressors.repeats))
     pages, batch_size = stage.pages(stage.profile.compressors.data), batch_size_of(stage)
     bench.progress("compressors: allocating the backing file's blocks")
     _allocate_blocks(bench, max(pages, share_of_faults(bench)))

@@ -211,6 +211,7 @@ def measure_variants(bench: Bench, variants: Sequence[Variant], into: VariantRou
     is among its ``failed``, and the others are measured still.
     """
     first, *others = variants
+    bench = replace(bench, rounds=bench.rounds.at_most(bench.stage.profile.variants.repeats))
     measure_in_rounds(
         bench, variants, _Turns(bench).turn, into=into, leave_out=True,
         primary=lambda turn: turn.overwritten.mib_s, ratios=[(other, first) for other in others],

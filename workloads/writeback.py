@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -127,10 +127,9 @@ def measure_sweep(bench: Bench, sweep: SweepPlan, into: MeasuredSweep | None = N
         for batch in sweep.batch_sizes:
             bench.progress(f"warm-up {number + 1}, {_told(found, batch)}")
             found.warmups.setdefault(batch, []).append(visit(batch, 0))
-    plan = replace(bench.rounds, most=sweep.repeats, fewest=min(bench.rounds.fewest, sweep.repeats))
     measure_in_rounds(
-        bench, sweep.batch_sizes, visit, plan=plan, primary=lambda run: run.mib_s, ratios=sweep.ratios,
-        told=lambda batch: _told(found, batch), into=found.rounds,
+        bench, sweep.batch_sizes, visit, plan=bench.rounds.at_most(sweep.repeats), primary=lambda run: run.mib_s,
+        ratios=sweep.ratios, told=lambda batch: _told(found, batch), into=found.rounds,
     )  # fmt: skip
     after = read_stats(stage.device, *disks)
     found.facts |= {

@@ -106,8 +106,8 @@ _FOREIGN_KEYS: dict[BackingKind | AppsKind, tuple[str, ...]] = {
 _VARIANTS, _COMPRESSORS = 6, 12
 # Pages written back per fault that is timed, at each batch size: its own half of them, and the victims of a race.
 _FAULT_WRITES = 8
-# Two turns on three backing devices, a second of writing each.
-_LOAD_WRITES = 6 * 256 * MIB
+# Eight turns on three backing devices, half a second of writing each.
+_LOAD_WRITES = 24 * 64 * MIB
 
 
 class Profile(Model):

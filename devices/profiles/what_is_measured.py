@@ -136,8 +136,8 @@ class Variants(Model):
     """how much is written back per repeat"""
     batch_size: BatchSize = 32
     """batch size at which they are compared"""
-    repeats: Repeats = 5
-    """measured repeats of each variant"""
+    repeats: Repeats = 8
+    """most rounds, each of which measures every variant once"""
     ext4: DevicePath | None = None
     """a file to be made on a file system ext4; without it that variant is skipped"""
     partition: DevicePath | None = None
@@ -155,8 +155,8 @@ class Compressors(Model):
     """how much is written back per repeat"""
     batch_size: BatchSize = 32
     """batch size at which they are compared"""
-    repeats: Repeats = 5
-    """measured repeats of each algorithm"""
+    repeats: Repeats = 8
+    """most rounds, each of which measures every algorithm once"""
 
 
 _Span = Annotated[Seconds, AfterValidator(DurationRange(0, 3600))]
