@@ -132,10 +132,13 @@ class UnderLoad:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A backing device to measure on; ``attach`` None is the run's own. Loads work on ``file``."""
+    """A backing device to measure on. Loads work on ``file``.
+
+    ``attach`` takes the size in bytes that a file needs; None is the run's own device.
+    """
 
     name: str
-    attach: Callable[[Changes], BackingDevice] | None
+    attach: Callable[[Changes, int], BackingDevice] | None
     path: str
     file: str
 
@@ -249,19 +252,17 @@ def _reads(found: UnderLoad, condition: LoadCondition) -> dict[str, dict[str, fl
 
 def _places(stage: Stage) -> list[_Place]:
     """Return the run's own backing device, its buffered variant, and a raw partition where the profile names one."""
-    backing, variants, page = stage.profile.backing, stage.profile.variants, 4 * stage.page_bytes
+    backing, variants = stage.profile.backing, stage.profile.variants
     if backing.kind is BackingKind.raw_partition:
         return [_Place("partition", None, backing.path, f"{PROBE_FOLDER}/load")]
     buffered, load = f"{backing.path}.buffered", f"{backing.path}.load"
-    size = -(-page * stage.profile.faults.samples // MIB * MIB)
     own = "loop_direct" if backing.direct_io else "loop_buffered"
-    attach: Callable[[Changes], BackingDevice]
     places = [_Place(own, None, backing.path, load)]
     if backing.direct_io:
-        attach = partial(loop_backing, path=buffered, size_bytes=size, direct_io=False)
-        places.append(_Place("loop_buffered", attach, buffered, load))
+        attach = partial(loop_backing, path=buffered, direct_io=False)
+        places.append(_Place("loop_buffered", lambda changes, size: attach(changes, size_bytes=size), buffered, load))
     if (node := variants.partition) is not None:
-        places.append(_Place("partition", lambda changes: partition_backing(changes, node), node, load))
+        places.append(_Place("partition", lambda changes, size: partition_backing(changes, node), node, load))
     return places
 
 
@@ -281,11 +282,13 @@ def _all_conditions(stage: Stage) -> list[LoadCondition]:
 
 
 @contextmanager
-def _attached(stage: Stage, place: _Place) -> Iterator[Stage]:
-    if place.attach is None:
+def _attached(stage: Stage, place: _Place, pages: int) -> Iterator[Stage]:
+    """Yield a stage on this backing device, with room for so many pages."""
+    if (attach := place.attach) is None:
         yield stage
         return
-    with stage.on_backing(place.attach, disk_below(stage.device, place.path)) as there:
+    size = -(-pages * stage.page_bytes // MIB) * MIB
+    with stage.on_backing(lambda changes: attach(changes, size), disk_below(stage.device, place.path)) as there:
         yield there
 
 
@@ -321,7 +324,7 @@ class _Visits:
         self._stack.close()
         pages = 2 * self.half
         with ExitStack() as stack:
-            bench = self.bench.on(stack.enter_context(_attached(self.bench.stage, place)))
+            bench = self.bench.on(stack.enter_context(_attached(self.bench.stage, place, 2 * pages)))
             bench.stage.as_swap(2 * pages)
             splitter = self._splitter(bench, stack, pages)
             size = pages * bench.stage.page_bytes
