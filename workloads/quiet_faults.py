@@ -20,7 +20,7 @@ from workloads.budget import RoundsPlan
 from workloads.faults import READS_CHECK, FaultSamples, faulting
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
-from workloads.turns import Samples, faults_by_turn, share_of_faults
+from workloads.turns import Samples, faults_by_turn, share_of_faults, with_rounds_of_faults
 
 _BLOCK = "faults, quiet"
 _SLOTS: dict[str, Callable[[FaultSamples], Samples]] = {
@@ -51,6 +51,7 @@ def measure_quiet_faults(bench: Bench, into: QuietFaults) -> None:
 
     Raises NothingMeasured when the kernel counted other faults or reads than were measured.
     """
+    bench = with_rounds_of_faults(bench)
     with faulting(bench, share_of_faults(bench)) as block:
         measure_in_rounds(
             bench, [_BLOCK], lambda _, turn: block(bench.seed + turn), primary=_times_as_long, into=into.rounds

@@ -168,13 +168,13 @@ class _Run(Generic[P, V]):
 
 
 def _ended(found: Rounds[P, V], plan: RoundsPlan, *, over: bool) -> EndedBy | None:
+    """Return why no further round is begun: what is known needs none, whatever else would have ended them too."""
+    reached = found.precision_reached
+    if found.count >= plan.fewest and reached is not None and reached <= plan.precision:
+        return EndedBy.precision
     if over:
         return EndedBy.budget
-    if found.count >= plan.most:
-        return EndedBy.plan
-    if found.count < plan.fewest or found.precision_reached is None:
-        return None
-    return EndedBy.precision if found.precision_reached <= plan.precision else None
+    return EndedBy.plan if found.count >= plan.most else None
 
 
 def _precision(found: Rounds[P, V], primary: Callable[[V], float], ratios: Sequence[tuple[P, P]]) -> float | None:
