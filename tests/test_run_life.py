@@ -116,6 +116,18 @@ def test_a_run_leaves_the_phone_as_it_was_and_records_the_status_that_it_returns
     assert (found.session.plan, found.end.exit_status if found.end else None, found.problems) == ("quick", 0, ())
 
 
+def test_the_end_counts_each_turn_once_whichever_records_have_it(scene: Scene) -> None:
+    """Slots of one block of faults share its turn, and a record each has it."""
+    run = scene.open()
+    turns = [model.Turn(0, 1.0, [], 0.02), model.Turn(1, 2.0, ["the CPU was slow"], 0.4)]
+    for slot in ("ram", "written_back"):
+        run.record(model.RunResult("fault_latency", "t", {"slot": slot}, {}, turns=turns))
+    run.finish(0)
+    end = scene.stored().end
+    assert end is not None
+    assert end.facts["noise"] == {"turns": 2, "disturbed": 1, "wait_median": 0.21, "wait_worst": 0.4}
+
+
 def remove_results(run: LabRun) -> None:
     shutil.rmtree(run.folder.path)
 
