@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,29 @@ def test_only_points_that_agree_in_all_else_stand_against_each_other(tmp_path: P
     comparison = compared(older, newer)
     assert batches(comparison) == ["none/8"]
     assert [point.params["order"] for point in comparison.pairing.only_cand] == ["sequential"]
+
+
+def sized(mib: int, by_batch: Mapping[int | None, Sequence[float]]) -> list[model.RunResult]:
+    """As a sweep writes that decided how much to write back by a first measurement."""
+    found = [sample.throughput(batch, "random", values) for batch, values in by_batch.items()]
+    return [replace(r, params={**r.params, "data_bytes": mib << 20}, facts={"sized_by_mib_s": 50.0}) for r in found]
+
+
+def test_data_that_were_sized_by_their_speed_keep_no_points_apart(tmp_path: Path) -> None:
+    base = store(tmp_path / "a", *sized(16, {1: noisy(7), 32: noisy(30)}))
+    cand = store(tmp_path / "b", *sized(32, {1: noisy(7), 32: noisy(50)}))
+    pairing = compared(base, cand).pairing
+    assert [pair.params["data_bytes"] for pair in pairing.pairs] == ["16MiB/32MiB"] * 2
+    assert (pairing.only_base, pairing.only_cand) == ((), ())
+    older = store(tmp_path / "c", *sized(4, {None: noisy(7)}), **WITHOUT)
+    assert batches(compared(older, cand)) == ["none/1", "none/32"]
+
+
+def test_data_that_the_profile_names_keep_points_apart(tmp_path: Path) -> None:
+    base, cand = ([replace(result, facts={}) for result in sized(mib, {32: noisy(30)})] for mib in (16, 32))
+    same = rates({1: noisy(7)})
+    pairing = compared(store(tmp_path / "a", *base, *same), store(tmp_path / "b", *cand, *same)).pairing
+    assert (len(pairing.only_base), len(pairing.only_cand)) == (1, 1)
 
 
 def test_two_kernels_without_batches_are_compared_directly(tmp_path: Path) -> None:

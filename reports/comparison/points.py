@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from base.units import format_size
 from records.model import Caveat, RunResult
 from records.reading import StoredRun
 from reports.comparison.sides import Side
 
 BATCH = "batch_size"
+DATA = "data_bytes"
+# A record with this fact chose its amount of data by a first measurement, so that a writeback lasts long enough.
+_SIZED = "sized_by_mib_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,11 @@ class PooledPoint:
         return tuple(dict.fromkeys(caveat for _, result in self.parts for caveat in result.caveats))
 
     @property
+    def held_fixed(self) -> Mapping[str, Any]:
+        """The parameters but the batch size, and but the amount of data where the test chose it."""
+        return _held_fixed(self.parts[0][1], without=(BATCH,))
+
+    @property
     def books_differ(self) -> bool:
         """Whether a cross-check with the kernel's own counters failed: then the figures are not to be used."""
         checks = [check for _, result in self.parts for check in result.checks.values()]
@@ -35,7 +44,11 @@ class PooledPoint:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two points that are compared. Their batch sizes may differ, see ``pair_points``; all else is the same."""
+    """Two points that are compared.
+
+    Their batch sizes may differ, see ``pair_points``, and the amount of data where both chose it themselves; all else
+    is the same.
+    """
 
     base: PooledPoint
     cand: PooledPoint
@@ -46,11 +59,13 @@ class Pair:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Parameters of the candidate; a batch size that differs is both, as ``none/32``."""
-        mine, other = self.base.params.get(BATCH), self.cand.params.get(BATCH)
-        if mine == other:
-            return self.cand.params
-        return {**self.cand.params, BATCH: "/".join("none" if each is None else str(each) for each in (mine, other))}
+        """Parameters of the candidate; of what differs both values, as ``none/32``."""
+        differing = {}
+        for key, told in ((BATCH, str), (DATA, format_size)):
+            both = [point.params.get(key) for point in (self.base, self.cand)]
+            if both[0] != both[1]:
+                differing[key] = "/".join("none" if each is None else told(each) for each in both)
+        return {**self.cand.params, **differing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class Pairing:
 
 
 def pair_points(base: Side, cand: Side) -> Pairing:
-    """Points with the same test and parameters belong together.
+    """Points with the same test and parameters belong together, whatever amount of data they chose themselves.
 
     A kernel without ``writeback_batch_size`` has one point where another has one per batch size. That one point is
     compared with each of them: on the one side it is all that the kernel can do, on the other what one may choose.
@@ -96,13 +111,18 @@ def _without_against_with(
 ) -> Iterator[tuple[PooledPoint, PooledPoint]]:
     for one in without:
         for two in having:
-            alike = one.test == two.test and _but_batch(one.params) == _but_batch(two.params)
+            alike = one.test == two.test and one.held_fixed == two.held_fixed
             if alike and one.params.get(BATCH, 0) is None and two.params.get(BATCH) is not None:
                 yield one, two
 
 
 def _but_batch(params: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in params.items() if key != BATCH}
+
+
+def _held_fixed(result: RunResult, *, without: Sequence[str] = ()) -> dict[str, Any]:
+    left_out = {*without, DATA} if _SIZED in result.facts else set(without)
+    return {key: value for key, value in result.params.items() if key not in left_out}
 
 
 @dataclass(slots=True)
@@ -117,7 +137,7 @@ def _pooled(side: Side) -> dict[tuple[str, str], PooledPoint]:
     for run in side.runs:
         for result in run.runs:
             if result.metrics or result.raw:
-                key = (result.test, json.dumps(result.params, sort_keys=True, default=str))
+                key = (result.test, json.dumps(_held_fixed(result), sort_keys=True, default=str))
                 found.setdefault(key, _Collected(result.params)).parts.append((run, result))
     return {key: PooledPoint(key[0], each.params, tuple(each.parts)) for key, each in found.items()}
 
