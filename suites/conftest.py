@@ -211,7 +211,7 @@ def _planned(item: pytest.Item, run: LabRun) -> PlannedTest:
     lacks = ", ".join(sorted(wanted - run.device.capabilities))
     markers = item.iter_markers("changes")
     changes = [marker.args for marker in markers if marker.kwargs.get("when", lambda stage: True)(run.stage)]
-    return PlannedTest(function, point.removesuffix("]"), _steps(item, run.stage), lacks, changes)
+    return PlannedTest(function, point.removesuffix("]"), _steps(item, run.stage), lacks, changes, _measured(item))
 
 
 def _steps(item: pytest.Item, stage: Stage) -> int:

@@ -154,13 +154,22 @@ def test_the_cases_change_what_they_are_there_for(world: Path) -> None:
         assert what in whats, whats
 
 
+DEPTH_WRITES = PLAIN.writes_of(["inflight_depth"])
+
+
 def test_one_screen_says_phone_plan_changes_bytes_tests_and_time(world: Path) -> None:
     scene = Scene(world, phone_with_much_to_change(), permissive())
     with scene.ended:
         text = describe(
             scene.dry(),
             [
-                PlannedTest("test_swept", "4MiB", 40, changes=[("tracing: its own", "trace instance removed")]),
+                PlannedTest(
+                    "test_swept",
+                    "4MiB",
+                    40,
+                    changes=[("tracing: its own", "trace instance removed")],
+                    measures="inflight_depth",
+                ),
                 PlannedTest("test_swept", "12MiB", 50),
                 PlannedTest("test_attribute", "", 1, lacks="writeback_batch_size: not on this phone"),
             ],
@@ -169,7 +178,7 @@ def test_one_screen_says_phone_plan_changes_bytes_tests_and_time(world: Path) ->
     assert len(lines) < 60, text
     assert max(map(len, lines)) <= 140
     for said in (
-        "nothing was changed", "FAKE01", "kernel 7.3.4-fake", "generic, quick", f"{PLAIN.planned_writes >> 20} MiB",
+        "nothing was changed", "FAKE01", "kernel 7.3.4-fake", "generic, quick", f"at most {DEPTH_WRITES >> 20} MiB;",
         f"limits.written_per_run {PLAIN.limits.written_per_run >> 20} MiB", "setenforce 1", "start mmd", MARKER,
         "swapon -p 32766",
         "test_swept: 4MiB, 12MiB", "not on this phone", "about 3 min: 90 steps at 2 s each, which is assumed",

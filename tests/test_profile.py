@@ -23,6 +23,7 @@ from devices.profiles.profile import (
     VirtualConnection,
 )
 from devices.profiles.reading import SHIPPED, known, load, match_profile, resolved
+from devices.profiles.what_is_measured import SuiteName
 
 SHIPPED_NAMES = ["android-gki", "galaxy-s23", "generic", "pixel-6", "pixel-8", "redmi-k70", "virtual"]
 
@@ -328,6 +329,14 @@ def test_planned_writes_count_every_point_and_warm_up() -> None:
     once = sweep.model_copy(update={"data": (MIB,)})
     more = Profile(name="x", sweep=sweep).planned_writes - Profile(name="x", sweep=once).planned_writes
     assert more == 2 * 4 * MIB * 1 * 2 * 6
+
+
+def test_planned_writes_are_those_of_the_tests_that_are_made() -> None:
+    profile = load("virtual")
+    alone = {test: profile.writes_of([test]) for test in SuiteName}
+    assert 0 < alone[SuiteName.inflight_depth] < alone[SuiteName.writeback_throughput] < profile.planned_writes
+    assert alone[SuiteName.data_integrity] == 0
+    assert profile.for_plan("quick").planned_writes < profile.for_plan("quick").writes_of(list(SuiteName))
 
 
 @pytest.mark.parametrize("name", SHIPPED_NAMES)

@@ -34,13 +34,17 @@ _MOST_STEPS = 3
 
 @dataclass(frozen=True, slots=True)
 class PlannedTest:
-    """A test that was selected. ``lacks`` is why it would be skipped; ``changes`` are pairs: what, how undone."""
+    """A test that was selected, and the part of the plan that it ``measures``.
+
+    ``lacks`` is why it would be skipped; ``changes`` are pairs: what, how undone.
+    """
 
     function: str
     point: str
     steps: int
     lacks: str = ""
     changes: Sequence[tuple[str, str]] = ()
+    measures: str = ""
 
     @property
     def name(self) -> str:
@@ -170,7 +174,7 @@ def describe(run: LabRun, tests: Sequence[PlannedTest]) -> str:
     head = [
         ("phone", f"{facts.model} ({run.device.serial}), kernel {facts.kernel_release}{booted}"),
         ("profile, plan", f"{profile.name}, {run.wanted.plan}"),
-        ("writes", f"at most {_mib(profile.planned_writes)} with all tests{app_writes}; "
+        ("writes", f"at most {_mib(profile.writes_of({test.measures for test in measured}))}{app_writes}; "
          f"limits.written_per_run {_mib(profile.limits.written_per_run)}"),
         ("takes", expected_time(facts, run.wanted.plan, measured, run.wanted.earlier or run.wanted.results)),
     ]  # fmt: skip

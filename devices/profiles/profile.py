@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Self, TypeVar
 
@@ -106,6 +106,7 @@ _FOREIGN_KEYS: dict[BackingKind | AppsKind, tuple[str, ...]] = {
 _VARIANTS, _COMPRESSORS = 6, 12
 # Pages written back per fault that is timed, at each batch size: its own half of them, and the victims of a race.
 _FAULT_WRITES = 8
+_FAULTS = {SuiteName.fault_latency, SuiteName.faults_during_writeback, SuiteName.faults_under_load}
 # Eight turns on three backing devices, half a second of writing each.
 _LOAD_WRITES = 24 * 64 * MIB
 
@@ -156,18 +157,26 @@ class Profile(Model):
 
     @property
     def planned_writes(self) -> int:
-        """Bytes that the tests write to the storage at most, apart from app switches, which bound themselves."""
+        """Bytes that the profile's tests write to the storage at most, but for ``writes_of``'s exceptions."""
+        return self.writes_of(self.tests)
+
+    def writes_of(self, tests: Collection[str]) -> int:
+        """Bytes that these tests write to the storage at most, apart from app switches, which bound themselves.
+
+        A turn that was disturbed is measured again, which is not counted.
+        """
         sweep, inflight, variants, compressors = self.sweep, self.inflight, self.variants, self.compressors
         points_per_size = len(sweep.batch_sizes) * len(sweep.pages) * len(sweep.order)
-        total: int = (
-            points_per_size * sweep.most_bytes(self.backing.size) * (sweep.repeats + sweep.warmups)
-            + len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats
-            + _FAULT_WRITES * self.faults.samples * len(self.faults.batch_sizes) * 4 * KIB
-            + _VARIANTS * variants.data * 2 * variants.repeats
-            + _COMPRESSORS * compressors.data * compressors.repeats
-            + (_LOAD_WRITES if Load.sequential_write in self.faults.loads else 0)
-        )
-        return total
+        faults = _FAULT_WRITES * self.faults.samples * len(self.faults.batch_sizes) * 4 * KIB
+        most: Mapping[str, int] = {
+            SuiteName.writeback_throughput:
+                points_per_size * sweep.most_bytes(self.backing.size) * (sweep.repeats + sweep.warmups),
+            SuiteName.inflight_depth: len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats,
+            SuiteName.backing_variants: _VARIANTS * variants.data * 2 * variants.repeats,
+            SuiteName.compressors: _COMPRESSORS * compressors.data * compressors.repeats,
+            SuiteName.faults_under_load: _LOAD_WRITES if Load.sequential_write in self.faults.loads else 0,
+        }  # fmt: skip
+        return sum(written for test, written in most.items() if test in tests) + faults * bool(_FAULTS & set(tests))
 
     @property
     def sha256(self) -> str:
