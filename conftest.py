@@ -195,5 +195,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     except (LabError, OSError) as error:
         tell(error.for_people() if isinstance(error, LabError) else str(error))
         return
-    terminalreporter.write_line(f"\n{rendered.text}")
-    terminalreporter.write_line(f"report: {rendered.paths['html']}")
+    told = rendered.text if config.option.verbose > 0 else rendered.screen
+    terminalreporter.write_line(f"\n{told}\nreport: {rendered.paths['html']}")

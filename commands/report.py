@@ -16,14 +16,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a folder below results/, or its results.jsonl"
     )
-    parser.add_argument(
-        "--mail", action="store_true", help="print the 72 columns for a mail instead of the full tables"
-    )
+    parser.add_argument("--mail", action="store_true", help="print the 72 columns for a mail instead of one screen")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print every table instead of one screen")
     arguments = parser.parse_args(argv)
-    return worst([_render(run, mail=arguments.mail) for run in arguments.runs])
+    chosen = "mail" if arguments.mail else "text" if arguments.verbose else "screen"
+    return worst([_render(run, chosen) for run in arguments.runs])
 
 
-def _render(run: Path, *, mail: bool) -> int:
+def _render(run: Path, chosen: str) -> int:
     try:
         rendered = render_all(run)
     except LabError as error:
@@ -32,7 +32,7 @@ def _render(run: Path, *, mail: bool) -> int:
     except Exception as error:  # noqa: BLE001 results come from elsewhere too; the other runs are still rendered
         tell(f"{run}: cannot be rendered: {error!r}")
         return EXIT_INTERNAL
-    print(rendered.mail if mail else rendered.text)
+    print(getattr(rendered, chosen))
     for kind, path in rendered.paths.items():
         print(f"{kind + ':':<6}{path}")
     return 0

@@ -17,9 +17,9 @@ Better = Literal["higher", "lower"]
 class Caveat(StrEnum):
     """A doubt about a number: what was seen, what it may mean, what to try."""
 
-    virtual = "measured on a virtual phone: the shape holds, the figures are not a phone's"
-    emulated_cpu = "the CPU is emulated (TCG): CPU-bound figures are far too slow, only ratios mean something"
-    first_run_slow = "the first run was much slower than the rest: file blocks being allocated? add a warm-up"
+    virtual = "measured on a virtual phone: a functional test; no figure or ratio of it may be quoted"
+    emulated_cpu = "the CPU is emulated (TCG): what is bound by the CPU is far too slow, against storage too"
+    first_run_slow = "the first run, without a warm-up before it, was much slower: file blocks being allocated?"
     few_samples = "too few samples for an interval at this quantile: raise the number of samples"
     few_repeats = "fewer than 5 repeats: the interval is wide or missing, raise --repeats or `repeats` in the profile"
     throttled = "the CPU's maximum frequency was lowered during the run: let the phone cool down"
@@ -38,6 +38,7 @@ class Caveat(StrEnum):
     incomplete_run = "the run was cut off: what was measured until then"
     disturbed = "other work disturbed too many turns of this point: no sentence rests on it"
     short_writeback = "a timed writeback took less than 0.3 s: start and end weigh more than they should"
+    differs_elsewhere = "another test measured the same and differs by more than the intervals: neither is that sure"
     samples_as_repeats = "a run of schema 1: its intervals take samples for repeats and are too narrow"
     clock_off = "the phone's clock and this computer's disagree by more than 0.5 %: every time and rate is in doubt"
     phone_clock_missing = "the phone's shell has no clock to time itself: phone time is counted as wire time"

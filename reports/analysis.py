@@ -1,77 +1,30 @@
-"""A stored run with everything computed once that text, HTML and plots show: summaries, quantiles, doubts."""
+"""A stored run with everything computed once that text, HTML and plots show: figures, quantiles, doubts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from base.errors import ReportError
-from records.courses import Course
-from records.metrics import Quantity, row_of
-from records.model import Caveat, RunResult
+from records import metrics as m
+from records.metrics import METRICS, Values, row_of
+from records.model import Caveat, Metric, RunResult
 from records.reading import StoredRun
 from records.tests import TESTS, MeasuredTest
-from reports.stats import FEWEST_FOR_INTERVAL, Quantile, Summary, first_is_slow, quantiles, summarise
+from reports.point import Point
+from reports.repeated import disagreeing
+from reports.stats import FEWEST_FOR_INTERVAL, PointFigure, figure, first_is_slow, pooled_quantiles, quantiles
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Arrays = Mapping[str, npt.NDArray[np.uint64]]
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point of a sweep, computed. ``caveats`` leaves out those that hold for the whole run.
-
-    ``samples`` holds every raw array that could be read, ``quantiles`` those of arrays that are samples of one
-    distribution: a course over time has none.
-    """
-
-    result: RunResult
-    figures: Mapping[str, Summary]
-    samples: Mapping[str, npt.NDArray[np.uint64]]
-    quantiles: Mapping[str, tuple[Quantile, ...]]
-    caveats: tuple[Caveat, ...]
-
-    @property
-    def has_section(self) -> bool:
-        """Whether a section of the report is made for this test and finds in this record what it needs."""
-        test = TESTS.get(self.result.test)
-        if test is None or test.needs is None:
-            return False
-        samples = self.array(test.needs)
-        return bool(samples.size) if samples is not None else self.median(test.needs) is not None
-
-    def summary(self, metric: Quantity) -> Summary | None:
-        """Return what is known of a metric's repeats, or None where it was not measured."""
-        return self.figures.get(metric.name)
-
-    def median(self, metric: Quantity) -> float | None:
-        """Return the median of a metric, or None where it was not measured."""
-        summary = self.summary(metric)
-        return summary.median if summary else None
-
-    def values(self, metric: Quantity) -> Sequence[float]:
-        """Return every repeat of a metric in order of measurement; empty where it was not measured."""
-        found = self.result.metrics.get(metric.name)
-        return found.values if found else ()
-
-    def quantile(self, metric: Quantity, name: str) -> Quantile | None:
-        """Return one quantile of raw samples, or None where there are none."""
-        return next((q for q in self.quantiles.get(metric.name, ()) if q.name == name), None)
-
-    def array(self, row: Quantity | Course) -> npt.NDArray[np.uint64] | None:
-        """Return the raw samples of a metric or one array of a course, or None where it could not be read."""
-        return self.samples.get(row.name)
-
-    def size_of(self, row: Quantity | Course) -> int:
-        """Return how many raw samples there are."""
-        found = self.array(row)
-        return 0 if found is None else int(found.size)
-
-    def param(self, key: str) -> Any:
-        """A parameter, or None."""
-        return self.result.params.get(key)
+# A writeback that is shorter measures its start and its end as much as itself.
+SHORTEST_WRITEBACK_S = 0.3
+_BY_TURN = (Values.repeats, Values.steady)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,55 +45,27 @@ def analyse(run: StoredRun) -> Analysis:
     """Compute everything about a run. Samples that cannot be read become problems, never a failure."""
     session_caveats = _unique((*run.session.provenance.caveats, *run.session.caveats))
     problems = list(run.problems)
-    points = tuple(_point(run, result, set(session_caveats), problems) for result in run.runs)
-    return Analysis(run, points, session_caveats, tuple(problems))
-
-
-def group(points: Iterable[Point], without: Sequence[str]) -> list[tuple[dict[str, Any], list[Point]]]:
-    """Points that agree in all parameters but the named ones, in order of first appearance."""
-    groups: list[tuple[dict[str, Any], list[Point]]] = []
-    for point in points:
-        shared = {key: value for key, value in point.result.params.items() if key not in without}
-        for known, members in groups:
-            if known == shared:
-                members.append(point)
-                break
-        else:
-            groups.append((shared, [point]))
-    return groups
-
-
-def find(points: Iterable[Point], **params: Any) -> Point | None:
-    """The first point with these parameters, or None."""
-    return next((p for p in points if all(p.param(key) == value for key, value in params.items())), None)
-
-
-def batch_rank(point: Point) -> float:
-    """Sort key: no attribute (one page at a time) first, then by size."""
-    batch = point.param("batch_size")
-    return float(batch) if isinstance(batch, int | float) else 0.0
-
-
-def ratio(point: Point, base: Point | None, metric: Quantity) -> float | None:
-    """Median over median."""
-    mine, other = point.median(metric), base.median(metric) if base else None
-    return mine / other if mine is not None and other else None
+    points = [_point(run, result, set(session_caveats), problems) for result in run.runs]
+    doubtful = {id(point) for point in disagreeing(points, run.session.provenance)}
+    told = tuple(
+        replace(point, caveats=_unique((*point.caveats, Caveat.differs_elsewhere))) if id(point) in doubtful else point
+        for point in points
+    )
+    return Analysis(run, told, session_caveats, tuple(problems))
 
 
 def _point(run: StoredRun, result: RunResult, known: set[Caveat], problems: list[str]) -> Point:
-    figures = {name: summarise(m.values, m.better, run.session.seed) for name, m in result.metrics.items()}
     samples = {}
-    for metric, name in result.raw.items():
-        if name in run.not_there:
+    for name, path in result.raw.items():
+        if path in run.not_there:
             continue
         try:
-            samples[metric] = run.samples(result, metric)
+            samples[name] = run.samples(result, name)
         except ReportError as error:
             problems.append(str(error))
-    if _is_one_run(result):
-        return Point(result, figures, samples, {}, tuple(c for c in _unique(result.caveats) if c not in known))
-    found = {metric: quantiles(array) for metric, array in samples.items()}
-    caveats = _unique((*result.caveats, *_seen_in_figures(result, found)))
+    figures = {name: _figure(result, name, metric, samples) for name, metric in result.metrics.items()}
+    found = {} if _is_one_run(result) else _quantiles(result, samples)
+    caveats = _unique((*result.caveats, *_seen_in(result)))
     return Point(result, figures, samples, found, tuple(c for c in caveats if c not in known))
 
 
@@ -149,16 +74,71 @@ def _is_one_run(result: RunResult) -> bool:
     return test is not None and test.one_run
 
 
-def _seen_in_figures(result: RunResult, found: Mapping[str, tuple[Quantile, ...]]) -> list[Caveat]:
-    rows = [(row_of(name, metric.unit, metric.better), metric) for name, metric in result.metrics.items()]
-    seen = []
-    if any(row.needs_repeats and 0 < len(metric.values) < FEWEST_FOR_INTERVAL for row, metric in rows):
-        seen.append(Caveat.few_repeats)
-    if any(row.has_speed and first_is_slow(metric.values, metric.better) for row, metric in rows):
-        seen.append(Caveat.first_run_slow)
-    if any(q.low is None and q.name != "max" for each in found.values() for q in each):
-        seen.append(Caveat.few_samples)
-    return seen
+def _quiet(result: RunResult) -> list[int]:
+    """Indices of the turns that enter figures."""
+    return [index for index, turn in enumerate(result.turns) if not turn.disturbed]
+
+
+def _figure(result: RunResult, name: str, metric: Metric, samples: Arrays) -> PointFigure:
+    row = row_of(name, metric.unit, metric.better)
+    if row.values in _BY_TURN:
+        if not result.turns or len(metric.values) != len(result.turns):
+            return figure(metric.values)
+        quiet = _quiet(result)
+        return figure([metric.values[i] for i in quiet], [result.turns[i].round for i in quiet])
+    if row.values is Values.events and (turns := _turns_of(result, name, len(metric.values), samples)) is not None:
+        import numpy as np
+
+        values = np.asarray(metric.values, dtype=float)
+        by_turn = [(i, values[turns == i]) for i in _quiet(result)]
+        kept = [(i, float(np.median(found))) for i, found in by_turn if found.size]
+        return figure([value for _, value in kept], [result.turns[i].round for i, _ in kept])
+    return replace(figure(metric.values), interval=None)
+
+
+def _quantiles(result: RunResult, samples: Arrays) -> dict[str, dict[str, PointFigure]]:
+    found = {}
+    for name, array in samples.items():
+        if name not in METRICS and name in _turn_names(samples):
+            continue
+        turns = _turns_of(result, name, array.size, samples)
+        if turns is None:
+            found[name] = pooled_quantiles(array)
+        else:
+            found[name] = quantiles([(result.turns[i].round, array[turns == i]) for i in _quiet(result)])
+    return found
+
+
+def _turns_of(result: RunResult, name: str, size: int, samples: Arrays) -> npt.NDArray[np.uint64] | None:
+    """The index of each sample's turn, from the array beside it; None where there is none that fits."""
+    turns = samples.get(_turn_name(name))
+    return turns if result.turns and turns is not None and turns.size == size else None
+
+
+def _turn_name(name: str) -> str:
+    """``fault.turn`` for ``fault.latency``."""
+    return f"{name.partition('.')[0]}.turn"
+
+
+def _turn_names(names: Iterable[str]) -> set[str]:
+    return {_turn_name(name) for name in names}
+
+
+def _seen_in(result: RunResult) -> Iterator[Caveat]:
+    """Doubts that follow from the record itself."""
+    quiet = _quiet(result)
+    spoilt = len(result.turns) - len(quiet)
+    if spoilt and (len(quiet) < FEWEST_FOR_INTERVAL or spoilt > len(quiet)):
+        yield Caveat.disturbed
+    rows = [(row_of(name, metric.unit, metric.better), metric.values) for name, metric in result.metrics.items()]
+    if any(row.needs_repeats and 0 < len(values) < FEWEST_FOR_INTERVAL for row, values in rows):
+        yield Caveat.few_repeats
+    # Where a warm-up was made, blocks are allocated: whatever was slow then, this doubt would name the wrong cause.
+    if not result.warmups and any(row.has_speed and first_is_slow(values, row.better) for row, values in rows):
+        yield Caveat.first_run_slow
+    walls = result.metrics.get(m.WALL.name)
+    if walls and walls.values and min(walls.values) < SHORTEST_WRITEBACK_S:
+        yield Caveat.short_writeback
 
 
 def _unique(caveats: Iterable[Caveat]) -> tuple[Caveat, ...]:

@@ -1,21 +1,37 @@
-"""What a cell says of a point: medians, quantiles of latencies in µs, how many times as long as another point."""
+"""What a cell or a sentence says of a point: a figure with its interval, and its ratio to another point."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from base.units import NS_PER_US
 from records import metrics as m
+from records.intervals import FEWEST_FOR_WORDS, FEWEST_TURNS, Ratio
 from reports import wording as w
-from reports.analysis import Point, batch_rank, ratio
-from reports.stats import FEWEST_FOR_INTERVAL, Summary
-from reports.tables import Column, Field, everywhere
+from reports.plots import Mark
+from reports.point import Point, batch_rank, decided, ratio
+from reports.stats import RELEVANT, SHARES
+from reports.tables import Column, Field
 
-COSTS = (m.WALL, m.USER_CPU, m.SYS_CPU, m.CPU_BUSY, m.CONTEXT_SWITCHES)
+COSTS = (m.WALL, m.SYS_CPU, m.CPU_ALL)
 """the metrics that ``cost_fields`` shows"""
-QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
-OVERLAP_NOTE = "~: no sure difference: the intervals of the two overlap, or there is none."
+QUANTILES = (*SHARES, "max")
+HOW_TO_READ = (
+    f"A figure is the median over turns; in brackets the interval that holds it with 95 % (94 % with {FEWEST_TURNS} "
+    "turns, none with fewer) within this run. n: turns, of those made where other work disturbed some. x: formed round "
+    "by round, so that what a round has in common cancels. A difference is told in words if its whole interval lies "
+    f"beyond {100 * RELEVANT:.0f} %, out of at least {FEWEST_FOR_WORDS} rounds."
+)
+NO_DIFFERENCE = "no difference could be told"
+# CPU time is counted in ticks of the scheduler: less than one of them is noise.
+_TICK_S = 0.01
+_IN_TICKS = (m.USER_CPU, m.SYS_CPU, m.CPU_BUSY)
+
+
+def scale_of(metric: m.Quantity) -> float:
+    """What a metric's values are multiplied with where people read them: latencies of faults are shown in µs."""
+    return 1 / NS_PER_US if metric.unit == "ns" else 1.0
 
 
 def batch_label(point: Point) -> str:
@@ -28,64 +44,84 @@ def first_point(points: Sequence[Point]) -> Point:
     return next((p for p in points if p.param("batch_size") == 1), min(points, key=batch_rank))
 
 
-def ratio_cell(point: Point, base: Point) -> str:
-    """Throughput against the base point; nothing where the kernel has no batches to compare."""
-    return w.MISSING if base.param("batch_size") is None else w.number(ratio(point, base, m.THROUGHPUT))
+def figure_cell(point: Point, metric: m.Quantity, quantile: str | None = None, *, gap: str = " ") -> str:
+    """A figure with its interval."""
+    mark = mark_of(point, metric, quantile)
+    if mark is None:
+        return w.MISSING
+    return f"< {_TICK_S}" if metric in _IN_TICKS and mark[0] < _TICK_S else w.bounded(*mark, gap=gap)
 
 
-def median_of(metric: m.Quantity) -> Callable[[Point], str]:
-    """A cell with the median of a metric."""
-    return lambda point: w.number(point.median(metric))
+def short_cell(point: Point, metric: m.Quantity, quantile: str | None = None) -> str:
+    """The same without the interval, which still decides the digits."""
+    return figure_cell(point, metric, quantile).partition(" [")[0]
+
+
+def figure_of(metric: m.Quantity, quantile: str | None = None) -> Callable[[Point], str]:
+    """Make a cell with a figure, and its interval on a second line."""
+    return lambda point: figure_cell(point, metric, quantile, gap="\n")
+
+
+def short_of(metric: m.Quantity, quantile: str | None = None) -> Callable[[Point], str]:
+    """Make a cell with a figure and no interval."""
+    return lambda point: short_cell(point, metric, quantile)
 
 
 def count_of(metric: m.Quantity) -> Callable[[Point], str]:
-    """A cell with a counter."""
-    return lambda point: w.count(point.median(metric))
+    """Make a cell with a counter."""
+    return lambda point: w.count(point.value(metric))
 
 
-def interval_of(metric: m.Quantity) -> Callable[[Point], str]:
-    """A cell with the interval of a metric's median."""
+def mark_of(point: Point, metric: m.Quantity, quantile: str | None = None) -> Mark | None:
+    """A figure with the ends of its interval, as people read it; None where there is none."""
+    found = point.figure(metric, quantile)
+    if found is None or found.value is None:
+        return None
+    scale, bounds = scale_of(metric), found.interval
+    low, high = (bounds.low * scale, bounds.high * scale) if bounds else (None, None)
+    return found.value * scale, low, high
+
+
+def told(point: Point, metric: m.Quantity, quantile: str | None = None) -> str:
+    """A figure with its unit and, where it has one, its interval: ``49.8 MiB/s [46.3, 50.3]``."""
+    value, *interval = figure_cell(point, metric, quantile).partition(" [")
+    unit = "µs" if metric.unit == "ns" else metric.unit
+    return f"{value} {w.clean(unit)}{''.join(interval)}"
+
+
+def rate_field(gap: str = "\n") -> Field[Point]:
+    """Writeback throughput with its interval."""
+    return Field(Column("MiB/s"), lambda point: figure_cell(point, m.THROUGHPUT, gap=gap))
+
+
+def turns_field(metric: m.Quantity, quantile: str | None = None) -> Field[Point]:
+    """How many turns or values a figure rests on, and out of how many, where some were disturbed."""
 
     def cell(point: Point) -> str:
-        summary = point.summary(metric)
-        return w.interval(summary.interval) if summary else w.MISSING
+        found = point.figure(metric, quantile)
+        if found is None:
+            return w.MISSING
+        return f"{found.n}/{len(point.result.turns)}" if point.disturbed else str(found.n)
 
-    return cell
-
-
-def repeats_of(metric: m.Quantity) -> Callable[[Point], str]:
-    """A cell with the number of repeats."""
-
-    def cell(point: Point) -> str:
-        summary = point.summary(metric)
-        return str(summary.n) if summary else w.MISSING
-
-    return cell
+    return Field(Column("n"), cell)
 
 
-def rate_fields(*, repeats_in_mail: bool = True) -> list[Field[Point]]:
-    """Writeback throughput with its interval and the number of repeats."""
-    n = Column("n")
-    return [
-        everywhere(Column("MiB/s"), median_of(m.THROUGHPUT)),
-        everywhere(Column("interval"), interval_of(m.THROUGHPUT)),
-        Field(n, repeats_of(m.THROUGHPUT), n if repeats_in_mail else None),
-    ]
+def samples_field(metric: m.Quantity = m.FAULT_LATENCY) -> Field[Point]:
+    """The number of samples."""
+    return Field(Column("samples"), lambda point: str(point.size_of(metric)))
 
 
 def cost_fields() -> list[Field[Point]]:
-    """What a writeback costs in time and CPU; in the mail the kernel's CPU time."""
+    """What a writeback costs in time and CPU."""
     return [
-        Field(Column("real s", wrap=8), median_of(m.WALL)),
-        Field(Column("user s", wrap=8), median_of(m.USER_CPU)),
-        everywhere(Column("sys s", wrap=8), median_of(m.SYS_CPU)),
-        Field(Column("all CPUs busy s", wrap=8), median_of(m.CPU_BUSY)),
-        Field(Column("context switches", wrap=8), count_of(m.CONTEXT_SWITCHES)),
+        Field(Column("real s", wrap=8), short_of(m.WALL)),
+        Field(Column("sys s", wrap=8), short_of(m.SYS_CPU)),
+        Field(Column("CPU µs/page", wrap=7), short_of(m.CPU_ALL)),
     ]
 
 
 def word_of(key: str) -> Callable[[Point], str]:
-    """A cell with a parameter in words."""
+    """Make a cell with a parameter in words."""
     return lambda point: w.param(key, point.result.params.get(key, "not stated"))
 
 
@@ -94,135 +130,83 @@ def slot_label(point: Point) -> str:
     return w.param("slot", point.result.params.get("slot", "not stated"))
 
 
+def varying_fields(points: Sequence[Point], but: Iterable[str]) -> list[Field[Point]]:
+    """A column for each parameter in which points differ, but those named."""
+    keys = dict.fromkeys(key for point in points for key in point.result.params)
+    varied = [key for key in keys if key not in set(but) and _differs(points, key)]
+    return [Field(Column(w.param_words(key), numeric=False, wrap=16), word_of(key)) for key in varied]
+
+
+def case_field(points: Sequence[Point], but: Iterable[str]) -> list[Field[Point]]:
+    """The same in one column, where several would leave no room for figures."""
+    varying = varying_fields(points, but)
+    head = ", ".join(each.column.head for each in varying)
+    column = Column(head, numeric=False, wrap=15)
+    return [Field(column, lambda point: ", ".join(each.cell(point) for each in varying))] if varying else []
+
+
+def shared_words(points: Sequence[Point], but: Iterable[str]) -> str:
+    """The other parameters, which all points have in common: ``: data 32 MiB``; empty where there is none."""
+    keys = dict.fromkeys(key for point in points for key in point.result.params)
+    shared = {k: points[0].param(k) for k in keys if k not in set(but) and not _differs(points, k)}
+    return f": {w.params(shared)}" if shared else ""
+
+
+def _differs(points: Sequence[Point], key: str) -> bool:
+    return any(point.param(key) != points[0].param(key) for point in points)
+
+
 def mapping_fact(point: Point, name: str) -> dict[str, Any]:
     """A fact that is a mapping; empty where it is missing or something else."""
     found = point.result.facts.get(name)
     return found if isinstance(found, dict) else {}
 
 
-def interval_note(summaries: Iterable[Summary | None]) -> str:
-    """What the column of intervals holds, in one sentence."""
-    found = {(s.n, s.interval.method, s.interval.confidence) for s in summaries if s and s.interval}
-    named = {"order statistics": "", "bootstrap": " (bootstrap)"}
-    kinds = [f"{100 * share:.3g} % for {n} repeats{named[method]}" for n, method, share in sorted(found)]
-    if not kinds:
-        return f"No interval: fewer than {FEWEST_FOR_INTERVAL} repeats."
-    return f"Interval: where the true median lies; confidence {w.listing(kinds)}."
+def latency_fields(quantiles: Sequence[str] = QUANTILES) -> list[Field[Point]]:
+    """Quantiles of a fault's latency with their intervals."""
+    return [Field(Column(name), figure_of(m.FAULT_LATENCY, name)) for name in quantiles]
 
 
-def microseconds(point: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> float | None:
-    """One quantile of a point's latencies in µs, or None."""
-    found = point.quantile(metric, name)
-    return None if found is None or found.value is None else found.value / NS_PER_US
-
-
-def latency_cell(point: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> str:
-    """A quantile in µs, its interval on a second line."""
-    found = point.quantile(metric, name)
-    if found is None or found.value is None:
-        return w.MISSING
-    value = w.number(found.value / NS_PER_US)
-    if found.low is None or found.high is None:
-        return value
-    return f"{value}\n{w.span(found.low / NS_PER_US, found.high / NS_PER_US)}"
-
-
-def short_latency(name: str, metric: m.Quantity = m.FAULT_LATENCY) -> Callable[[Point], str]:
-    """A cell with a quantile in µs and no interval."""
-    return lambda point: w.number(microseconds(point, name, metric))
-
-
-def samples_field() -> Field[Point]:
-    """The number of latencies."""
-    return everywhere(Column("n"), lambda point: str(point.size_of(m.FAULT_LATENCY)))
-
-
-def latency_fields(in_mail: Container[str] = ()) -> list[Field[Point]]:
-    """Every quantile with its interval; in the mail without, and only those of these names."""
+def times_fields(base_of: Callable[[Point], Point | None], what: str, quantiles: Sequence[str]) -> list[Field[Point]]:
+    """How many times as long as at another point, at these quantiles."""
 
     def field(name: str) -> Field[Point]:
-        mail = Column(name) if name in in_mail else None
-        return Field(Column(name), lambda point: latency_cell(point, name), mail, short_latency(name))
+        return Field(
+            Column(f"x {what} {name}", wrap=9),
+            lambda point: ratio_cell(ratio(point, base_of(point), m.FAULT_LATENCY, name)),
+        )
 
-    return list(map(field, QUANTILES))
-
-
-def times(point: Point, base: Point | None, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> float | None:
-    """How many times as long as at ``base``, at one quantile; None where one of them is not known."""
-    mine, other = (p.quantile(metric, name) if p else None for p in (point, base))
-    if point is base or not (mine and mine.value and other and other.value):
-        return None
-    return mine.value / other.value
+    return [field(name) for name in quantiles]
 
 
-def times_cell(point: Point, base: Point | None, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> str:
-    """The same as a cell, with a ~ in front where no difference is shown."""
-    factor = times(point, base, name, metric)
-    if factor is None or base is None:
+def ratio_cell(found: Ratio | None, gap: str = "\n") -> str:
+    """A ratio with its interval."""
+    if found is None:
         return w.MISSING
-    return f"{'' if quantiles_differ(point, base, name, metric) else '~'}{w.number(factor)}"
+    low, high = (found.interval.low, found.interval.high) if found.interval else (None, None)
+    return w.bounded(found.value, low, high, gap=gap)
 
 
-def times_fields(base_of: Callable[[Point], Point | None]) -> list[Field[Point]]:
-    """The slow-down against another point at every quantile."""
-
-    def field(name: str) -> Field[Point]:
-        return Field(Column(f"x {name}"), lambda point: times_cell(point, base_of(point), name), Column("x"))
-
-    return [field(name) for name in QUANTILES]
+def times(found: Ratio) -> str:
+    """A ratio for a sentence: ``6.1 times [5.9, 6.3]``."""
+    value, *interval = ratio_cell(found, " ").partition(" [")
+    return f"{value} times{''.join(interval)}"
 
 
-def latency_and_times(base_of: Callable[[Point], Point | None], in_mail: Container[str]) -> list[Field[Point]]:
-    """Quantiles in the mail, each with the slow-down beside it."""
-    pairs = zip(QUANTILES, latency_fields(in_mail), times_fields(base_of), strict=True)
-    return [field for name, *both in pairs if name in in_mail for field in both]
+def longer(found: Ratio | None) -> str:
+    """Say what a ratio of two times tells: longer, shorter, or nothing that could be told; empty without enough rounds.
+
+    A number stands in it only beside its interval.
+    """
+    told_so = decided(found)
+    if found is None or told_so is None:
+        return ""
+    return f"{times(found)} as long" if told_so else f"{NO_DIFFERENCE} ({times(found)})"
 
 
 def overhead_notes(points: Iterable[Point]) -> list[str]:
     """What the probe itself costs, once per wording."""
     stated = dict.fromkeys(w.params(cost) for point in points if (cost := mapping_fact(point, "probe_overhead_ns")))
-    told = "; ".join(stated)
-    return [f"The probe's own cost per sample, in ns, is in every value and was not subtracted: {told}"] if told else []
-
-
-def quantiles_differ(point: Point, base: Point, name: str, metric: m.Quantity = m.FAULT_LATENCY) -> bool:
-    """Whether the intervals of one quantile of two points lie apart; False where one has none."""
-    one, other = point.quantile(metric, name), base.quantile(metric, name)
-    if one is None or other is None:
-        return False
-    if one.low is None or one.high is None or other.low is None or other.high is None:
-        return False
-    return one.low > other.high or other.low > one.high
-
-
-def medians_differ(point: Point, base: Point | None, metric: m.Quantity) -> bool:
-    """Whether the intervals of a metric's medians lie apart; False where one has none."""
-    mine, other = (p.summary(metric) if p else None for p in (point, base))
-    if mine is None or other is None or mine.interval is None or other.interval is None:
-        return False
-    return not mine.interval.overlaps(other.interval)
-
-
-def with_interval(point: Point, metric: m.Quantity) -> str:
-    """A median with its unit and, where it has one, its interval: ``49.8 MiB/s [46.3, 50.3]``."""
-    summary = point.figures[metric.name]
-    found = f" {w.interval(summary.interval)}" if summary.interval else ""
-    return f"{w.number(summary.median)} {w.clean(point.result.metrics[metric.name].unit)}{found}"
-
-
-def latency_mark(point: Point, metric: m.Quantity, name: str) -> tuple[float, float | None, float | None] | None:
-    """A quantile in µs with the ends of its interval, for a plot."""
-    found = point.quantile(metric, name)
-    if found is None or found.value is None:
-        return None
-    low, high = (None if end is None else end / NS_PER_US for end in (found.low, found.high))
-    return found.value / NS_PER_US, low, high
-
-
-def median_mark(point: Point, metric: m.Quantity) -> tuple[float, float | None, float | None] | None:
-    """A median with the ends of its interval, for a plot."""
-    summary = point.summary(metric)
-    if summary is None or summary.median is None:
-        return None
-    interval = summary.interval
-    return summary.median, interval.low if interval else None, interval.high if interval else None
+    told_so = "; ".join(stated)
+    note = "The probe's own cost per sample, in ns, is in every value and was not subtracted: "
+    return [note + told_so] if told_so else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis import Analysis, Point
+from reports.analysis import Analysis
+from reports.point import Point
 from reports.sections import (
     backing,
     compressors,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports import wording as w
-from reports.analysis import Analysis, Point
+from reports.analysis import Analysis
 from reports.cells import batch_label
 from reports.contents import shown_in_section
+from reports.point import Point
+from reports.stats import PointFigure
 from reports.tables import Column, Doubts, Table
 
 
@@ -66,23 +68,22 @@ def place_words(places: Sequence[str]) -> str:
 
 def _sample_rows(point: Point) -> list[tuple[str, ...]]:
     return [
-        (
-            f"{w.clean(metric)} {found.name}",
-            "ns",
-            _figure(found.value),
-            w.span(found.low, found.high),
-            str(point.samples[metric].size),
-        )
+        (f"{w.clean(metric)} {name}", "ns", *_told(found), str(point.samples[metric].size))
         for metric, quantiles in point.quantiles.items()
-        for found in quantiles
+        for name, found in quantiles.items()
     ]
 
 
 def _figure_row(point: Point, name: str) -> tuple[str, ...]:
-    summary, metric = point.figures[name], point.result.metrics[name]
-    interval = w.MISSING if summary.minimum == summary.maximum else w.interval(summary.interval)
-    return w.clean(name), w.clean(metric.unit), _figure(summary.median), interval, str(summary.n)
+    found, metric = point.figures[name], point.result.metrics[name]
+    return w.clean(name), w.clean(metric.unit), *_told(found), str(found.n)
 
 
-def _figure(value: float | None) -> str:
-    return w.count(value) if value is None or value == int(value) else w.number(value)
+def _told(found: PointFigure) -> tuple[str, str]:
+    """A figure and its interval; a count that is the same at every turn has none."""
+    bounds = found.interval
+    if found.value is None or bounds is None or bounds.low == bounds.high:
+        whole = found.value is None or found.value == int(found.value)
+        return (w.count(found.value) if whole else w.number(found.value)), w.MISSING
+    value, _, interval = w.bounded(found.value, bounds.low, bounds.high).partition(" ")
+    return value, interval

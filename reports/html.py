@@ -7,9 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from base.text import clean as printable
-from reports import further, ledger
+from reports import further, ledger, overview
 from reports import wording as w
 from reports.analysis import Analysis
+from reports.cells import HOW_TO_READ
 from reports.sections.section import Section
 from reports.verdict import verdict
 
@@ -20,15 +21,22 @@ if TYPE_CHECKING:
 def render_html(analysis: Analysis, sections: Sequence[Section]) -> str:
     """The page. Every string is escaped: names and messages come from phones."""
     session = analysis.run.session
+    drawn = [(section, list(section.draw())) for section in sections]
+    first = next((plots.pop(0) for _, plots in drawn if plots), None)
     page = template("report.html.j2").render(
         phone=ledger.phone(analysis),
         machine=ledger.machine(analysis),
         session=session,
         provenance=session.provenance,
         verdict=verdict(analysis, sections),
-        caveats=analysis.session_caveats,
+        virtual=overview.VIRTUAL if session.provenance.virtual else "",
+        noise=overview.noise(analysis),
+        overview=overview.batch_table(analysis),
+        first=first,
+        doubts=overview.doubts(analysis),
+        how_to_read=HOW_TO_READ,
         problems=analysis.problems,
-        sections=[(section, section.draw()) for section in sections],
+        sections=drawn,
         further=further.further_table(analysis),
         outcomes=ledger.outcome_table(analysis),
         checks=ledger.check_table(analysis),

@@ -9,8 +9,9 @@ from records.model import RunResult, TestOutcome
 from records.raw import RAW_FOLDER
 from records.tests import TESTS
 from reports import wording as w
-from reports.analysis import Analysis, Point
+from reports.analysis import Analysis
 from reports.further import place_words
+from reports.point import Point
 from reports.tables import Column, Table
 
 FILES: Mapping[str, str] = {

@@ -14,9 +14,10 @@ from records.model import Caveat, TestOutcome
 from records.reading import RECORDS, load
 from records.writing import replace_file
 from reports import wording as w
-from reports.analysis import Analysis, Point, analyse, find
-from reports.cells import batch_label, microseconds, with_interval
+from reports.analysis import Analysis, analyse
+from reports.cells import batch_label, short_cell, told
 from reports.html import template
+from reports.point import Point, find
 from reports.sections import depth, integrity, throughput
 from reports.tables import Column, Field, build
 from reports.text import TERMINAL_WIDTH, table_text
@@ -82,7 +83,7 @@ def _phone(run: MachineRun) -> str:
 
 def _rate(run: MachineRun) -> str:
     point = run.headlines[0]
-    return with_interval(point, m.THROUGHPUT).replace(" [", "\n[") if point else w.MISSING
+    return told(point, m.THROUGHPUT).replace(" [", "\n[") if point else w.MISSING
 
 
 def _batch(run: MachineRun) -> str:
@@ -95,12 +96,12 @@ def _batch(run: MachineRun) -> str:
 
 def _depth(run: MachineRun) -> str:
     point = run.headlines[1]
-    return w.number(point.median(m.IN_FLIGHT_MEAN)) if point else w.MISSING
+    return short_cell(point, m.IN_FLIGHT_MEAN) if point else w.MISSING
 
 
 def _fault(run: MachineRun) -> str:
     point = run.headlines[2]
-    return w.number(microseconds(point, "p50")) if point else w.MISSING
+    return short_cell(point, m.FAULT_LATENCY, "p50") if point else w.MISSING
 
 
 def _tests(run: MachineRun) -> str:

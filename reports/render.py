@@ -12,13 +12,18 @@ from reports.analysis import analyse
 from reports.contents import sections
 from reports.export import render_csv
 from reports.html import render_html
-from reports.text import mail, render_text
+from reports.screen import mail, screen
+from reports.text import render_text
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """``text`` is for the terminal, ``mail`` fits 72 columns; ``paths`` maps text, mail, html and csv to the files."""
+    """``screen`` is for the terminal, ``text`` has all tables, ``mail`` fits 72 columns.
 
+    ``paths`` maps text, mail, html and csv to the files.
+    """
+
+    screen: str
     text: str
     mail: str
     paths: Mapping[str, Path]
@@ -40,4 +45,4 @@ def render_all(run_folder: Path) -> Rendered:
     for kind, (name, content) in contents.items():
         paths[kind] = run.folder / name
         replace_file(paths[kind], content)
-    return Rendered(text, for_mail, paths)
+    return Rendered(screen(analysis, parts), text, for_mail, paths)

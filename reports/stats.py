@@ -1,28 +1,35 @@
-"""Statistics of repeats and of samples: pure functions, robust first, nothing is ever left out as an outlier.
+"""Figures of one point: the median over its turns, and quantiles of samples taken turn by turn; no outlier is left out.
 
-Intervals say how well a median or a quantile is known, at 95 % confidence. They assume that the values are independent
-draws of one distribution; faults measured one after the other are not quite that, so a latency's interval is a lower
-bound of the doubt. How each kind is made is said at the function that makes it.
+A turn is the unit of repetition: samples of one turn share what disturbed it, so an interval comes from turns and never
+from samples (records/intervals.py). Samples without turns have quantiles and no interval.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from records import intervals
+from records.intervals import TurnInterval, turn_interval
 from records.model import Better
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-CONFIDENCE = 0.95
-FEWEST_FOR_INTERVAL = 5
-FEWEST_FOR_BOOTSTRAP = 20
-RESAMPLES = 9_999
+    Samples = npt.NDArray[np.uint64]
+
+CONFIDENCE = intervals.CONFIDENCE
+FEWEST_FOR_INTERVAL = intervals.FEWEST_TURNS
+RELEVANT = 0.05
+"""the least relevant difference, as a share: words need a ratio whose whole interval lies beyond it"""
+
+SHARES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+# A turn gives a quantile if so many of its samples lie beyond it, and all samples together if that many do.
+_BEYOND_IN_A_TURN, _BEYOND_IN_THE_POOL = 2, 10
 
 # Iglewicz and Hoaglin, "How to Detect and Handle Outliers" (1993): the factor makes the MAD comparable with a standard
 # deviation, and a modified z-score above 3.5 is out of line.
@@ -31,102 +38,71 @@ OUT_OF_LINE = 3.5
 # Five nearly equal values have a MAD near 0, and then a difference of no interest would be out of line.
 SMALLEST_SPREAD = 0.02
 
-Method = Literal["order statistics", "bootstrap"]
-
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """Where the true value lies; ``confidence`` is the coverage of this very interval, not the one that was wished."""
+class PointFigure:
+    """One figure of a point, in its unit: the median over turns, or None where there is none to be had.
 
-    low: float
-    high: float
-    confidence: float
-    method: Method
-
-    def overlaps(self, other: Interval) -> bool:
-        """Whether one value could be in both."""
-        return self.low <= other.high and other.low <= self.high
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Repeats of one figure. All but ``n`` are in the figure's unit; None means that there are too few values."""
+    ``n`` is the number of turns (or values) that it rests on. ``by_round`` has the value of the last undisturbed turn
+    of each round: ratios are formed of these. It is empty where the point has no turns.
+    """
 
     n: int
-    better: Better
-    median: float | None
-    mad: float | None
-    minimum: float | None
-    maximum: float | None
-    stdev: float | None
-    interval: Interval | None
-
-    @property
-    def spread(self) -> float | None:
-        """The MAD as a share of the median, scaled to compare with a relative standard deviation."""
-        if self.median is None or self.mad is None or self.median == 0 or self.n < 2:
-            return None
-        return MAD_TO_SIGMA * self.mad / abs(self.median)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantile:
-    """One quantile of many samples, in their unit. ``value`` or the interval is None where the samples do not reach."""
-
-    name: str
-    share: float
     value: float | None
-    low: float | None
-    high: float | None
+    interval: TurnInterval | None = None
+    by_round: Mapping[int, float] = field(default_factory=dict)
 
 
-def summarise(values: Sequence[float], better: Better, seed: int) -> Summary:
-    """Median, spread and the median's interval. :raises ValueError: for NaN and infinity.
+def figure(values: Sequence[float], rounds: Sequence[int] | None = None) -> PointFigure:
+    """Return the figure of one value a turn, in order of time; ``rounds`` says in which round each was measured.
 
-    The interval's method depends on n, because the bootstrap fails where it is wanted most: for n = 7 the percentile
-    bootstrap of a median ends at the second value from each side, which covers 87.5 % and not 95 %.
-
-    * n < 5: none. The widest one, minimum to maximum, covers 75 % at n = 3 and 87.5 % at n = 4.
-    * 5 <= n < 20: between two order statistics, the narrowest pair that covers at least 95 % whatever the
-      distribution (the sign test turned round; Hahn and Meeker, "Statistical Intervals", 1991, section 5.2). At n = 5
-      that is minimum to maximum with 93.75 %, the most there is, and at n = 6 to 8 minimum to maximum with 96.9 to
-      99.2 %. So one odd repeat out of 5 widens the interval; that is meant.
-    * n >= 20: percentile bootstrap of the median, 9 999 resamples, the same for the same seed. Tried on skewed values
-      from n = 20 to 60, intervals meant to cover 95 % covered 92 to 96 %.
+    :raises ValueError: for NaN and infinity.
     """
     if any(not math.isfinite(value) for value in values):
         raise ValueError("NaN and infinity are not measurements")
-    n = len(values)
-    if n == 0:
-        return Summary(0, better, None, None, None, None, None, None)
-    median = statistics.median(values)
-    return Summary(
-        n=n,
-        better=better,
-        median=median,
-        mad=statistics.median(abs(value - median) for value in values),
-        minimum=min(values),
-        maximum=max(values),
-        stdev=statistics.stdev(values) if n > 1 else None,
-        interval=_median_interval(values, seed),
-    )
+    by_round = {} if rounds is None else dict(zip(rounds, values, strict=True))
+    median = statistics.median(values) if values else None
+    return PointFigure(len(values), median, turn_interval(values), by_round)
 
 
-def quantiles(samples: npt.NDArray[np.uint64]) -> tuple[Quantile, ...]:
-    """p50, p90, p99, p99.9 and the maximum of samples, each a value that was measured (no interpolation).
+def quantiles(turns: Sequence[tuple[int, Samples]]) -> dict[str, PointFigure]:
+    """Return p50, p90, p99, p99.9 and the maximum of the samples of turns, each with its round, in order of time.
 
-    The interval lies between two order statistics whose ranks come from the binomial distribution: at least 95 %
-    whatever the samples' distribution is (Hahn and Meeker, 1991, section 5.2). A quantile needs 1 / (1 - share) samples
-    to be told at all, and for its interval enough that the largest sample is above it with 97.5 %: 3 688 for p99.9.
-    The maximum has no interval: a longer run finds a larger one.
+    Each quantile is taken in each turn, as a value that was measured (no interpolation), where at least 2 samples a
+    turn lie beyond it. One that turns are too small for is taken of all samples together, without an interval, where
+    at least 10 lie beyond it, and else not at all. The median and the maximum are always told; the maximum has no
+    interval: a longer run finds a larger one.
     """
     import numpy as np
 
+    ordered = [np.sort(samples) for _, samples in turns if samples.size]
+    rounds = [number for number, samples in turns if samples.size]
+    if not ordered:
+        return {name: PointFigure(0, None) for name in (*SHARES, "max")}
+    pool = np.sort(np.concatenate(ordered))
+    found = {}
+    for name, share in SHARES.items():
+        # 1e-9: 1000 * (1 - 0.999) is a hair below 1 in binary.
+        beyond = pool.size * (1 - share) + 1e-9
+        if share == 0.5 or beyond >= _BEYOND_IN_A_TURN * len(ordered):
+            found[name] = figure([_at(each, share) for each in ordered], rounds)
+        else:
+            found[name] = PointFigure(len(ordered), _at(pool, share) if beyond >= _BEYOND_IN_THE_POOL else None)
+    return found | {"max": PointFigure(len(ordered), float(pool[-1]))}
+
+
+def pooled_quantiles(samples: Samples) -> dict[str, PointFigure]:
+    """Return the same of samples that were taken at one go: without intervals, which only turns can give."""
+    import numpy as np
+
     ordered = np.sort(samples)
-    shares = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
-    found = [_quantile(ordered, name, share) for name, share in shares]
-    largest = float(ordered[-1]) if ordered.size else None
-    return (*found, Quantile("max", 1.0, largest, None, None))
+    found = {
+        name: PointFigure(
+            1, _at(ordered, share) if ordered.size and _is_given(ordered.size * (1 - share), share) else None
+        )
+        for name, share in SHARES.items()
+    }  # fmt: skip
+    return found | {"max": PointFigure(1, float(ordered[-1]) if ordered.size else None)}
 
 
 def first_is_slow(values: Sequence[float], better: Better) -> bool:
@@ -145,58 +121,10 @@ def first_is_slow(values: Sequence[float], better: Better) -> bool:
     return slower_by > OUT_OF_LINE * scale
 
 
-def _median_interval(values: Sequence[float], seed: int) -> Interval | None:
-    n = len(values)
-    if n < FEWEST_FOR_INTERVAL:
-        return None
-    if n < FEWEST_FOR_BOOTSTRAP:
-        ordered = sorted(values)
-        rank, confidence = _median_rank(n)
-        return Interval(ordered[rank], ordered[n - 1 - rank], confidence, "order statistics")
-    import numpy as np
-
-    drawn = np.random.default_rng(seed).choice(np.asarray(values, dtype=float), size=(RESAMPLES, n))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(drawn, axis=1), [tail, 1 - tail])
-    return Interval(float(low), float(high), CONFIDENCE, "bootstrap")
+def _is_given(beyond: float, share: float) -> bool:
+    return share == 0.5 or beyond + 1e-9 >= _BEYOND_IN_THE_POOL
 
 
-def _median_rank(n: int) -> tuple[int, float]:
-    """The highest rank (from 0, from each side) that still covers 95 %, and its coverage; rank 0 if none does."""
-
-    def coverage(rank: int) -> float:
-        outside: int = 2 * sum(math.comb(n, k) for k in range(rank + 1))
-        return 1 - outside / (1 << n)
-
-    rank = 0
-    while coverage(rank + 1) >= CONFIDENCE:
-        rank += 1
-    return rank, coverage(rank)
-
-
-def _quantile(ordered: npt.NDArray[np.uint64], name: str, share: float) -> Quantile:
-    n = int(ordered.size)
-    # 1e-9: 1000 * (1 - 0.999) is a hair below 1 in binary.
-    if n * (1 - share) < 1 - 1e-9:
-        return Quantile(name, share, None, None, None)
-    # The rank that np.quantile calls inverted_cdf: the smallest value with at least this share at or below it.
-    value = float(ordered[math.ceil(n * share - 1e-9) - 1])
-    ranks = _quantile_ranks(n, share)
-    if ranks is None:
-        return Quantile(name, share, value, None, None)
-    return Quantile(name, share, value, float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1]))
-
-
-def _quantile_ranks(n: int, share: float) -> tuple[int, int] | None:
-    """Ranks from 1 to n of the two order statistics around a quantile, or None if the samples do not reach so far."""
-    import numpy as np
-    from scipy.special import bdtr  # the binomial distribution alone: scipy.stats takes a second to import
-
-    tail = (1 - CONFIDENCE) / 2
-    reach = 8 * math.sqrt(n * share * (1 - share)) + 8
-    counts = np.arange(max(0, math.floor(n * share - reach)), min(n, math.ceil(n * share + reach)) + 1)
-    below = bdtr(counts.astype(float), n, share)
-    # Low: P(at most low - 1 samples below the quantile) <= tail. High: P(at most high - 1) >= 1 - tail.
-    low = int(counts[0]) + int(np.searchsorted(below, tail, side="right"))
-    high = int(counts[0]) + int(np.searchsorted(below, 1 - tail, side="left")) + 1
-    return (low, high) if low >= 1 and high <= n else None
+def _at(ordered: Samples, share: float) -> float:
+    """The smallest value with at least this share at or below it: what np.quantile calls inverted_cdf."""
+    return float(ordered[max(0, math.ceil(ordered.size * share - 1e-9) - 1)])

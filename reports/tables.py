@@ -33,28 +33,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[Source]):
-    """A column and how to fill it from what a row is made of.
+    """A column and how to fill it from what a row is made of."""
 
-    ``column`` None: it is in the mail only. ``mail`` is its column there, None: it is not in the mail; ``short`` fills
-    it there, where ``cell`` would say too much.
-    """
-
-    column: Column | None
+    column: Column
     cell: Callable[[Source], str]
-    mail: Column | None = None
-    short: Callable[[Source], str] | None = None
-
-
-def everywhere(
-    column: Column, cell: Callable[[Source], str], short: Callable[[Source], str] | None = None
-) -> Field[Source]:
-    """A field with the same column in the mail."""
-    return Field(column, cell, column, short)
-
-
-def mail_only(column: Column, cell: Callable[[Source], str]) -> Field[Source]:
-    """A field that no other table has."""
-    return Field(None, cell, column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +65,7 @@ class Table:
 
 
 class Doubts:
-    """Gives each caveat a letter, in order of appearance: within one table, or through a whole mail."""
+    """Gives each caveat a letter, in order of appearance within one table."""
 
     def __init__(self) -> None:
         self._marks: dict[Caveat, str] = {}
@@ -107,21 +89,6 @@ def build(
 ) -> Table:
     """A table with one row per source, its doubts as letters in the last column and spelt out below."""
     doubts = Doubts()
-    chosen = [(each.column, each.cell) for each in fields if each.column]
-    columns, rows = _filled(chosen, sources, Column("doubts", numeric=False), doubts)
+    rows = tuple((*(each.cell(source) for each in fields), doubts.marks(source.caveats)) for source in sources)
+    columns = (*(each.column for each in fields), Column("doubts", numeric=False))
     return Table(key, title, intro, columns, rows, tuple(notes), doubts.notes())
-
-
-def build_for_mail(title: str, fields: Sequence[Field[Source]], sources: Iterable[Source], doubts: Doubts) -> Table:
-    """A compact table whose letters are those of the whole mail, which spells them out at its end."""
-    chosen = [(each.mail, each.short or each.cell) for each in fields if each.mail]
-    columns, rows = _filled(chosen, sources, Column("", numeric=False), doubts)
-    return Table("", title, "", columns, rows)
-
-
-def _filled(
-    chosen: Sequence[tuple[Column, Callable[[Source], str]]], sources: Iterable[Source], last: Column, doubts: Doubts
-) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows, with the letters of a row's doubts in the last column."""
-    rows = tuple((*(cell(source) for _, cell in chosen), doubts.marks(source.caveats)) for source in sources)
-    return (*(column for column, _ in chosen), last), rows

@@ -1,4 +1,4 @@
-"""A report as text: for the terminal and report.txt, and in 72 columns for a mail."""
+"""A report as text, all of it: report.txt."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from base.text import clean as printable
-from records import tests as t
 from records.model import Caveat
-from reports import further, ledger
+from reports import further, ledger, overview
 from reports import wording as w
 from reports.analysis import Analysis
+from reports.cells import HOW_TO_READ
 from reports.sections.section import Section
-from reports.tables import Doubts, Table
+from reports.tables import Table
 from reports.verdict import verdict
 
 TERMINAL_WIDTH = 100
@@ -30,16 +30,17 @@ def render_text(analysis: Analysis, sections: Sequence[Section]) -> str:
     """All tables, at most 100 columns where their content allows it."""
     p = analysis.run.session.provenance
     title = f"zram writeback on {ledger.phone(analysis)}, Linux {w.clean(p.kernel_release)}"
-    banners = "\n".join(_banners(analysis, sections, TERMINAL_WIDTH))
-    parts = [
-        f"{title}\n{'=' * len(title)}\n{_fill(ledger.machine(analysis), TERMINAL_WIDTH)}",
-        *([banners] if banners else []),
-    ]
+    head = [title, "=" * len(title), _fill(ledger.machine(analysis), TERMINAL_WIDTH), *_banners(analysis, sections)]
     findings = [f"* {each.about}: {each.text}" for each in verdict(analysis, sections).findings]
     findings = findings or ["Nothing was measured."]
-    parts.append("\n".join(_fill(finding, TERMINAL_WIDTH, hanging="  ") for finding in findings))
-    parts += [table_text(table, TERMINAL_WIDTH) for section in sections for table in section.tables]
-    general = [
+    parts = [
+        "\n".join(head),
+        _fill(HOW_TO_READ, TERMINAL_WIDTH),
+        "\n".join(_fill(finding, TERMINAL_WIDTH, hanging="  ") for finding in findings),
+    ]
+    tables = [
+        overview.batch_table(analysis),
+        *(table for section in sections for table in (section.table, *section.details)),
         further.further_table(analysis),
         ledger.outcome_table(analysis),
         ledger.check_table(analysis),
@@ -48,7 +49,7 @@ def render_text(analysis: Analysis, sections: Sequence[Section]) -> str:
         ledger.provenance_table(analysis),
         ledger.wall_time_table(analysis),
     ]
-    parts += [table_text(table, TERMINAL_WIDTH) for table in general if table is not None]
+    parts += [table_text(table, TERMINAL_WIDTH) for table in tables if table is not None]
     return printable("\n\n".join(parts) + "\n")
 
 
@@ -56,69 +57,25 @@ def table_text(table: Table, width: int) -> str:
     """One table with its title, what the figures are and what to doubt."""
     lines = [f"{table.title}\n{'-' * len(table.title)}"]
     lines += [_fill(table.intro, width), ""] if table.intro else []
-    lines.append(_body(table, width))
+    lines.append(table_body(table, width))
     below = [*table.notes, *table.doubts]
     lines += ["", *(_fill(note, width, hanging="   ") for note in below)] if below else []
     return "\n".join(lines)
 
 
-def mail(analysis: Analysis, sections: Sequence[Section]) -> str:
-    """What was measured, how, on what, the figures and the doubts: 72 columns, to be pasted into a reply."""
-    banners = "\n".join(_banners(analysis, sections, MAIL_WIDTH, ("virtual",)))
-    parts = [banners] if banners else []
-    parts.append("\n".join(_mail_head(analysis, sections)))
-    doubts = Doubts()
-    for section in sections:
-        parts += [f"{_fill(table.title, MAIL_WIDTH)}\n{_body(table, MAIL_WIDTH)}" for table in section.mail(doubts)]
-    everywhere = (caveat for caveat in analysis.session_caveats if caveat is not Caveat.virtual)
-    notes = [*doubts.notes(), *(f"all figures: {caveat.value}" for caveat in everywhere)]
-    if notes:
-        parts.append("\n".join(["Doubts", *(_fill(note, MAIL_WIDTH, hanging="   ") for note in notes)]))
-    return printable("\n\n".join(parts) + "\n")
-
-
-def _banners(
-    analysis: Analysis, sections: Sequence[Section], width: int, caveats: Sequence[str] | None = None
-) -> list[str]:
-    """What must be read first; ``caveats`` names the caveats to show, None means all."""
-    shown = [c for c in analysis.session_caveats if caveats is None or c.name in caveats]
-    banners = [f"{'VIRTUAL PHONE' if c is Caveat.virtual else 'ALL FIGURES'}: {c.value}" for c in shown]
+def _banners(analysis: Analysis, sections: Sequence[Section]) -> list[str]:
+    """What must be read first."""
+    shown = [c for c in analysis.session_caveats if c is not Caveat.virtual]
+    is_virtual = analysis.run.session.provenance.virtual
+    banners = [f"VIRTUAL PHONE: {overview.VIRTUAL}"] if is_virtual else []
+    banners.append(f"NOISE: {overview.noise(analysis)}")
+    banners += [f"ALL FIGURES: {c.value}" for c in shown]
     banners += [f"ATTENTION: {alarm}" for alarm in verdict(analysis, sections).alarms]
     banners += [f"NOT READ: {problem}" for problem in analysis.problems]
-    return [_fill(f"*** {banner}", width, hanging="    ") for banner in banners]
+    return [_fill(f"*** {banner}", TERMINAL_WIDTH, hanging="    ") for banner in banners]
 
 
-def _mail_head(analysis: Analysis, sections: Sequence[Section]) -> list[str]:
-    session, p = analysis.run.session, analysis.run.session.provenance
-    ufs = " ".join(w.clean(value) for value in p.ufs.values() if value)
-    kind = f"virtual, {w.clean(p.accelerator)}" if p.virtual else "hardware"
-    commit = f", commit {w.clean(p.git_commit)[:12]}" if p.git_commit else ""
-    measured = w.listing([section.measured for section in sections] or ["nothing"])
-    facts = {
-        "What": f"zram writeback to a backing device: {measured}",
-        "On": f"{ledger.phone(analysis)}, {kind}; Linux {w.clean(p.kernel_release)} {w.clean(p.arch)}, "
-        f"{w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)} RAM, {w.pages_and_counters(p.page_size_bytes)}; "
-        f"UFS {ufs or 'unknown'}",
-        "zram": w.params(p.zram) or "unknown",
-        "Backing": w.params(p.backing) or "unknown",
-        "How": _how(analysis),
-        "Run": f"{w.clean(session.run_id)}, plan {w.clean(session.plan)}, seed {session.seed}{commit}",
-    }
-    return [_fill(f"{name + ':':<9}{fact}", MAIL_WIDTH, hanging=" " * 9) for name, fact in facts.items()]
-
-
-def _how(analysis: Analysis) -> str:
-    warmups = max((len(m.values) for p in analysis.points for m in p.result.warmups.values()), default=0)
-    said = ["medians", "in brackets where the true median lies (95 %, at n = 5 94 %, no distribution assumed)"]
-    said += ["points in shuffled order within each repeat"] if analysis.of(t.THROUGHPUT) else []
-    said += [f"{warmups} warm-up(s) before each point, in no figure"] if warmups else []
-    if any(point.result.checks for point in analysis.points):
-        agreed = not ledger.mismatches(analysis.points)
-        said.append("kernel counters agree" if agreed else "kernel counters DISAGREE, see above")
-    return "; ".join(said)
-
-
-def _body(table: Table, width: int) -> str:
+def table_body(table: Table, width: int) -> str:
     """The columns that hold something, heads included; closer together where they would be too wide."""
     columns = table.shown_columns()
     shown = [table.columns[i] for i in columns]

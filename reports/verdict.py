@@ -35,7 +35,7 @@ def verdict(analysis: Analysis, sections: Sequence[Section]) -> RunVerdict:
     """Alarms and findings of a run, in the order of its sections."""
     alarms = [*_state(analysis), *_bad_tests(analysis), *_corruption(analysis), *_books(analysis)]
     findings = [Finding(each.title, each.key, " ".join(each.findings)) for each in sections if each.findings]
-    findings += [Finding("Tests", "outcomes", sentence) for sentence in _passed(analysis)]
+    findings += [Finding("Tests", "outcomes", sentence) for sentence in passed(analysis)]
     return RunVerdict(tuple(alarms), tuple(findings))
 
 
@@ -70,7 +70,8 @@ def _books(analysis: Analysis) -> list[str]:
     return [f"The kernel's own counters disagree with the measurement: {names}. Do not use those figures."]
 
 
-def _passed(analysis: Analysis) -> list[str]:
+def passed(analysis: Analysis) -> list[str]:
+    """How many tests passed, where none failed."""
     outcomes = [o.outcome for o in analysis.run.outcomes]
     passed, skipped = outcomes.count("passed"), outcomes.count("skipped")
     if not outcomes or passed + skipped < len(outcomes):

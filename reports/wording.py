@@ -10,7 +10,6 @@ from typing import Any
 from base.kernel import PAGE_4K
 from base.text import clean as printable
 from records.parameters import BY_KEY
-from reports.stats import Interval
 
 MISSING = "-"
 # The longest text of one cell, and of one parameter, of which several stand in a title or beside a plot.
@@ -40,9 +39,21 @@ def count(value: float | None) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e18 else number(value)
 
 
-def interval(found: Interval | None, scale: float = 1.0) -> str:
-    """``[48.9, 51.0]``."""
-    return MISSING if found is None else span(found.low * scale, found.high * scale)
+def bounded(value: float | None, low: float | None = None, high: float | None = None, gap: str = " ") -> str:
+    """A figure and its interval, ``49.8 [46.3, 50.3]``, all to two significant digits of the interval's half width.
+
+    Without an interval, or with one of no width, to three significant digits.
+    """
+    if value is None or low is None or high is None:
+        return number(value)
+    half = (high - low) / 2
+    if not 1e-9 < abs(value) < 1e18 or not half > 1e-12 * abs(value):
+        return f"{number(value)}{gap}{span(low, high)}"
+    first = math.floor(math.log10(abs(value)))
+    # At least one digit of the value, at most four.
+    decimals = min(max(1 - math.floor(math.log10(half)), -first), 3 - first)
+    told, below, above = (f"{round(each, decimals):.{max(0, decimals)}f}" for each in (value, low, high))
+    return f"{told}{gap}[{below}, {above}]"
 
 
 def span(low: float | None, high: float | None) -> str:
@@ -88,10 +99,11 @@ def param(key: str, value: Any) -> str:
 def params(chosen: Mapping[str, Any], without: Iterable[str] = ()) -> str:
     """All parameters in one line: ``data 32 MiB, pages incompressible``."""
     hidden = set(without)
-    return ", ".join(f"{_param_words(key)} {param(key, value)}" for key, value in chosen.items() if key not in hidden)
+    return ", ".join(f"{param_words(key)} {param(key, value)}" for key, value in chosen.items() if key not in hidden)
 
 
-def _param_words(key: str) -> str:
+def param_words(key: str) -> str:
+    """What a parameter is called in a title or at the head of a column."""
     row = BY_KEY.get(key)
     return row.words if row and row.words else clean(key, LONGEST_PARAM)
 

@@ -16,7 +16,14 @@ from records.writing import RunFolder
 
 NOW = datetime(2026, 11, 23, 10, 15, 0, tzinfo=UTC)
 US = np.uint64(1000)
-RATES = {1: [7.0] * 5, 8: [11.0, 34.0, 34.1, 34.2, 34.3], 32: [49.8, 46.3, 49.0, 50.0, 50.3]}
+# One value a turn; the third turn of each point was disturbed, and measured again.
+RATES = {
+    1: [7.0, 7.1, 2.0, 6.9, 7.0, 7.1, 6.9, 7.0, 7.0],
+    8: [33.9, 34.0, 11.0, 34.1, 34.2, 34.3, 34.0, 33.8, 34.1],
+    32: [49.8, 46.3, 9.0, 49.0, 50.0, 50.3, 49.5, 49.9, 50.1],
+}
+DISTURBED = (2,)
+ROUNDS = 8
 
 Samples = npt.NDArray[np.uint64]
 
@@ -59,8 +66,8 @@ def provenance(**changes: Any) -> model.Provenance:
     return model.Provenance(**(fields | changes))
 
 
-def session(run_id: str = "20261123T101500Z-virtual", **changes: Any) -> model.Session:
-    """The first record."""
+def session(run_id: str = "20261123T101500Z-virtual", command: str = "", **changes: Any) -> model.Session:
+    """The first record; ``changes`` are of the provenance."""
     return model.Session(
         run_id=run_id,
         started_utc="2026-11-23T10:15:00Z",
@@ -69,7 +76,19 @@ def session(run_id: str = "20261123T101500Z-virtual", **changes: Any) -> model.S
         requested=["suites"],
         provenance=provenance(**changes),
         caveats=[],
+        command=command,
     )
+
+
+def turns(count: int, disturbed: Sequence[int] = ()) -> list[model.Turn]:
+    """So many turns; those with these indices were disturbed, and the next one is of the same round."""
+    rounds, made = 0, []
+    for index in range(count):
+        spoilt = index in disturbed
+        reasons = ("waited for a CPU",) if spoilt else ()
+        made.append(model.Turn(rounds, 10.0 * index, reasons, 0.4 if spoilt else 0.01, 2_000_000, 310_000))
+        rounds += not spoilt
+    return made
 
 
 def throughput(
@@ -116,6 +135,22 @@ def fault_record(folder: RunFolder, test: str, params: Mapping[str, Any], sample
     return model.RunResult(test, "t", params, {}, raw={"fault.latency": folder.save_raw(f"{test}-{name}", samples)})
 
 
+def turned_faults(
+    folder: RunFolder, test: str, params: Mapping[str, Any], us: Sequence[int], factors: Sequence[float] = (),
+    repeat: int = 100,
+) -> model.RunResult:  # fmt: skip
+    """A point with a turn a round whose faults took ``us``, times that turn's factor, each of them ``repeat`` times."""
+    chosen = factors or [0.98, 1.0, 1.02, 0.99, 1.01, 1.0, 0.99, 1.01][:ROUNDS]
+    name = "-".join(str(value) for value in params.values())
+    blocks = [(flat(us, repeat) * factor).astype(np.uint64) for factor in chosen]
+    index = np.repeat(np.arange(len(blocks), dtype=np.uint64), [block.size for block in blocks])
+    raw = {
+        "fault.latency": folder.save_raw(f"{test}-{name}", np.concatenate(blocks)),
+        "fault.turn": folder.save_raw(f"{test}-{name}-turn", index),
+    }
+    return model.RunResult(test, "t", params, {}, raw=raw, turns=turns(len(blocks)))
+
+
 def integrity(path: str, corrupt: int = 0) -> model.RunResult:
     """Pages checked through one path."""
     return model.RunResult(
@@ -145,9 +180,9 @@ def write_run(results: Path, **changes: Any) -> Path:
     folder = RunFolder.create(results, "virtual", NOW)
     folder.append(session(folder.run_id, **changes))
     for batch, rates in RATES.items():
-        folder.append(throughput(batch, "random", rates))
+        folder.append(throughput(batch, "random", rates, turns=turns(len(rates), DISTURBED)))
     for slot, us in (("ram", [80] * 10), ("written_back", [490] * 9 + [1000])):
-        folder.append(fault_record(folder, "fault_latency", {"slot": slot, "comp_algorithm": "lzo-rle"}, flat(us)))
+        folder.append(turned_faults(folder, "fault_latency", {"slot": slot, "comp_algorithm": "lzo-rle"}, us))
     for path in ("swap", "block"):
         folder.append(integrity(path))
     for outcome in OUTCOMES:

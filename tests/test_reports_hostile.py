@@ -30,7 +30,8 @@ from reports.comparison.text import render_everything
 from reports.contents import sections
 from reports.export import render_csv
 from reports.render import render_all
-from reports.text import mail, render_text
+from reports.screen import mail, screen
+from reports.text import render_text
 from tests.test_reports_render import Page
 
 GOOD = Path(__file__).parent / "data" / "run-schema1"
@@ -69,7 +70,7 @@ def told(folder: Path) -> list[str]:
     run = load(folder)
     analysis = analyse(run)
     parts = sections(analysis)
-    return [render_text(analysis, parts), mail(analysis, parts), render_csv(run)]
+    return [render_text(analysis, parts), screen(analysis, parts), mail(analysis, parts), render_csv(run)]
 
 
 def compared(folder: Path) -> list[str]:

@@ -1,119 +1,107 @@
-"""Statistics: known answers, the promised coverage, and the edges."""
+"""Figures of turns: known answers, what samples can give, and the edges; coverage is in tests/test_reports_truth.py."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from reports.stats import Interval, first_is_slow, quantiles, summarise
+from reports.stats import figure, first_is_slow, pooled_quantiles, quantiles
+
+Samples = npt.NDArray[np.uint64]
 
 
-def test_a_summary_of_known_values() -> None:
-    summary = summarise([3.0, 1.0, 2.0, 10.0, 4.0], "higher", seed=1)
-    assert (summary.n, summary.median, summary.mad, summary.minimum, summary.maximum) == (5, 3.0, 1.0, 1.0, 10.0)
-    assert summary.stdev == pytest.approx(3.5355339)
-    assert summary.spread == pytest.approx(1.4826 / 3)
-    assert summary.interval == Interval(1.0, 10.0, 0.9375, "order statistics")
+def test_a_figure_of_known_values() -> None:
+    found = figure([3.0, 1.0, 2.0, 10.0, 4.0], [0, 1, 2, 3, 4])
+    assert (found.n, found.value) == (5, 3.0)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((1.0, 10.0))
+    assert found.by_round == {0: 3.0, 1: 1.0, 2: 2.0, 3: 10.0, 4: 4.0}
 
 
-@pytest.mark.parametrize(
-    ("n", "low", "high", "confidence"),
-    # Coverage of the order statistics around a median, from the table in Hahn and Meeker's book (A.15), in shares.
-    [(5, 1, 5, 0.9375), (6, 1, 6, 0.96875), (8, 1, 8, 0.9921875), (9, 2, 8, 0.9609375), (12, 3, 10, 0.96142578125)],
-)
-def test_few_repeats_are_bounded_by_order_statistics(n: int, low: int, high: int, confidence: float) -> None:
-    found = summarise([float(i) for i in range(1, n + 1)], "higher", seed=1).interval
-    assert found == Interval(low, high, confidence, "order statistics")
+def test_the_last_turn_of_a_round_stands_for_it() -> None:
+    assert figure([3.0, 1.0, 2.0], [0, 0, 1]).by_round == {0: 1.0, 1: 2.0}
 
 
-def test_no_values_have_no_figures() -> None:
-    summary = summarise([], "lower", seed=1)
-    assert (summary.n, summary.median, summary.mad, summary.stdev, summary.interval, summary.spread) == (0, *[None] * 5)
+def test_no_values_have_no_figure() -> None:
+    found = figure([])
+    assert (found.n, found.value, found.interval) == (0, None, None)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_too_few_repeats_have_a_median_and_no_interval(n: int) -> None:
-    summary = summarise([7.0] * n, "lower", seed=1)
-    assert (summary.median, summary.interval) == (7.0, None)
-    assert summary.stdev == (None if n == 1 else 0.0)
-
-
-@pytest.mark.parametrize("n", [5, 19, 20, 40])
-def test_equal_values_have_an_interval_of_no_width(n: int) -> None:
-    found = summarise([7.0] * n, "lower", seed=1).interval
-    assert found is not None
-    assert (found.low, found.high) == (7.0, 7.0)
+def test_too_few_turns_have_a_median_and_no_interval(n: int) -> None:
+    found = figure([7.0] * n)
+    assert (found.value, found.interval) == (7.0, None)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_nan_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="NaN"):
-        summarise([1.0, bad], "lower", seed=1)
+        figure([1.0, bad])
 
 
 def test_outliers_stay_in() -> None:
-    summary = summarise([10.0] * 9 + [1e6], "lower", seed=1)
-    assert (summary.n, summary.maximum) == (10, 1e6)
+    found = figure([10.0] * 5 + [1e6])
+    assert found.n == 6
+    assert found.interval is not None
+    assert found.interval.high > 10.0
 
 
-def test_the_bootstrap_repeats_itself_for_a_seed() -> None:
-    values = np.random.default_rng(3).normal(size=30).tolist()
-    first, again, other = (summarise(values, "lower", seed).interval for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert first is not None
-    assert first.method == "bootstrap"
+def ramp(size: int, times: int = 1) -> Samples:
+    return times * np.arange(1, size + 1, dtype=np.uint64)
 
 
-@pytest.mark.parametrize(("n", "draws"), [(5, 3000), (7, 3000), (12, 3000), (19, 3000), (30, 150)])
-def test_intervals_cover_the_true_median_as_often_as_they_promise(n: int, draws: int) -> None:
-    random = np.random.default_rng(n)
-    hits, promised = 0, 0.0
-    for seed in range(draws):
-        # Skewed as latencies are; the true median is 1.
-        found = summarise(np.exp(random.normal(size=n)).tolist(), "lower", seed).interval
-        assert found is not None
-        hits += found.low <= 1.0 <= found.high
-        promised = found.confidence
-    # Four standard errors: a sound interval fails here once in 30 000 seeds, and this seed is fixed.
-    assert abs(hits / draws - promised) < 4 * math.sqrt(promised * (1 - promised) / draws)
-
-
-def test_quantiles_are_measured_values() -> None:
-    found = {q.name: q for q in quantiles(np.arange(1, 10_001, dtype=np.uint64))}
-    assert [q.value for q in found.values()] == [5000, 9000, 9900, 9990, 10_000]
-    # scipy.stats.binom.ppf([0.025, 0.975], 10000, share), the second plus 1.
-    assert (found["p50"].low, found["p50"].high) == (4902, 5099)
-    assert (found["p99.9"].low, found["p99.9"].high) == (9983, 9997)
-    assert (found["max"].low, found["max"].high) == (None, None)
+def test_a_quantile_is_taken_turn_by_turn_as_a_value_that_was_measured() -> None:
+    found = quantiles([(number, ramp(1000, times)) for number, times in enumerate((1, 2, 3, 4, 5))])
+    assert found["p50"].value == 3 * 500
+    assert found["p99"].by_round == {0: 990.0, 1: 1980.0, 2: 2970.0, 3: 3960.0, 4: 4950.0}
+    interval = found["p50"].interval
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((500, 2500))
+    assert (found["max"].value, found["max"].interval) == (5000, None)
 
 
 @pytest.mark.parametrize(
-    ("n", "told", "bounded"),
+    ("size", "turns", "by_turn", "pooled"),
     [
-        (1, [], []),
-        (2, ["p50"], []),
-        (100, ["p50", "p90", "p99"], ["p50", "p90"]),
-        (1000, ["p50", "p90", "p99", "p99.9"], ["p50", "p90", "p99"]),
-        (3687, ["p50", "p90", "p99", "p99.9"], ["p50", "p90", "p99"]),
-        (3688, ["p50", "p90", "p99", "p99.9"], ["p50", "p90", "p99", "p99.9"]),
+        (3, 8, ["p50"], []),
+        (10, 10, ["p50"], ["p90"]),
+        (20, 8, ["p50", "p90"], []),
+        (100, 10, ["p50", "p90"], ["p99"]),
+        (200, 8, ["p50", "p90", "p99"], []),
+        (1000, 10, ["p50", "p90", "p99"], ["p99.9"]),
+        (2000, 8, ["p50", "p90", "p99", "p99.9"], []),
     ],
 )
-def test_a_quantile_beyond_the_samples_is_not_told(n: int, told: list[str], bounded: list[str]) -> None:
-    found = quantiles(np.arange(n, dtype=np.uint64))
-    assert [q.name for q in found if q.value is not None] == [*told, "max"]
-    assert [q.name for q in found if q.low is not None] == bounded
+def test_a_quantile_that_samples_cannot_give_is_not_told(
+    size: int, turns: int, by_turn: list[str], pooled: list[str]
+) -> None:
+    found = quantiles([(number, ramp(size)) for number in range(turns)])
+    assert [name for name, each in found.items() if each.interval] == by_turn
+    assert [name for name, each in found.items() if each.value is not None and not each.interval] == [*pooled, "max"]
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [(1, []), (100, ["p90"]), (999, ["p90"]), (1000, ["p90", "p99"]), (2000, ["p90", "p99"]),
+     (10_000, ["p90", "p99", "p99.9"])],
+)  # fmt: skip
+def test_samples_without_turns_have_no_interval(n: int, told: list[str]) -> None:
+    found = pooled_quantiles(ramp(n))
+    assert [name for name, each in found.items() if each.value is not None] == ["p50", *told, "max"]
+    assert {each.interval for each in found.values()} == {None}
 
 
 def test_no_samples_have_no_quantiles() -> None:
-    assert {q.value for q in quantiles(np.array([], dtype=np.uint64))} == {None}
+    assert {each.value for each in pooled_quantiles(np.array([], dtype=np.uint64)).values()} == {None}
+    assert {each.value for each in quantiles([(0, np.array([], dtype=np.uint64))]).values()} == {None}
 
 
 def test_the_order_of_samples_does_not_matter_and_is_kept() -> None:
     samples = np.array([5, 1, 4, 2, 3], dtype=np.uint64)
-    assert quantiles(samples)[0].value == 3
+    assert pooled_quantiles(samples)["p50"].value == 3
     assert samples.tolist() == [5, 1, 4, 2, 3]
 
 
@@ -131,9 +119,3 @@ def test_the_order_of_samples_does_not_matter_and_is_kept() -> None:
 def test_a_slow_first_run_is_seen(values: list[float], slow: bool) -> None:
     assert first_is_slow(values, "higher") == slow
     assert first_is_slow([1000 / value for value in values], "lower") == slow
-
-
-def test_touching_intervals_overlap() -> None:
-    one = Interval(1, 2, 0.95, "bootstrap")
-    assert one.overlaps(Interval(2, 3, 0.95, "bootstrap"))
-    assert not one.overlaps(Interval(2.1, 3, 0.95, "bootstrap"))

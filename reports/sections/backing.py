@@ -9,35 +9,36 @@ from records import metrics as m
 from records import tests as t
 from records.model import Caveat
 from reports import wording as w
-from reports.analysis import Analysis, Point, find, group, ratio
+from reports.analysis import Analysis
 from reports.cells import (
     COSTS,
+    NO_DIFFERENCE,
     cost_fields,
-    interval_note,
-    latency_fields,
-    latency_mark,
+    figure_of,
     mapping_fact,
-    median_mark,
-    medians_differ,
+    mark_of,
     overhead_notes,
-    rate_fields,
-    samples_field,
-    short_latency,
-    with_interval,
+    rate_field,
+    shared_words,
+    times,
+    told,
+    turns_field,
+    varying_fields,
 )
 from reports.plots import Mark, Plot, Series, dot_plot
+from reports.point import Point, beats_all, decided, group, ratio
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Field, Table, build, build_for_mail, everywhere, mail_only
+from reports.tables import Column, Field, Table, build
 
+VARIED = ("variant", "blocks")
 OVERWRITTEN = "overwritten"
 RATE_SERIES = (Series("overwritten blocks", 0), Series("fresh blocks", 1, hollow=True))
 FAULT_SERIES = (Series("p50", 0), Series("p99", 1, hollow=True))
 
 SHOWS: Shows = {t.BACKING: (m.THROUGHPUT, *COSTS)}
 HOW = (
-    "What the backing file lies on. Fresh: the blocks of a new file, written for the first time, so that the file "
-    "system may have to allocate them. Overwritten: the same blocks again, as on a phone in use. Bars: where the "
-    "true value lies."
+    "Fresh: the blocks of a new file, written for the first time, so that the file system may have to allocate them. "
+    "Overwritten: the same blocks again, as on a phone in use."
 )
 VERIFIED_WORDS: Mapping[str, str] = {
     "file_system": "file system",
@@ -50,11 +51,7 @@ VERIFIED_WORDS: Mapping[str, str] = {
     "disk": "on disk",
 }
 VERIFIED_INTRO = "Read back from the phone, not copied from what was asked for."
-INTRO = "All figures are medians; real, user and sys are of one write to the writeback attribute. "
-FAULT_INTRO = (
-    "p99: 99 of 100 faults took at most this long. In brackets: where the true value lies (95 %). Only overwritten "
-    "blocks, as on a phone in use."
-)
+INTRO = "Real and sys: seconds of one write to the writeback attribute. Fault: on a page written back there, in µs."
 
 
 def section(analysis: Analysis) -> Section | None:
@@ -62,24 +59,15 @@ def section(analysis: Analysis) -> Section | None:
     points = analysis.of(t.BACKING)
     if not points:
         return None
-    panels = group(points, without=("variant", "blocks"))
+    panels = group(points, without=VARIED)
+    verified = _verified_table(points)
     return Section(
         key="backing-variants",
         title="Kinds of backing device",
         how=HOW,
-        measured="kinds of backing device",
-        tables=[
-            table
-            for number, (params, members) in enumerate(panels, start=1)
-            for table in (
-                _table(number, params, members),
-                _fault_table(number, members),
-                _verified_table(number, members),
-            )
-            if table
-        ],
+        table=_table(points),
         findings=[sentence for _, members in panels for sentence in _findings(members)],
-        mail=lambda doubts: [build_for_mail(_title(params), FIELDS, members, doubts) for params, members in panels],
+        details=[verified] if verified else [],
         draw=lambda: [
             each for number, (params, members) in enumerate(panels, start=1) for each in _plots(number, params, members)
         ],
@@ -94,21 +82,22 @@ def _blocks(point: Point) -> str:
     return w.clean(point.param("blocks"))
 
 
-def _title(params: Mapping[str, Any]) -> str:
-    return f"Writeback by kind of backing device: {w.params(params)}"
+def _table(points: Sequence[Point]) -> Table:
+    fields: list[Field[Point]] = [
+        *varying_fields(points, VARIED),
+        Field(Column("backing", numeric=False, wrap=13), _variant),
+        Field(Column("blocks", numeric=False, wrap=11), _blocks),
+        rate_field(),
+        turns_field(m.THROUGHPUT),
+        *cost_fields(),
+        Field(Column("fault p50", wrap=6), figure_of(m.FAULT_LATENCY, "p50")),
+        Field(Column("fault p99", wrap=6), figure_of(m.FAULT_LATENCY, "p99")),
+    ]
+    title = f"Writeback by kind of backing device{shared_words(points, VARIED)}"
+    return build("backing-variants-table", title, INTRO, fields, points, overhead_notes(points))
 
 
-VARIANT = everywhere(Column("backing", numeric=False, wrap=15), _variant)
-FIELDS: list[Field[Point]] = [
-    VARIANT,
-    everywhere(Column("blocks", numeric=False), _blocks),
-    *rate_fields(),
-    *cost_fields(),
-    mail_only(Column("fault us"), short_latency("p50")),
-]
-
-
-def _verified_table(number: int, points: Sequence[Point]) -> Table | None:
+def _verified_table(points: Sequence[Point]) -> Table | None:
     """What was read back of each device; devices that read the same share a row."""
     known = [point for point in points if mapping_fact(point, "verified")]
     if not known:
@@ -121,7 +110,7 @@ def _verified_table(number: int, points: Sequence[Point]) -> Table | None:
         rows.setdefault(cells, []).append(_blocks(point))
     heads = [Column(VERIFIED_WORDS.get(name, w.clean(name)), numeric=False, wrap=9) for name in facts]
     return Table(
-        key=f"backing-verified-{number}",
+        key="backing-verified",
         title="What each kind was verified to be",
         intro=VERIFIED_INTRO,
         columns=(Column("backing", numeric=False, wrap=13), Column("blocks", numeric=False, wrap=11), *heads),
@@ -137,56 +126,38 @@ def _verified_cell(name: str, value: Any) -> str:
     return w.size(value) if "_bytes" in name else w.clean(value)
 
 
-def _table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    intro = INTRO + interval_note(point.summary(m.THROUGHPUT) for point in points)
-    return build(f"backing-variants-{number}", _title(params), intro, FIELDS, points)
-
-
-def _fault_table(number: int, points: Sequence[Point]) -> Table | None:
-    known = [point for point in points if m.FAULT_LATENCY.name in point.quantiles]
-    if not known:
-        return None
-    fields = [VARIANT, samples_field(), *latency_fields()]
-    title = "Time of one fault on a page written back there, in µs"
-    return build(f"backing-faults-{number}", title, FAULT_INTRO, fields, known, overhead_notes(known))
-
-
 def _findings(points: Sequence[Point]) -> list[str]:
     # Buffered I/O measures the page cache, not the device: it wins no comparison.
     settled = [p for p in points if p.param("blocks") == OVERWRITTEN and Caveat.buffered_io not in p.caveats]
-    if len(settled) < 2:
+    known = [p for p in settled if p.value(m.THROUGHPUT) is not None]
+    if len(known) < 2:
         return []
-    by_rate = sorted(settled, key=lambda point: point.median(m.THROUGHPUT) or 0.0)
-    fastest, next_best, slowest = by_rate[-1], by_rate[-2], by_rate[0]
-    sure = medians_differ(fastest, next_best, m.THROUGHPUT)
-    unsure = "" if sure else f" (no sure difference to {_variant(next_best)})"
-    most, least = (with_interval(point, m.THROUGHPUT) for point in (fastest, slowest))
-    sentences = [
-        f"{_variant(fastest)} was the fastest to write back to with {most}{unsure}, {_variant(slowest)} the "
-        f"slowest with {least} (overwritten blocks, direct I/O)."
-    ]
-    shares = [
-        share
-        for point in settled
-        if (fresh := find(points, variant=point.param("variant"), blocks="fresh"))
-        and (share := ratio(fresh, point, m.THROUGHPUT)) is not None
-    ]
-    if shares:
-        low, high = w.number(min(shares), 2), w.number(max(shares), 2)
-        span = low if low == high else f"{low} to {high}"
-        sentences.append(f"Fresh blocks reached {span} times the throughput of overwritten ones.")
-    return sentences
+    fastest = max(known, key=lambda point: point.value(m.THROUGHPUT) or 0.0)
+    others = [point for point in known if point is not fastest]
+    where = "overwritten blocks, direct I/O"
+    if beats_all(fastest, others, m.THROUGHPUT):
+        return [f"{_variant(fastest)} was the fastest to write back to, {told(fastest, m.THROUGHPUT)} ({where})."]
+    if all(decided(ratio(fastest, other, m.THROUGHPUT)) is None for other in others):
+        return [f"{_variant(fastest)} {told(fastest, m.THROUGHPUT)} ({where})."]
+    near = [p for p in others if not decided(ratio(fastest, p, m.THROUGHPUT))]
+    names = w.listing(f"{_variant(p)} {_against(fastest, p)}" for p in near)
+    return [f"{NO_DIFFERENCE} between {_variant(fastest)} and {names} ({where})."]
+
+
+def _against(point: Point, other: Point) -> str:
+    found = ratio(point, other, m.THROUGHPUT)
+    return f"({times(found)})" if found else ""
 
 
 def _plots(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> list[Plot]:
     rates: dict[str, dict[str, Mark]] = {}
     latencies: dict[str, dict[str, Mark]] = {}
     for point in points:
-        mark = median_mark(point, m.THROUGHPUT)
+        mark = mark_of(point, m.THROUGHPUT)
         if mark is not None:
             rates.setdefault(_variant(point), {})[f"{_blocks(point)} blocks"] = mark
         for name in ("p50", "p99"):
-            mark = latency_mark(point, m.FAULT_LATENCY, name)
+            mark = mark_of(point, m.FAULT_LATENCY, name)
             if mark is not None:
                 latencies.setdefault(_variant(point), {})[name] = mark
     where = w.params(params)

@@ -9,16 +9,27 @@ from base.kernel import DEFAULT_BATCH_SIZE
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point, batch_rank, find, group
-from reports.cells import batch_label, interval_of, mapping_fact, median_of, repeats_of
+from reports.analysis import Analysis
+from reports.cells import (
+    batch_label,
+    figure_cell,
+    figure_of,
+    mapping_fact,
+    shared_words,
+    short_cell,
+    turns_field,
+    varying_fields,
+)
 from reports.plots import INCHES, Plot, plot
+from reports.point import Point, batch_rank, find, group
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Field, Table, build, build_for_mail, everywhere
+from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+VARIED = ("batch_size", "layer")
 LAYERS = ("loop", "disk")
 LAYER_WORDS: Mapping[str, str] = {"loop": "loop device", "disk": "disk"}
 # Depths that are told together: every doubling takes the same room.
@@ -31,8 +42,8 @@ HOW = (
     "it, right as the disk below it did."
 )
 INTRO = (
-    "Writes that were issued and not yet complete, counted from outside the driver. Expected: the smallest of the "
-    "limits named beside it. W: asynchronous writes. WS: writes marked synchronous."
+    "Writes that were issued and not yet complete, counted from outside the driver. Expected: the most that the "
+    "smallest of the limits beside it allows. W: asynchronous writes. WS: writes marked synchronous."
 )
 TIME_INTRO = (
     "How the time of the writebacks divides up by the number of writes in flight, in %. 0: nothing to do for it."
@@ -48,22 +59,15 @@ def section(analysis: Analysis) -> Section | None:
     points = analysis.of(t.DEPTH)
     if not points:
         return None
-    panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("batch_size", "layer"))]
-    tables = []
-    for number, (params, members) in enumerate(panels, start=1):
-        what = _what(params)
-        made = (_table(number, what, members), _time_table(number, what, members), _cost_table(number, what, members))
-        tables += [table for table in made if table]
+    panels = [(params, sorted(members, key=_rank)) for params, members in group(points, VARIED)]
+    ordered = [point for _, members in panels for point in members]
     return Section(
         key="depth",
         title="Writes in flight",
         how=HOW,
-        measured="requests in flight by batch size",
-        tables=tables,
+        table=_table(ordered),
         findings=_findings(panels[-1][1]),
-        mail=lambda doubts: [
-            build_for_mail(f"Writes in flight{_what(params)}", FIELDS, members, doubts) for params, members in panels
-        ],
+        details=[table for table in (_time_table(ordered), _cost_table(ordered)) if table],
         draw=lambda: [
             _plot(params, members, f"depth-plot-{number}")
             for number, (params, members) in enumerate(panels, start=1)
@@ -72,14 +76,15 @@ def section(analysis: Analysis) -> Section | None:
     )
 
 
+def batches(analysis: Analysis) -> list[Point]:
+    """Return what was in flight at the disk, batch sizes ascending."""
+    return sorted((p for p in analysis.of(t.DEPTH) if p.param("layer") == "disk"), key=_rank)
+
+
 def headline(analysis: Analysis) -> Point | None:
     """Return the disk's depth at the kernel's own batch size, or at the largest that was measured."""
-    points = sorted((p for p in analysis.of(t.DEPTH) if p.param("layer") == "disk"), key=_rank)
-    return find(points, batch_size=DEFAULT_BATCH_SIZE) or (points[-1] if points else None)
-
-
-def _what(params: Mapping[str, Any]) -> str:
-    return f": {w.params(params)}" if params else ""
+    points = batches(analysis)
+    return _at_default(points) if points else None
 
 
 def _rank(point: Point) -> tuple[float, int]:
@@ -113,33 +118,31 @@ def _number_fact(point: Point, name: str) -> float | None:
 
 def _deepest(point: Point) -> float | None:
     """The most that were in flight at once, over all repeats."""
-    return point.figures[m.IN_FLIGHT_MAX.name].maximum
+    return max(point.values(m.IN_FLIGHT_MAX), default=None)
 
 
 def _verdict(point: Point) -> str:
     return w.clean(point.result.facts["verdict"]) if point.result.facts.get("verdict") else w.MISSING
 
 
-def _flags(point: Point) -> str:
-    return ", ".join(w.clean(flag) for flag, n in mapping_fact(point, "flags").items() if n) or w.MISSING
-
-
 BATCH, LAYER = Column("batch"), Column("at the", numeric=False)
 FIELDS: list[Field[Point]] = [
-    everywhere(BATCH, batch_label),
-    everywhere(LAYER, _layer),
-    everywhere(Column("mean"), median_of(m.IN_FLIGHT_MEAN)),
-    everywhere(Column("max"), lambda point: w.count(_deepest(point))),
-    everywhere(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
-    Field(Column("smallest of", numeric=False, wrap=20), _limits),
-    everywhere(Column("so it is", numeric=False, wrap=11), _verdict),
-    Field(Column("writes seen", numeric=False, wrap=18), _path, Column("flags", numeric=False, wrap=16), _flags),
+    Field(BATCH, batch_label),
+    Field(LAYER, _layer),
+    Field(Column("mean"), lambda point: figure_cell(point, m.IN_FLIGHT_MEAN)),
+    turns_field(m.IN_FLIGHT_MEAN),
+    Field(Column("max"), lambda point: w.count(_deepest(point))),
+    Field(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
+    Field(Column("smallest of", numeric=False, wrap=14), _limits),
+    Field(Column("max is", numeric=False, wrap=11), _verdict),
+    Field(Column("writes seen", numeric=False, wrap=18), _path),
 ]
 
 
-def _table(number: int, what: str, points: Sequence[Point]) -> Table:
-    title = f"Writes in flight by batch size{what}"
-    return build(f"depth-{number}", title, INTRO, FIELDS, points, _how_measured(points))
+def _table(points: Sequence[Point]) -> Table:
+    title = f"Writes in flight by batch size{shared_words(points, VARIED)}"
+    fields = [*varying_fields(points, VARIED), *FIELDS]
+    return build("depth-table", title, INTRO, fields, points, _how_measured(points))
 
 
 def _how_measured(points: Sequence[Point]) -> list[str]:
@@ -173,62 +176,67 @@ def _bucket_label(bucket: tuple[int, int]) -> str:
     return f"{low}-{high}" if high < BUCKETS[-1][1] else f"{low}+"
 
 
-def _time_table(number: int, what: str, points: Sequence[Point]) -> Table | None:
+def _time_table(points: Sequence[Point]) -> Table | None:
     known = [point for point in points if _shares(point)]
     if not known:
         return None
-    columns = (BATCH, LAYER, *(Column(_bucket_label(bucket)) for bucket in BUCKETS))
-    rows = tuple((batch_label(point), _layer(point), *map(_percent, _shares(point))) for point in known)
-    title = f"Share of the time at each depth{what}"
-    return Table(f"depth-time-{number}", title, TIME_INTRO, columns, rows)
+    varying = varying_fields(known, VARIED)
+    columns = (*(each.column for each in varying), BATCH, LAYER, *(Column(_bucket_label(bucket)) for bucket in BUCKETS))
+    rows = tuple(
+        (*(each.cell(point) for each in varying), batch_label(point), _layer(point), *map(_percent, _shares(point)))
+        for point in known
+    )
+    return Table("depth-time", "Share of the time at each depth", TIME_INTRO, columns, rows)
 
 
 def _percent(share: float) -> str:
     return w.MISSING if share == 0 else "<0.1" if share < 0.001 else f"{100 * share:.1f}"
 
 
-def _cost_table(number: int, what: str, points: Sequence[Point]) -> Table | None:
-    known = [point for point in points if point.median(m.TRACE_COST) is not None]
+def _cost_table(points: Sequence[Point]) -> Table | None:
+    known = [point for point in points if point.value(m.TRACE_COST) is not None]
     if not known:
         return None
     fields: list[Field[Point]] = [
+        *varying_fields(known, VARIED),
         Field(BATCH, batch_label),
-        Field(Column("MiB/s traced"), median_of(m.THROUGHPUT)),
-        Field(Column("interval"), interval_of(m.THROUGHPUT)),
-        Field(Column("MiB/s untraced"), median_of(m.UNTRACED)),
-        Field(Column("interval"), interval_of(m.UNTRACED)),
-        Field(Column("cost %"), median_of(m.TRACE_COST)),
-        Field(Column("interval"), interval_of(m.TRACE_COST)),
-        Field(Column("n"), repeats_of(m.TRACE_COST)),
+        Field(Column("MiB/s traced", wrap=8), figure_of(m.THROUGHPUT)),
+        Field(Column("MiB/s untraced", wrap=8), figure_of(m.UNTRACED)),
+        Field(Column("cost %"), figure_of(m.TRACE_COST)),
+        turns_field(m.TRACE_COST),
     ]
-    return build(f"trace-cost-{number}", f"What tracing cost{what}", COST_INTRO, fields, known)
+    return build("trace-cost", "What tracing cost", COST_INTRO, fields, known)
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
-    batches = [point for point in points if point.param("layer") == "loop"] or list(points)
-    chosen = next((p for p in batches if p.param("batch_size") == DEFAULT_BATCH_SIZE), batches[-1])
+    """The mean at the disk beside the batch: the maximum is the batch size itself, and says little."""
+    loops = [point for point in points if point.param("layer") == "loop"]
+    disks = [point for point in points if point.param("layer") == "disk"]
+    chosen = _at_default(disks or loops or points)
     batch = chosen.param("batch_size")
-    disk = find(points, batch_size=batch, layer="disk")
-    seen = _deepest(chosen)
-    expected = _number_fact(chosen, "expected_max")
-    under = f"With batch {w.clean(batch)}" if batch is not None else "On this kernel, which has no batches"
-    sentence = f"{under}, {_writes(seen)} in flight at the {_layer(chosen)}" + (
-        f" (expected {w.count(expected)})" if expected is not None else ""
-    )
-    if disk is not None and disk is not chosen:
-        sentence += f" and {w.count(_deepest(disk))} at the disk"
-    mean = chosen.median(m.IN_FLIGHT_MEAN)
-    sentence += f"; {w.number(mean)} on average." if mean is not None else "."
-    odd = [p for p in batches if _verdict(p) not in ("as expected", w.MISSING)]
-    said = [
+    under = f"batch {w.clean(batch)}" if batch is not None else "this kernel has no batches"
+    loop = find(loops, batch_size=batch)
+    said = f"{under}: {_mean(chosen)} at the {_layer(chosen)} on average"
+    if loop is not None and loop is not chosen:
+        said += f", {short_cell(loop, m.IN_FLIGHT_MEAN)} at the {_layer(loop)}"
+    idle = mapping_fact(chosen, "time_at_depth").get("0")
+    if isinstance(idle, int | float) and idle >= 0.005:
+        said += f"; idle {100 * idle:.0f} % of the time"
+    odd = [
         f"batch {batch_label(p)} had {w.count(_deepest(p))} instead of {w.count(_number_fact(p, 'expected_max'))}"
-        for p in odd
+        for p in loops or points
+        if _verdict(p) not in ("as expected", w.MISSING)
     ]
-    return [sentence, *([f"Not as expected at the {_layer(chosen)}: {w.listing(said)}."] if said else [])]
+    return [f"{said}.", *([f"Most in flight, not as expected: {w.listing(odd)}."] if odd else [])]
 
 
-def _writes(count: float | None) -> str:
-    return "1 write was" if count == 1 else f"{w.count(count)} writes were"
+def _at_default(points: Sequence[Point]) -> Point:
+    return find(points, batch_size=DEFAULT_BATCH_SIZE) or points[-1]
+
+
+def _mean(point: Point) -> str:
+    mean = figure_cell(point, m.IN_FLIGHT_MEAN)
+    return f"at most {w.count(_deepest(point))} writes" if mean == w.MISSING else f"{mean} writes"
 
 
 def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str) -> Plot:
@@ -252,7 +260,7 @@ def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str) -> Plot:
         )  # fmt: skip
 
     described = "; ".join(
-        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.median(m.IN_FLIGHT_MEAN))} "
+        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.value(m.IN_FLIGHT_MEAN))} "
         f"max {w.count(_deepest(p))}"
         for p in known
     )

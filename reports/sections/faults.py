@@ -9,11 +9,27 @@ from base.units import NS_PER_US
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point, find, group
-from reports.cells import QUANTILES, latency_fields, microseconds, overhead_notes, samples_field, slot_label, times
+from reports.analysis import Analysis
+from reports.cells import (
+    QUANTILES,
+    latency_fields,
+    longer,
+    mark_of,
+    overhead_notes,
+    samples_field,
+    shared_words,
+    slot_label,
+    times_fields,
+    told,
+    turns_field,
+    varying_fields,
+)
 from reports.plots import STYLES, Plot, legend_below, plain_log_scale, plot
+from reports.point import Point, find, group, ratio
+from reports.repeated import quiet_faults
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Field, Table, build, build_for_mail, everywhere
+from reports.stats import SHARES
+from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,14 +38,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWS: Shows = {t.FAULTS: ()}
-HOW = (
-    "How long a program waits for a page that was swapped out: still compressed in RAM, or written back to storage. "
-    "To the right the slow tail: each step is ten times rarer. Lower is better."
-)
+HOW = "To the right the slow tail: each step is ten times rarer. Lower is better."
 INTRO = (
-    "A fault brings one page back: from RAM, where zram kept it compressed, or from the storage that it was written "
-    "back to. p99: 99 of 100 faults took at most this long. In brackets: where the true value lies (95 %). x RAM: "
-    "the price of having written the page back, at the median."
+    "How long a program waits for a page that was swapped out: still compressed in RAM, or written back to storage. "
+    "In µs; p99: 99 of 100 faults took at most this long. A quantile is taken turn by turn."
+)
+SAME_INTRO = (
+    "One quantity, a fault on a written-back page with nothing else going on, as each test found it: p50 in µs. What "
+    "differs between these lines by more than the intervals is a doubt on all of them."
 )
 SLOT_ORDER = ("ram", "written_back", "in_flight")
 
@@ -39,17 +55,14 @@ def section(analysis: Analysis) -> Section | None:
     groups = [sorted(members, key=slot_rank) for _, members in group(analysis.of(t.FAULTS), without=("slot",))]
     if not groups:
         return None
+    same = _same_table(quiet_faults(analysis.points, analysis.run.session.provenance))
     return Section(
         key="faults",
-        title="Page fault latency",
+        title="Price of a fault",
         how=HOW,
-        measured="latency of page faults",
-        tables=[_table(points, number) for number, points in enumerate(groups, start=1)],
+        table=_table(groups),
         findings=[sentence for points in groups for sentence in _findings(points)],
-        mail=lambda doubts: [
-            build_for_mail(f"Latency of a page fault in us{_rest(points)}", _fields(points), points, doubts)
-            for points in groups
-        ],
+        details=[same] if same else [],
         draw=lambda: [_plot(points, f"fault-plot-{number}") for number, points in enumerate(groups, start=1)],
     )
 
@@ -60,39 +73,47 @@ def slot_rank(point: Point) -> tuple[int, str]:
     return (SLOT_ORDER.index(slot) if slot in SLOT_ORDER else len(SLOT_ORDER), slot)
 
 
-def _fields(points: Sequence[Point]) -> list[Field[Point]]:
-    base = find(points, slot="ram")
-    return [
-        everywhere(Column("page was in", numeric=False), slot_label),
+def _table(groups: Sequence[Sequence[Point]]) -> Table:
+    base_of = {id(point): find(points, slot="ram") for points in groups for point in points}
+    points = [point for members in groups for point in members]
+    fields: list[Field[Point]] = [
+        *varying_fields(points, ("slot",)),
+        Field(Column("page was in", numeric=False), slot_label),
         samples_field(),
-        *latency_fields(in_mail=QUANTILES),
-        everywhere(Column("x RAM"), lambda point: w.number(times(point, base, "p50"))),
+        turns_field(m.FAULT_LATENCY, "p50"),
+        *latency_fields(),
+        *times_fields(lambda point: base_of[id(point)], "RAM", ("p50", "p99")),
     ]
+    title = f"Time of one page fault, in µs{shared_words(points, ('slot',))}"
+    return build("faults-table", title, INTRO, fields, points, overhead_notes(points))
 
 
-def _rest(points: Sequence[Point]) -> str:
-    rest = w.params(points[0].result.params, without=("slot",))
-    return f": {rest}" if rest else ""
-
-
-def _table(points: Sequence[Point], number: int) -> Table:
-    title = f"Time of one page fault, in µs{_rest(points)}"
-    return build(f"faults-{number}", title, INTRO, _fields(points), points, overhead_notes(points))
+def _same_table(points: Sequence[Point]) -> Table | None:
+    if len(points) < 2:
+        return None
+    fields: list[Field[Point]] = [
+        Field(Column("test", numeric=False), lambda point: w.clean(point.result.test)),
+        Field(Column("at", numeric=False, wrap=44), lambda point: w.params(point.result.params)),
+        samples_field(),
+        turns_field(m.FAULT_LATENCY, "p50"),
+        *latency_fields(("p50",)),
+    ]
+    return build("faults-same", "The same in several tests", SAME_INTRO, fields, points)
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
     ram, written = find(points, slot="ram"), find(points, slot="written_back")
-    if ram is None or written is None:
+    if ram is None or written is None or None in (p.value(m.FAULT_LATENCY, "p50") for p in (ram, written)):
         return []
-    factor = times(written, ram, "p50")
-    if factor is None:
-        return []
+    compared = longer(ratio(written, ram, m.FAULT_LATENCY, "p50"))
+    against = f": {compared}" if compared else ""
+    back, kept = (told(point, m.FAULT_LATENCY, "p50") for point in (written, ram))
+    return [f"{back} written back, {kept} in RAM{against} at the median{_rest(points)}."]
+
+
+def _rest(points: Sequence[Point]) -> str:
     rest = w.params(points[0].result.params, without=("slot",))
-    return [
-        f"A fault on a written-back page took {w.number(microseconds(written, 'p50'))} µs at the median against "
-        f"{w.number(microseconds(ram, 'p50'))} µs from RAM, {w.number(factor, 2)} times as long"
-        + (f" ({rest})." if rest else ".")
-    ]
+    return f" ({rest})" if rest else ""
 
 
 def _plot(points: Sequence[Point], key: str) -> Plot:
@@ -119,7 +140,7 @@ def _plot(points: Sequence[Point], key: str) -> Plot:
 
 def _in_words(point: Point) -> str:
     told = ", ".join(
-        f"{name} {w.number(value)}" for name in QUANTILES if (value := microseconds(point, name)) is not None
+        f"{name} {w.number(mark[0])}" for name in QUANTILES if (mark := mark_of(point, m.FAULT_LATENCY, name))
     )
     return f"{slot_label(point)}: {told} µs"
 
@@ -144,14 +165,15 @@ def _percentile_curve(samples: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.f
 
 
 def _quantile_marks(axes: Axes, point: Point, colour: str, marker: str) -> None:
-    for found in point.quantiles[m.FAULT_LATENCY.name]:
-        if found.value is None or found.share >= 1:
+    for name, share in SHARES.items():
+        mark = mark_of(point, m.FAULT_LATENCY, name)
+        if mark is None:
             continue
-        x, y = 1 / (1 - found.share), found.value / NS_PER_US
-        if found.low is not None and found.high is not None:
-            axes.plot([x, x], [found.low / NS_PER_US, found.high / NS_PER_US], color=colour, linewidth=3.5, alpha=0.35)
+        x, (y, low, high) = 1 / (1 - share), mark
+        if low is not None and high is not None:
+            axes.plot([x, x], [low, high], color=colour, linewidth=3.5, alpha=0.35)
         axes.plot([x], [y], marker=marker, color=colour, markersize=4.5)
-        left = found.share >= 0.99
+        left = share >= 0.99
         axes.annotate(
             w.number(y), (x, y), xytext=(-4 if left else 3, 5), textcoords="offset points", fontsize=8,
             color=colour, ha="right" if left else "left",

@@ -2,56 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from base.kernel import DEFAULT_BATCH_SIZE
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point, batch_rank, find, group
+from reports.analysis import Analysis
 from reports.cells import (
-    OVERLAP_NOTE,
+    NO_DIFFERENCE,
     batch_label,
-    latency_and_times,
     latency_fields,
-    latency_mark,
-    microseconds,
+    mark_of,
     overhead_notes,
-    quantiles_differ,
     samples_field,
+    shared_words,
+    short_cell,
     slot_label,
     times,
     times_fields,
+    turns_field,
+    varying_fields,
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plain_log_scale, plot
+from reports.point import Point, batch_rank, decided, find, group, ratio
 from reports.sections.faults import slot_rank
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Field, Table, build, build_for_mail
+from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DRAWN = ("p50", "p99")
-# A slow-down below this is told as none, one below the next as small.
-NO_DELAY, SMALL_DELAY = 1.10, 1.50
 QUIET = "quiet"
+VARIED = ("slot", "batch_size", "writeback")
+SLOTS = (("written_back", "written back"), ("ram", "in RAM"), ("in_flight", "in flight"))
 
 SHOWS: Shows = {t.FAULTS_WRITEBACK: ()}
-HOW = (
-    "Faults while a long writeback runs and while none does, taken in turns so that drift falls on both alike. "
-    "Dashed lines: p50 and p99 of the quiet phone. Bars: where the true value lies. All plots share one scale; lower "
-    "is better."
-)
+HOW = "Dashed lines: p50 and p99 of the quiet phone. All plots share one scale; lower is better."
 INTRO = (
     "Quiet: no writeback ran. Batch: one ran with that writeback_batch_size. In flight: the page itself was being "
-    "written at that moment. p99: 99 of 100 faults took at most this long; in brackets where the true value lies (95 "
-    "%)."
-)
-TIMES_INTRO = (
-    "Each quantile during a writeback, divided by the same quantile of the quiet phone. 1 means not delayed. A page "
-    "in flight is still in RAM when the fault comes, so it is compared with RAM."
+    "written at that moment; it is still in RAM. x quiet: how many times as long as the same page on the quiet phone, "
+    "or where that was not measured, as one in RAM."
 )
 
 
@@ -60,26 +54,21 @@ def section(analysis: Analysis) -> Section | None:
     points = analysis.of(t.FAULTS_WRITEBACK)
     if not points:
         return None
-    varied = ("slot", "batch_size", "writeback")
-    panels = [(params, sorted(members, key=_rank)) for params, members in group(points, without=varied)]
-    tables = []
-    for number, (params, members) in enumerate(panels, start=1):
-        what = f": {w.params(params)}" if params else ""
-        tables.append(_table(number, what, members))
-        if any(_base(members, point) for point in members):
-            tables.append(_times_table(number, what, members))
+    panels = [sorted(members, key=_rank) for _, members in group(points, without=VARIED)]
     return Section(
         key="faults-writeback",
-        title="Page faults while writeback runs",
+        title="Faults while writeback runs",
         how=HOW,
-        measured="page faults while writeback runs",
-        tables=tables,
-        findings=[sentence for _, members in panels for sentence in _findings(members)],
-        mail=lambda doubts: [
-            build_for_mail(_mail_title(params), _mail_fields(members), members, doubts) for params, members in panels
-        ],
-        draw=lambda: [each for number, (_, members) in enumerate(panels, start=1) for each in _plots(members, number)],
+        table=_table(panels),
+        findings=[sentence for members in panels for sentence in _findings(members)],
+        draw=lambda: [each for number, members in enumerate(panels, start=1) for each in _plots(members, number)],
     )
+
+
+def batches(analysis: Analysis) -> list[Point]:
+    """Return the faults on written-back pages while a writeback ran, batch sizes ascending."""
+    points = (p for p in analysis.of(t.FAULTS_WRITEBACK) if p.param("slot") == "written_back")
+    return sorted((p for p in points if not _is_quiet(p)), key=batch_rank)
 
 
 def _rank(point: Point) -> tuple[tuple[int, str], bool, float]:
@@ -98,43 +87,25 @@ def _base(points: Sequence[Point], point: Point) -> Point | None:
     """The quiet record to compare with; None for a quiet record itself and where there is none."""
     if _is_quiet(point):
         return None
-    slot = "ram" if point.param("slot") == "in_flight" else point.param("slot")
-    return find(points, slot=slot, writeback=QUIET)
+    same = find(points, slot=point.param("slot"), writeback=QUIET)
+    return same or (find(points, slot="ram", writeback=QUIET) if point.param("slot") == "in_flight" else None)
 
 
-def _short_condition(point: Point) -> str:
-    return QUIET if _is_quiet(point) else batch_label(point)
-
-
-ROW_FIELDS: list[Field[Point]] = [
-    Field(Column("page was in", numeric=False), slot_label, Column("slot", numeric=False)),
-    Field(Column("while", numeric=False), _condition, Column("batch"), _short_condition),
-]
-
-
-def _mail_title(params: Mapping[str, Any]) -> str:
-    what = f", {w.params(params)}" if params else ""
-    return f"Page fault in us while writeback runs (x: against quiet; ~: intervals overlap){what}"
-
-
-def _mail_fields(points: Sequence[Point]) -> list[Field[Point]]:
-    against_quiet = latency_and_times(lambda point: _base(points, point), ("p50", "p99", "p99.9"))
-    return [*ROW_FIELDS, samples_field(), *against_quiet]
-
-
-def _table(number: int, what: str, points: Sequence[Point]) -> Table:
-    fields = [*ROW_FIELDS, samples_field(), *latency_fields()]
-    title = f"Time of one page fault, quiet and while a writeback ran, in µs{what}"
-    return build(
-        f"faults-writeback-{number}", title, INTRO, fields, points, [*_proofs(points), *overhead_notes(points)]
-    )
-
-
-def _times_table(number: int, what: str, points: Sequence[Point]) -> Table:
-    fields = [*ROW_FIELDS, *times_fields(lambda point: _base(points, point))]
-    running = [point for point in points if _base(points, point)]
-    title = f"Times as long as on the quiet phone{what}"
-    return build(f"faults-writeback-times-{number}", title, TIMES_INTRO, fields, running, [OVERLAP_NOTE])
+def _table(panels: Sequence[Sequence[Point]]) -> Table:
+    base_of = {id(point): _base(members, point) for members in panels for point in members}
+    points = [point for members in panels for point in members]
+    fields: list[Field[Point]] = [
+        *varying_fields(points, VARIED),
+        Field(Column("page was in", numeric=False), slot_label),
+        Field(Column("while", numeric=False), _condition),
+        samples_field(),
+        turns_field(m.FAULT_LATENCY, "p50"),
+        *latency_fields(("p50", "p99", "p99.9", "max")),
+        *times_fields(lambda point: base_of[id(point)], "quiet", DRAWN),
+    ]
+    title = f"Time of one page fault, quiet and while a writeback ran, in µs{shared_words(points, VARIED)}"
+    notes = [*_proofs(points), *overhead_notes(points)]
+    return build("faults-writeback-table", title, INTRO, fields, points, notes)
 
 
 def _proofs(points: Sequence[Point]) -> list[str]:
@@ -155,50 +126,36 @@ def _proofs(points: Sequence[Point]) -> list[str]:
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
-    sentences: list[str] = []
-    for slot, words in (
-        ("ram", "a page in RAM"),
-        ("written_back", "a written-back page"),
-        ("in_flight", "a page in flight"),
-    ):
+    """Per kind of page what the rounds tell at the kernel's own batch size, at the median and at p99."""
+    told: list[str] = []
+    batch = ""
+    for slot, words in SLOTS:
         running = [p for p in points if p.param("slot") == slot and _base(points, p)]
-        if not running:
-            continue
-        chosen = next((p for p in running if p.param("batch_size") == DEFAULT_BATCH_SIZE), running[-1])
-        sentence = _sentence(chosen, _base(points, chosen), words, first=not sentences)
-        sentences += [sentence] if sentence else []
-    return sentences
+        if running:
+            chosen = find(running, batch_size=DEFAULT_BATCH_SIZE) or running[-1]
+            said = _delay(chosen, _base(points, chosen))
+            told += [f"{words} {said}"] if said else []
+            batch = f"batch {batch_label(chosen)}, " if chosen.param("batch_size") is not None else ""
+    return [f"{batch}against quiet: {'; '.join(told)}."] if told else []
 
 
-def _sentence(point: Point, base: Point | None, words: str, first: bool) -> str | None:
-    median, tail = times(point, base, "p50"), times(point, base, "p99")
-    if median is None or base is None:
-        return None
-    batch = point.param("batch_size")
-    with_batch = f" with batch {w.clean(batch)}" if batch is not None else ""
-    who = f"While a writeback{with_batch} ran, a fault on {words}" if first else f"A fault on {words}"
-    against = " as one in RAM on the quiet phone" if point.param("slot") == "in_flight" else ""
-    figures = f"{w.number(median, 2)} times as long{against} at the median"
-    figures += f" and {w.number(tail, 2)} times at p99" if tail is not None else ""
-    return f"{who} took {figures}: {_delay_words(point, base)}."
-
-
-def _delay_words(point: Point, base: Point) -> str:
-    """Whether faults are delayed; a difference that is not sure counts as none."""
-    median, tail = (
-        times(point, base, name) or 1.0 if quantiles_differ(point, base, name) else 1.0 for name in ("p50", "p99")
-    )
-    worst = max(median, tail)
-    if worst < NO_DELAY:
-        return "no sure delay"
-    if median < NO_DELAY:
-        return "most faults are not delayed, the slowest ones are"
-    return "delayed a little" if worst < SMALL_DELAY else "delayed"
+def _delay(point: Point, base: Point | None) -> str:
+    """How many times as long, at the median and at p99; empty where the rounds are too few to say."""
+    median, tail = (ratio(point, base, m.FAULT_LATENCY, name) for name in DRAWN)
+    at_median, at_tail = decided(median), decided(tail)
+    if median is None or at_median is None:
+        return ""
+    if not at_median and not at_tail:
+        return f"{NO_DIFFERENCE}, {times(median)}"
+    said = times(median) if at_median else f"{NO_DIFFERENCE} at p50"
+    if tail is not None and at_tail is not None:
+        said += f", {times(tail)} at p99" if at_tail else f", {NO_DIFFERENCE} at p99"
+    return said
 
 
 def _plots(points: Sequence[Point], number: int) -> list[Plot]:
     """One plot per slot, all on the same vertical scale."""
-    ends = [mark for point in points for name in DRAWN if (mark := latency_mark(point, m.FAULT_LATENCY, name))]
+    ends = [mark for point in points for name in DRAWN if (mark := mark_of(point, m.FAULT_LATENCY, name))]
     low = 0.55 * min((low if low is not None else value for value, low, _ in ends), default=1.0)
     high = 1.4 * max((high if high is not None else value for value, _, high in ends), default=10.0)
     slots = dict.fromkeys(str(point.param("slot")) for point in points)
@@ -218,9 +175,9 @@ def _plot(points: Sequence[Point], base: Point | None, key: str, limits: tuple[f
         axes = figure.add_subplot()
         for index, name in enumerate(DRAWN):
             _line(axes, points, name, index)
-            quiet = microseconds(base, name) if base else None
+            quiet = mark_of(base, m.FAULT_LATENCY, name) if base else None
             if quiet is not None:
-                axes.axhline(quiet, color=STYLES[index][0], linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
+                axes.axhline(quiet[0], color=STYLES[index][0], linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
         axes.set_xticks(range(len(points)), [QUIET if _is_quiet(point) else batch_label(point) for point in points])
         axes.set_xlim(-0.5, len(points) - 0.5)
         axes.set_ylim(*limits)
@@ -232,7 +189,7 @@ def _plot(points: Sequence[Point], base: Point | None, key: str, limits: tuple[f
         legend_below(figure, len(DRAWN))
 
     described = "; ".join(
-        f"{_condition(point)}: " + ", ".join(f"{name} {w.number(microseconds(point, name))}" for name in DRAWN)
+        f"{_condition(point)}: " + ", ".join(f"{name} {short_cell(point, m.FAULT_LATENCY, name)}" for name in DRAWN)
         for point in points
     )
     return plot(key, f"{title}: µs per fault, quiet and by batch size of the running writeback: {described}", draw)
@@ -240,7 +197,7 @@ def _plot(points: Sequence[Point], base: Point | None, key: str, limits: tuple[f
 
 def _line(axes: Axes, points: Sequence[Point], name: str, index: int) -> None:
     colour, dash, marker = STYLES[index]
-    marks = [(x, mark) for x, point in enumerate(points) if (mark := latency_mark(point, m.FAULT_LATENCY, name))]
+    marks = [(x, mark) for x, point in enumerate(points) if (mark := mark_of(point, m.FAULT_LATENCY, name))]
     axes.errorbar(
         [x for x, _ in marks], [value for _, (value, _, _) in marks], yerr=error_bars([mark for _, mark in marks]),
         color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.4, elinewidth=1.3, capsize=2.5,

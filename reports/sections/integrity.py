@@ -5,17 +5,18 @@ from __future__ import annotations
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point
+from reports.analysis import Analysis
+from reports.point import Point
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere
+from reports.tables import Column, Field, build
 
 SHOWS: Shows = {t.INTEGRITY: (m.CORRUPT, m.COMPARED)}
 INTRO = "Every page has its own content and is compared byte for byte after it was written back and read again."
 FIELDS: list[Field[Point]] = [
-    everywhere(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
-    everywhere(Column("checked"), lambda p: w.count(_checked(p))),
-    everywhere(Column("corrupt"), lambda p: w.count(corrupt_pages(p))),
-    everywhere(Column("result", numeric=False), lambda p: _result(p)),
+    Field(Column("pages through", numeric=False, wrap=40), lambda p: w.params(p.result.params) or p.result.test),
+    Field(Column("checked"), lambda p: w.count(_checked(p))),
+    Field(Column("corrupt"), lambda p: w.count(corrupt_pages(p))),
+    Field(Column("result", numeric=False), lambda p: _result(p)),
 ]
 
 
@@ -25,19 +26,14 @@ def section(analysis: Analysis) -> Section | None:
     if not points:
         return None
 
-    def mail(doubts: Doubts) -> list[Table]:
-        return [build_for_mail("Integrity: pages compared byte for byte", FIELDS, points, doubts)]
-
     checked, corrupt = sum(_checked(p) or 0 for p in points), sum(map(corrupt_pages, points))
-    intact = [f"All {w.count(checked)} pages that were checked came back intact."] if checked and not corrupt else []
+    intact = [f"all {w.count(checked)} pages that were checked came back intact."] if checked and not corrupt else []
     return Section(
         key="data-integrity",
         title="Data integrity",
         how="",
-        measured="data integrity",
-        tables=[build("integrity", "Pages compared", INTRO, FIELDS, points)],
+        table=build("integrity", "Pages compared", INTRO, FIELDS, points),
         findings=intact,
-        mail=mail,
     )
 
 
@@ -54,7 +50,7 @@ def headline(analysis: Analysis) -> str:
 
 
 def _checked(point: Point) -> float | None:
-    return sum(point.values(m.COMPARED)) if point.summary(m.COMPARED) else None
+    return sum(point.values(m.COMPARED)) if point.figure(m.COMPARED) else None
 
 
 def _result(point: Point) -> str:

@@ -10,7 +10,7 @@ from records.metrics import Quantity
 from records.tests import MeasuredTest
 from reports.analysis import Analysis
 from reports.plots import Plot
-from reports.tables import Doubts, Table
+from reports.tables import Table
 
 Shows = Mapping[MeasuredTest, tuple[Quantity, ...]]
 """the metrics that a section shows of each of its tests; all others go into the general table"""
@@ -18,19 +18,18 @@ Shows = Mapping[MeasuredTest, tuple[Quantity, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One part of a report. ``how`` tells how to read its plots, ``findings`` is what to take away from it.
+    """One part of a report: a table, and what to take away from it.
 
-    ``measured`` completes the sentence "zram writeback to a backing device: ...". The compact tables of a mail are made
-    with the letters of the whole mail; plots are drawn only when a page wants them.
+    ``how`` tells how to read its plots, which are drawn only when a page wants them. ``findings`` are sentences; the
+    first is the one line that a screen has for this section. ``details`` are tables for those who want to know more.
     """
 
     key: str
     title: str
     how: str
-    measured: str
-    tables: Sequence[Table]
+    table: Table
     findings: Sequence[str]
-    mail: Callable[[Doubts], Sequence[Table]]
+    details: Sequence[Table] = ()
     draw: Callable[[], Sequence[Plot]] = tuple
 
 

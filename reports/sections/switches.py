@@ -1,9 +1,9 @@
-"""What switching between apps costs under memory pressure, by what triggers writeback and by batch size."""
+"""What switching between apps costs, by what triggers writeback and by batch size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from base.kernel import DEFAULT_BATCH_SIZE
 from base.units import NS_PER_MS
@@ -11,21 +11,26 @@ from records import courses as c
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point, batch_rank, group
+from reports.analysis import Analysis
 from reports.cells import (
+    NO_DIFFERENCE,
     batch_label,
     count_of,
-    interval_of,
+    figure_of,
     mapping_fact,
-    median_of,
-    medians_differ,
-    repeats_of,
-    with_interval,
+    ratio_cell,
+    shared_words,
+    short_of,
+    times,
+    told,
+    turns_field,
+    varying_fields,
 )
+from reports.point import Point, batch_rank, beats_all, decided, group, ratio
 from reports.sections import switches_plots
 from reports.sections.section import Section, Shows
-from reports.stats import quantiles
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere, mail_only
+from reports.stats import pooled_quantiles
+from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +40,7 @@ OFF = "off"
 TRIGGERS = (OFF, "idle", "background", "periodic")
 KINDS = ("hot", "warm", "cold")
 US_PER_S = 1e6
-MAIL_LATENCY = "Latency of app switches"
-MAIL_EFFECT = "App switches (written, mean zram and least available in MiB, read in pages)"
+VARIED = ("writeback", "batch_size")
 
 SHOWS: Shows = {
     t.APP_SWITCH: (
@@ -44,16 +48,12 @@ SHOWS: Shows = {
         m.ZRAM_MEMORY_MEAN, m.AVAILABLE, m.AVAILABLE_MEAN, m.REFAULTS,
     )
 }  # fmt: skip
-HOW = (
-    "Somebody switches between apps; how short memory was meanwhile stands below. Hot: the app was still whole in "
-    "memory. Warm: parts of it had to be read back. Cold: it had been killed and started anew. Faint dots: every "
-    "single switch. All plots of one kind share their scales."
-)
+HOW = "Faint dots: every single switch. All plots of one kind share their scales."
 SWITCH_INTRO = (
-    "From the first touch of an app to the last page of what it works with (for packages: TotalTime of am). "
-    "Writeback says what triggers it. ms: median; x off: against no writeback. Hot, warm, cold: median / p90 and "
-    "below the number of switches. ~: no sure difference, the intervals overlap. Control: what 512 page faults took "
-    "beside each switch that need neither zram nor storage; where it differs, the phone itself was not equally fast."
+    "From the first touch of an app to the last page of what it works with (for packages: TotalTime of am), in ms. "
+    "Writeback says what triggers it; x off: against no writeback. Hot: the app was still whole in memory. Warm: parts "
+    "of it had to be read back. Cold: it had been killed and started anew; median and below the number of switches. "
+    "Control: what 512 page faults took beside each switch that need neither zram nor storage."
 )
 EFFECT_INTRO = (
     "One run per row, so no intervals. Read: pages read back from flash by switches. Amplification: bytes that the "
@@ -70,35 +70,19 @@ def section(analysis: Analysis) -> Section | None:
     points = analysis.of(t.APP_SWITCH)
     if not points:
         return None
-    panels = [(params, sorted(members, key=_rank)) for params, members in group(points, ("writeback", "batch_size"))]
-    tables = []
-    for number, (params, members) in enumerate(panels, start=1):
-        made = (
-            _switch_table(number, params, members),
-            _effect_table(number, params, members),
-            _memory_table(number, params, members),
-            _victim_table(number, params, members),
-        )
-        tables += [table for table in made if table]
-
-    def mail(doubts: Doubts) -> list[Table]:
-        return [
-            build_for_mail(_title(what, params), fields, members, doubts)
-            for params, members in panels
-            for what, fields in ((MAIL_LATENCY, _switch_fields(members)), (MAIL_EFFECT, EFFECT_FIELDS))
-        ]
-
+    panels = [sorted(members, key=_rank) for _, members in group(points, VARIED)]
+    ordered = [point for members in panels for point in members]
+    details = (_effect_table(ordered), _memory_table(ordered), _victim_table(ordered))
     return Section(
         key="app-switches",
         title="Switching between apps",
         how=HOW,
-        measured="app switches under memory pressure",
-        tables=tables,
-        findings=[sentence for _, members in panels for sentence in _findings(members)],
-        mail=mail,
+        table=_switch_table(panels),
+        findings=[sentence for members in panels for sentence in _findings(members)],
+        details=[table for table in details if table],
         draw=lambda: [
             plot
-            for number, (_, members) in enumerate(panels, start=1)
+            for number, members in enumerate(panels, start=1)
             for plot in switches_plots.plots(number, members, [p for p in (_off(members), *_chosen(members)) if p])
         ],
     )
@@ -135,76 +119,57 @@ def _batch(point: Point) -> str:
     return w.MISSING if _is_off(point) else batch_label(point)
 
 
-def _title(what: str, params: Mapping[str, Any]) -> str:
-    apps = [w.clean(params[key]) for key in ("apps", "kind") if key in params]
-    known = [f"{' '.join(apps)} apps" if "kind" in params else f"{apps[0]} apps"] if apps else []
-    known += [f"pattern {w.clean(params['pattern'])}"] if "pattern" in params else []
-    rest = w.params(params, without=("kind", "apps", "pattern"))
-    where = ", ".join([*known, *([rest] if rest else [])])
-    return f"{what}: {where}" if where else what
+def _title(what: str, points: Sequence[Point]) -> str:
+    return f"{what}{shared_words(points, VARIED)}"
 
 
-ROW_FIELDS: list[Field[Point]] = [
-    everywhere(Column("writeback", numeric=False), _trigger),
-    everywhere(Column("batch"), _batch),
-]
-EFFECT_FIELDS: list[Field[Point]] = [
-    *ROW_FIELDS,
-    everywhere(Column("kills"), count_of(m.KILLED)),
-    Field(Column("apps alive at the end", wrap=10), count_of(m.ALIVE), Column("alive")),
-    Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_MAJOR_FAULTS))),
-    Field(Column("refaults"), count_of(m.REFAULTS)),
-    Field(Column("written, MiB", wrap=8), median_of(m.FLASH_WRITTEN), Column("written")),
-    everywhere(Column("amplif."), median_of(m.WRITE_AMPLIFICATION)),
-    Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES)), Column("read")),
-    mail_only(Column("zram"), median_of(m.ZRAM_MEMORY_MEAN)),
-    mail_only(Column("avail."), median_of(m.AVAILABLE)),
-]
+def _row_fields(points: Sequence[Point]) -> list[Field[Point]]:
+    heads = [Field(Column("writeback", numeric=False), _trigger), Field(Column("batch"), _batch)]
+    return [*varying_fields(points, VARIED), *heads]
 
 
-def _switch_fields(points: Sequence[Point]) -> list[Field[Point]]:
+def _switch_table(panels: Sequence[Sequence[Point]]) -> Table:
+    points = [point for members in panels for point in members]
+    off_of = {id(point): _off(members) for members in panels for point in members}
+
     def of_kind(kind: int) -> Field[Point]:
-        def short(point: Point) -> str:
-            found = _of_kind(point, kind)
-            return w.number(_median(found)) if found is not None and found.size else w.MISSING
-
         def cell(point: Point) -> str:
             found = _of_kind(point, kind)
-            if found is None or not found.size:
-                return w.MISSING
-            slow = _p90(found)
-            return w.number(_median(found)) + (f" / {w.number(slow)}" if slow is not None else "") + f"\n({found.size})"
+            return f"{w.number(_median(found))}\n({found.size})" if found is not None and found.size else w.MISSING
 
-        return everywhere(Column(KINDS[kind]), cell, short)
+        return Field(Column(KINDS[kind]), cell)
 
-    return [
-        *ROW_FIELDS,
-        everywhere(Column("n"), repeats_of(m.SWITCH_LATENCY)),
-        everywhere(Column("ms"), median_of(m.SWITCH_LATENCY)),
-        everywhere(Column("interval"), interval_of(m.SWITCH_LATENCY)),
-        everywhere(Column("p90"), lambda point: w.number(_p90_of_all(point))),
-        everywhere(Column("x off"), lambda point: _against_off_cell(points, point)),
-        Field(Column("control, ms", wrap=8), median_of(m.SWITCH_CONTROL)),
+    fields: list[Field[Point]] = [
+        *_row_fields(points),
+        Field(Column("switches"), lambda point: str(len(point.values(m.SWITCH_LATENCY)))),
+        turns_field(m.SWITCH_LATENCY),
+        Field(Column("ms"), figure_of(m.SWITCH_LATENCY)),
+        Field(Column("p90"), lambda point: w.number(_p90_of_all(point))),
+        Field(Column("x off"), lambda point: ratio_cell(ratio(point, off_of[id(point)], m.SWITCH_LATENCY))),
+        Field(Column("control, ms", wrap=8), short_of(m.SWITCH_CONTROL)),
         *map(of_kind, range(len(KINDS))),
     ]
+    title = _title("What a switch costs, in ms", points)
+    return build("switches-table", title, SWITCH_INTRO, fields, points)
 
 
-def _switch_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    title = _title("What a switch costs, in ms", params)
-    return build(f"switches-{number}", title, SWITCH_INTRO, _switch_fields(points), points)
+def _effect_table(points: Sequence[Point]) -> Table:
+    fields: list[Field[Point]] = [
+        *_row_fields(points),
+        Field(Column("kills"), count_of(m.KILLED)),
+        Field(Column("apps alive at the end", wrap=10), count_of(m.ALIVE)),
+        Field(Column("major faults", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_MAJOR_FAULTS))),
+        Field(Column("refaults"), count_of(m.REFAULTS)),
+        Field(Column("written, MiB", wrap=8), short_of(m.FLASH_WRITTEN)),
+        Field(Column("amplif."), short_of(m.WRITE_AMPLIFICATION)),
+        Field(Column("read, pages", wrap=7), lambda point: w.count(_sum(point, c.SWITCH_FLASH_PAGES))),
+    ]
+    return build("switches-effect", _title("Kills and flash", points), EFFECT_INTRO, fields, points)
 
 
-def _effect_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
-    return build(f"switches-effect-{number}", _title("Kills and flash", params), EFFECT_INTRO, EFFECT_FIELDS, points)
-
-
-def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table:
+def _memory_table(points: Sequence[Point]) -> Table:
     def psi(name: str) -> Field[Point]:
-        def cell(point: Point) -> str:
-            value = mapping_fact(point, "psi_total_us").get(name)
-            return w.number(value / US_PER_S) if isinstance(value, int | float) else w.MISSING
-
-        return Field(Column(f"{name}, s"), cell)
+        return Field(Column(f"{name}, s"), lambda point: w.number(_waited_s(point, name)))
 
     def swapped(head: str, name: str) -> Field[Point]:
         def cell(point: Point) -> str:
@@ -215,12 +180,12 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
 
     def both(head: str, mean: m.Quantity, extreme: m.Quantity) -> Field[Point]:
         def cell(point: Point) -> str:
-            return f"{w.number(point.median(mean))} / {w.number(point.median(extreme))}"
+            return f"{w.number(point.value(mean))} / {w.number(point.value(extreme))}"
 
         return Field(Column(head, wrap=10), cell)
 
     fields: list[Field[Point]] = [
-        *ROW_FIELDS,
+        *_row_fields(points),
         both("zram, MiB", m.ZRAM_MEMORY_MEAN, m.ZRAM_MEMORY),
         both("available, MiB", m.AVAILABLE_MEAN, m.AVAILABLE),
         psi("some"),
@@ -229,7 +194,13 @@ def _memory_table(number: int, params: Mapping[str, Any], points: Sequence[Point
         swapped("out", "pswpout"),
         Field(Column("°C before, after, at most", numeric=False, wrap=16), _temperature),
     ]
-    return build(f"switches-memory-{number}", _title("Memory", params), MEMORY_INTRO, fields, points)
+    return build("switches-memory", _title("Memory", points), MEMORY_INTRO, fields, points)
+
+
+def _waited_s(point: Point, name: str) -> float | None:
+    """Seconds for which some or all tasks waited for memory."""
+    value = mapping_fact(point, "psi_total_us").get(name)
+    return value / US_PER_S if isinstance(value, int | float) else None
 
 
 def _temperature(point: Point) -> str:
@@ -240,7 +211,7 @@ def _temperature(point: Point) -> str:
     return ", ".join(w.number(value) if isinstance(value, int | float) else w.MISSING for value in values)
 
 
-def _victim_table(number: int, params: Mapping[str, Any], points: Sequence[Point]) -> Table | None:
+def _victim_table(points: Sequence[Point]) -> Table | None:
     rows = []
     for point in points:
         victims = point.result.facts.get("victims")
@@ -248,13 +219,13 @@ def _victim_table(number: int, params: Mapping[str, Any], points: Sequence[Point
             if isinstance(victim, dict):
                 at = victim.get("t_ms")
                 when = f"{at / 1000:.1f}" if isinstance(at, int | float) else w.MISSING
-                told = (w.clean(victim.get("app")), w.clean(victim.get("reason")))
-                rows.append((_trigger(point), _batch(point), when, *told))
+                who = (w.clean(victim.get("app")), w.clean(victim.get("reason")))
+                rows.append((_trigger(point), _batch(point), when, *who))
     if not rows:
         return None
     heads = (Column("writeback", False), Column("batch"), Column("after s"), Column("app", False, 30))
-    title = _title("Who was killed", params)
-    return Table(f"switches-victims-{number}", title, "", (*heads, Column("reason", False, 40)), tuple(rows))
+    title = _title("Who was killed", points)
+    return Table("switches-victims", title, "", (*heads, Column("reason", False, 40)), tuple(rows))
 
 
 def _of_kind(point: Point, kind: int) -> npt.NDArray[np.uint64] | None:
@@ -273,7 +244,7 @@ def _median(found: npt.NDArray[np.uint64]) -> float:
 
 
 def _p90(found: npt.NDArray[np.uint64]) -> float | None:
-    value = next(q.value for q in quantiles(found) if q.name == "p90")
+    value = pooled_quantiles(found)["p90"].value
     return None if value is None else value / NS_PER_MS
 
 
@@ -287,50 +258,53 @@ def _sum(point: Point, row: c.Course) -> float | None:
     return None if found is None else float(found.sum())
 
 
-def _against_off(points: Sequence[Point], point: Point) -> float | None:
-    off = _off(points)
-    mine, other = point.median(m.SWITCH_LATENCY), off.median(m.SWITCH_LATENCY) if off else None
-    return None if point is off or mine is None or not other else mine / other
-
-
-def _against_off_cell(points: Sequence[Point], point: Point) -> str:
-    factor = _against_off(points, point)
-    return (
-        ("" if medians_differ(point, _off(points), m.SWITCH_LATENCY) else "~") + w.number(factor)
-        if factor is not None
-        else w.MISSING
-    )
-
-
 def _findings(points: Sequence[Point]) -> list[str]:
+    """The price of a switch by trigger, whether memory was short at all, then what each trigger gained."""
     off, chosen = _off(points), _chosen(points)
-    sentences = []
-    if off is not None:
-        ms = with_interval(off, m.SWITCH_LATENCY)
-        sentences.append(f"Without writeback a switch between apps took {ms} at the median, {_kills(off)}.")
-    sentences += [_sentence(points, point, off) for point in chosen]
-    return [*sentences, *_best_batches(points)]
+    parts = [f"{told(off, m.SWITCH_LATENCY)} without writeback"] if off else []
+    parts += [_price(point, off) for point in chosen]
+    return [
+        f"{'; '.join([*parts, _pressure(points)])}.",
+        *(_gain(point, off) for point in ([off] if off else []) + chosen),
+        *_best_batches(points),
+    ]
 
 
-def _sentence(points: Sequence[Point], point: Point, off: Point | None) -> str:
+def _pressure(points: Sequence[Point]) -> str:
+    """PSI decides whether memory was short: available memory alone does not."""
+    waited = [value for point in points if (value := _waited_s(point, "some")) is not None]
+    if not waited:
+        return "memory pressure not known"
+    return f"memory pressure for up to {w.number(max(waited), 2)} s" if max(waited) else "no memory pressure (PSI 0)"
+
+
+def _which(point: Point) -> str:
     batch = point.param("batch_size")
-    which = f"{_trigger(point)} writeback" + (f", batch {w.clean(batch)}," if batch is not None else "")
-    factor = _against_off(points, point)
-    sure = "" if medians_differ(point, off, m.SWITCH_LATENCY) else ", no sure difference"
-    against = f" ({w.number(factor, 2)} times{sure})" if factor is not None else ""
-    parts = [f"With {which} it took {with_interval(point, m.SWITCH_LATENCY)}{against}, {_kills(point)}"]
-    mine, other = point.median(m.ZRAM_MEMORY_MEAN), off.median(m.ZRAM_MEMORY_MEAN) if off else None
-    if mine is not None and other is not None:
-        parts.append(f"zram took {w.number(abs(other - mine))} MiB {'less' if mine <= other else 'more'} on average")
-    written, read = point.median(m.FLASH_WRITTEN), _sum(point, c.SWITCH_FLASH_PAGES)
+    return f"{_trigger(point)} writeback" + (f", batch {w.clean(batch)}" if batch is not None else "")
+
+
+def _price(point: Point, off: Point | None) -> str:
+    found = ratio(point, off, m.SWITCH_LATENCY)
+    says = decided(found)
+    if found is None or says is None:
+        return f"{told(point, m.SWITCH_LATENCY)} with {_which(point)}"
+    return f"with {_which(point)} {times(found) if says else f'{NO_DIFFERENCE}, {times(found)}'}"
+
+
+def _gain(point: Point, off: Point | None) -> str:
+    parts = [f"With {_which(point)}: {_kills(point)}" if point is not off else f"Without writeback: {_kills(point)}"]
+    mine, other = (p.value(m.ZRAM_MEMORY_MEAN) if p else None for p in (point, off))
+    if mine is not None and other is not None and point is not off:
+        parts.append(f"zram {w.number(mine)} MiB on average against {w.number(other)} without writeback")
+    written, read = point.value(m.FLASH_WRITTEN), _sum(point, c.SWITCH_FLASH_PAGES)
     if written is not None:
-        back = f" and {w.count(read)} pages read back" if read is not None else ""
-        parts.append(f"the price was {w.number(written)} MiB written{back}")
+        back = f", {w.count(read)} pages read back" if read is not None else ""
+        parts.append(f"{w.number(written)} MiB written{back}")
     return "; ".join(parts) + "."
 
 
 def _kills(point: Point) -> str:
-    kills = point.median(m.KILLED)
+    kills = point.value(m.KILLED)
     if not kills:
         return "kills unknown" if kills is None else "no kill"
     return f"{w.count(kills)} kill{'' if kills == 1 else 's'}"
@@ -338,14 +312,11 @@ def _kills(point: Point) -> str:
 
 def _best_batches(points: Sequence[Point]) -> list[str]:
     """At which batch size it hurts least, per trigger, if that can be told at all."""
-    told, unsure = [], []
+    told_so = []
     for trigger in dict.fromkeys(_trigger(point) for point in points if not _is_off(point)):
-        members = [p for p in points if _trigger(p) == trigger]
-        known = sorted(members, key=lambda p: p.median(m.SWITCH_LATENCY) or 0.0)
-        if len(known) > 1 and medians_differ(known[0], known[1], m.SWITCH_LATENCY):
-            told.append(f"With {trigger} writeback, batch {batch_label(known[0])} hurt least.")
-        elif len(known) > 1:
-            unsure.append(trigger)
-    if unsure:
-        told.append(f"Which batch size hurts least cannot be told for {w.listing(unsure)} writeback.")
-    return told
+        members = [p for p in points if _trigger(p) == trigger and p.value(m.SWITCH_LATENCY) is not None]
+        if len(members) > 1:
+            best = min(members, key=lambda p: p.value(m.SWITCH_LATENCY) or 0.0)
+            if beats_all(best, members, m.SWITCH_LATENCY):
+                told_so.append(f"With {trigger} writeback, batch {batch_label(best)} hurt least.")
+    return told_so

@@ -9,9 +9,9 @@ from base.units import NS_PER_MS
 from records import courses as c
 from records import metrics as m
 from reports import wording as w
-from reports.analysis import Point
 from reports.cells import batch_label
 from reports.plots import INCHES, STYLES, Plot, plain_log_scale, plot
+from reports.point import Point
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ def _latency_plot(key: str, points: Sequence[Point], limits: tuple[float, float]
         named = dict(zip(labels, handles, strict=True))
         figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=len(KINDS))
 
-    described = "; ".join(f"{_label(point)} {w.number(point.median(m.SWITCH_LATENCY))}" for point in points)
+    described = "; ".join(f"{_label(point)} {w.number(point.value(m.SWITCH_LATENCY))}" for point in points)
     return plot(key, f"Switch latency in ms by kind and batch size, medians: {described}", draw)
 
 
@@ -138,7 +138,7 @@ def _timelines(number: int, chosen: Sequence[Point]) -> list[Plot]:
     known = [point for point in chosen if _course(point, AVAILABLE[0][1]) is not None]
     writers = [point for point in known if not _is_off(point)]
     shown = [point for point in known if _is_off(point)]
-    shown += [max(writers, key=lambda point: point.median(m.FLASH_WRITTEN) or 0.0)] if writers else []
+    shown += [max(writers, key=lambda point: point.value(m.FLASH_WRITTEN) or 0.0)] if writers else []
     if not shown:
         return []
     last = max(float(seconds.max()) for point in shown for seconds, _, _, _ in _lines(point, AVAILABLE))
@@ -174,10 +174,10 @@ def _timeline(key: str, point: Point, last: float, tops: Sequence[float]) -> Plo
         upper.set_title(f"Memory: {_label(point)}")
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
 
-    least = point.median(m.AVAILABLE)
+    least = point.value(m.AVAILABLE)
     caption = (
         f"Course of memory, {_label(point)}: available, taken by zram, swap used, written back; "
-        f"{w.count(point.median(m.KILLED))} kills, least available {w.number(least)} MiB"
+        f"{w.count(point.value(m.KILLED))} kills, least available {w.number(least)} MiB"
     )
     return plot(key, caption, draw, (INCHES[0], 4.2))
 

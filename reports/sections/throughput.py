@@ -1,4 +1,4 @@
-"""Writeback throughput by batch size: one table and one plot per data size and page type."""
+"""Writeback throughput by batch size: one table of all points, and one plot per data size and page type."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from records import metrics as m
 from records import tests as t
 from reports import wording as w
-from reports.analysis import Analysis, Point, batch_rank, group, ratio
+from reports.analysis import Analysis
 from reports.cells import (
+    NO_DIFFERENCE,
     batch_label,
+    case_field,
     first_point,
-    interval_note,
-    median_mark,
-    median_of,
-    rate_fields,
+    mark_of,
+    rate_field,
     ratio_cell,
-    with_interval,
-    word_of,
+    shared_words,
+    short_of,
+    times,
+    told,
+    turns_field,
 )
 from reports.plots import STYLES, Plot, error_bars, legend_below, plot
+from reports.point import Point, batch_rank, decided, group, ratio
 from reports.sections.section import Section, Shows
-from reports.tables import Column, Doubts, Field, Table, build, build_for_mail, everywhere
+from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,14 +36,13 @@ if TYPE_CHECKING:
 
 # A larger batch that gains less than this is not worth a reader's attention.
 WORTHWHILE_GAIN = 1.10
-SHOWS: Shows = {t.THROUGHPUT: (m.THROUGHPUT, m.WALL, m.USER_CPU, m.SYS_CPU)}
-HOW = (
-    "How fast zram moves compressed pages from RAM to its backing device. Line: median. Bars: where the true median "
-    "lies. Faint dots: every single repeat. All plots share one scale."
-)
-BATCH_INTRO = (
-    "Batch: how many page writes may be in flight at once (writeback_batch_size). All figures are medians; real, "
-    "user and sys are the seconds that one write to the writeback attribute took. "
+SHOWS: Shows = {
+    t.THROUGHPUT: (m.THROUGHPUT, m.WALL, m.SYS_CPU, m.CPU_WRITER, m.CPU_LOOP, m.CPU_ALL)
+}  # fmt: skip
+HOW = "Line: median of the turns. Bars: its interval. Faint dots: single turns. All plots share one scale."
+INTRO = (
+    "Batch: how many page writes may be in flight at once (writeback_batch_size). Real and sys: seconds of one "
+    "write to the writeback attribute. CPU µs/page: of all CPUs, per page of 4 KiB."
 )
 
 
@@ -68,23 +71,12 @@ def section(analysis: Analysis) -> Section | None:
     panels = _panels(analysis.of(t.THROUGHPUT))
     if not panels:
         return None
-    page_bytes = analysis.run.session.provenance.page_size_bytes
-
-    def mail(doubts: Doubts) -> list[Table]:
-        lines = [(panel, order, points) for panel in panels for order, points in panel.by_order().items()]
-        return [
-            build_for_mail(f"Throughput: {panel.title}{_in_order(order)}", _fields(points, page_bytes), points, doubts)
-            for panel, order, points in lines
-        ]
-
     return Section(
         key="throughput",
         title="Writeback throughput",
         how=HOW,
-        measured="throughput by batch size",
-        tables=[_table(panel, number, page_bytes) for number, panel in enumerate(panels, start=1)],
-        findings=_findings(analysis, panels),
-        mail=mail,
+        table=_table(panels, analysis.run.session.provenance.page_size_bytes),
+        findings=_findings(panels),
         draw=lambda: _plots(panels),
     )
 
@@ -94,6 +86,15 @@ def _by_order(points: Iterable[Point]) -> dict[str, list[Point]]:
     for point in points:
         lines.setdefault(str(point.result.params.get("order", "")), []).append(point)
     return lines
+
+
+def batches(analysis: Analysis) -> tuple[str, list[Point]]:
+    """Return in words the case that stands for the sweep, and its points, batch sizes ascending."""
+    panels = _panels(analysis.of(t.THROUGHPUT))
+    if not panels:
+        return "", []
+    panel, points = _hardest(panels)
+    return _where(panel, points), points
 
 
 def headline(analysis: Analysis) -> Point | None:
@@ -131,84 +132,83 @@ def _panel_rank(params: Mapping[str, Any]) -> tuple[str, float, str]:
     )
 
 
-def _in_order(order: str) -> str:
-    return f", {w.clean(order)} slot order" if order else ""
+def _where(panel: Panel, points: Sequence[Point]) -> str:
+    order = points[0].param("order")
+    return panel.title + (f", {w.clean(order)} slot order" if order else "")
 
 
-def _fields(points: Sequence[Point], page_bytes: int) -> list[Field[Point]]:
-    """Each point is compared with the smallest batch of its slot order; a table of the mail has one order."""
-    bases = {order: first_point(members) for order, members in _by_order(points).items()}
-    base = batch_label(next(iter(bases.values())))
+def _table(panels: Sequence[Panel], page_bytes: int) -> Table:
+    """Each point is compared with the smallest batch of its panel and slot order."""
+    lines = [points for panel in panels for points in panel.by_order().values()]
+    base_of = {id(point): first_point(points) for points in lines for point in points}
+    points = [point for line in lines for point in line]
+    base = batch_label(first_point(lines[0]))
+    case = case_field(points, ("batch_size",))
+    gap = "\n" if case else " "
 
     def against_base(point: Point) -> str:
-        return ratio_cell(point, bases[str(point.result.params.get("order", ""))])
+        found = base_of[id(point)]
+        no_batches = found.param("batch_size") is None
+        return w.MISSING if no_batches else ratio_cell(ratio(point, found, m.THROUGHPUT), gap)
 
     def at_once(point: Point) -> str:
         """Other than with pages of 4 KiB the number of pages says little beside a phone's that has those."""
         return w.MISSING if page_bytes == PAGE_4K else w.size(_batch(point) * page_bytes)
 
-    return [
-        Field(Column("slot order", False), word_of("order")),
-        everywhere(Column("batch"), batch_label),
+    fields = [
+        *case,
+        Field(Column("batch"), batch_label),
         Field(Column("bytes at once", wrap=8), at_once),
-        *rate_fields(),
-        Field(Column(f"x batch {base}"), against_base, Column(f"x {base}")),
-        everywhere(Column("real s"), median_of(m.WALL)),
-        everywhere(Column("user s"), median_of(m.USER_CPU)),
-        everywhere(Column("sys s"), median_of(m.SYS_CPU)),
+        rate_field(gap),
+        turns_field(m.THROUGHPUT),
+        Field(Column(f"x batch {base}"), against_base),
+        Field(Column("real s"), short_of(m.WALL)),
+        Field(Column("sys s"), short_of(m.SYS_CPU)),
+        Field(Column("CPU µs/page", wrap=7), short_of(m.CPU_ALL)),
+        Field(Column("of it writer", wrap=6), short_of(m.CPU_WRITER)),
+        Field(Column("loop worker", wrap=6), short_of(m.CPU_LOOP)),
+    ]
+    title = f"Writeback throughput by batch size{shared_words(points, ('batch_size',))}"
+    return build("throughput-table", title, INTRO, fields, points)
+
+
+def _findings(panels: Sequence[Panel]) -> list[str]:
+    panel, points = _hardest(panels)
+    base, chosen, where = first_point(points), _at_default(points), _where(panel, points)
+    if base.param("batch_size") is None:
+        return [f"{told(base, m.THROUGHPUT)} ({where}); this kernel writes one page at a time."]
+    compared = ratio(chosen, base, m.THROUGHPUT)
+    says, against = decided(compared), f"batch {batch_label(base)}"
+    sentence = f"batch {batch_label(chosen)} wrote back {told(chosen, m.THROUGHPUT)}"
+    if compared is not None and says is not None:
+        sentence += f", {times(compared)} {against}" if says else f"; {NO_DIFFERENCE} to {against}, {times(compared)}"
+    flat = _flat_from(points)
+    return [
+        f"{sentence} ({where}).",
+        *([f"Batches above {batch_label(flat)} gain less than 10 %."] if flat else []),
     ]
 
 
-def _table(panel: Panel, number: int, page_bytes: int) -> Table:
-    intro = BATCH_INTRO + interval_note(p.summary(m.THROUGHPUT) for p in panel.points)
-    title = f"Writeback throughput by batch size: {panel.title}"
-    return build(f"throughput-{number}", title, intro, _fields(panel.points, page_bytes), panel.points)
-
-
-def _findings(analysis: Analysis, panels: Sequence[Panel]) -> list[str]:
-    panel, points = _hardest(panels)
-    base = first_point(points)
-    phone = "this virtual phone" if analysis.run.session.provenance.virtual else "this phone"
-    order = points[0].param("order")
-    where = panel.title + _in_order(str(order or ""))
-    chosen = _at_default(points)
-    rate = with_interval(chosen, m.THROUGHPUT)
-    if base.param("batch_size") is None:
-        rate = with_interval(base, m.THROUGHPUT)
-        return [f"On {phone}, writeback reached {rate} ({where}); this kernel writes one page at a time."]
-    if chosen is base:
-        return [f"On {phone}, batch {batch_label(chosen)} wrote back {rate} ({where})."]
-    compared = f"{w.number(ratio(chosen, base, m.THROUGHPUT), 2)} times batch {batch_label(base)}" + (
-        ", yet their intervals overlap" if _overlap(chosen, base) else ""
-    )
-    sentences = [f"On {phone}, batch {batch_label(chosen)} wrote back {rate}, {compared} ({where})."]
-    flat = _flat_from(points)
-    if flat is not None:
-        sentences.append(f"Batches above {batch_label(flat)} gain less than 10 %.")
-    return sentences
-
-
 def _flat_from(points: Sequence[Point]) -> Point | None:
-    """The smallest batch that no larger one beats by a worthwhile margin; None if that is the largest one."""
+    """The smallest batch that no larger one beats by a worthwhile margin, as far as intervals go; None if none does."""
     ordered = sorted(points, key=batch_rank)
     for index, point in enumerate(ordered[:-1]):
-        mine = point.median(m.THROUGHPUT)
-        best = max(p.median(m.THROUGHPUT) or 0.0 for p in ordered[index + 1 :])
-        if mine and best <= WORTHWHILE_GAIN * mine:
+        gains = [ratio(larger, point, m.THROUGHPUT) for larger in ordered[index + 1 :]]
+        if all(
+            decided(gain) is not None and gain and gain.interval and gain.interval.high < WORTHWHILE_GAIN
+            for gain in gains
+        ):
             return point
     return None
 
 
-def _overlap(one: Point, other: Point) -> bool:
-    first, second = one.figures[m.THROUGHPUT.name].interval, other.figures[m.THROUGHPUT.name].interval
-    return first is not None and second is not None and first.overlaps(second)
-
-
 def _plots(panels: Sequence[Panel]) -> list[Plot]:
-    """Throughput against batch size, one plot per panel, all on the same vertical scale."""
+    """Throughput against batch size, one plot per panel, all on the same vertical scale; what stands for all first."""
     values = [v for panel in panels for p in panel.points for v in p.values(m.THROUGHPUT)]
     top = 1.08 * max(values, default=1.0)
-    return [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(panels, 1)]
+    first, _ = _hardest(panels)
+    ordered = [first, *(panel for panel in panels if panel is not first)]
+    return [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(ordered, 1)]
 
 
 def _plot(panel: Panel, key: str, top: float) -> Plot:
@@ -225,7 +225,7 @@ def _plot(panel: Panel, key: str, top: float) -> Plot:
         axes.set_title(panel.title)
         legend_below(figure, len(lines))
 
-    described = ", ".join(f"batch {batch_label(p)} {w.number(p.median(m.THROUGHPUT))}" for p in panel.points)
+    described = ", ".join(f"batch {batch_label(p)} {w.number(p.value(m.THROUGHPUT))}" for p in panel.points)
     return plot(key, f"Writeback throughput in MiB/s by batch size, {panel.title}: {described}", draw)
 
 
@@ -238,7 +238,7 @@ def _line(axes: Axes, points: Sequence[Point], label: str, index: int, lines: in
     for x, point in zip(xs, points, strict=True):
         values = point.values(m.THROUGHPUT)
         axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
-    marks = [mark for point in points if (mark := median_mark(point, m.THROUGHPUT))]
+    marks = [mark for point in points if (mark := mark_of(point, m.THROUGHPUT))]
     axes.errorbar(
         xs, [value for value, _, _ in marks], yerr=error_bars(marks), color=colour, linestyle=dash, marker=marker,
         markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
