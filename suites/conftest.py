@@ -99,6 +99,7 @@ def bench(
     request: pytest.FixtureRequest, lab: LabRun, stage: Stage, noise: NoiseWatch, budget: Budget, tmp_path: Path
 ) -> Bench:
     title = (request.function.__doc__ or request.node.name).strip().splitlines()[0]
+    lab.progress.test(title)
 
     def record(result: RunResult) -> None:
         try:

@@ -57,6 +57,10 @@ class Progress(Protocol):
         """Take note of how many steps there will be."""
         ...
 
+    def test(self, title: str) -> None:
+        """Take note that a test begins."""
+        ...
+
     def step(self, what: str) -> None:
         """Begin the next step."""
         ...
