@@ -134,7 +134,7 @@ def varying_fields(points: Sequence[Point], but: Iterable[str]) -> list[Field[Po
     """A column for each parameter in which points differ, but those named."""
     keys = dict.fromkeys(key for point in points for key in point.result.params)
     varied = [key for key in keys if key not in set(but) and _differs(points, key)]
-    return [Field(Column(w.param_words(key), numeric=False, wrap=16), word_of(key)) for key in varied]
+    return [Field(Column(w.param_words(key), numeric=False, wrap=14), word_of(key)) for key in varied]
 
 
 def case_field(points: Sequence[Point], but: Iterable[str]) -> list[Field[Point]]:

@@ -66,11 +66,11 @@ def noise(analysis: Analysis) -> str:
     count, spoilt = found.get("turns"), found.get("disturbed")
     if not count or spoilt is None:
         return "not known: this run has no turns"
-    share = f"{100 * spoilt / count:.0f} % of the turns ({w.count(spoilt)} of {w.count(count)}) were disturbed"
+    share = f"{100 * spoilt / count:.0f} % of turns disturbed ({w.count(spoilt)} of {w.count(count)})"
     if "wait_median" not in found or "wait_worst" not in found:
-        return f"{share}; waiting for a CPU was not measured"
+        return f"{share}; CPU wait not measured"
     waited = [f"{100 * found[name]:.1f} %" for name in ("wait_median", "wait_worst")]
-    return f"{share}; waiting for a CPU: median {waited[0]}, worst {waited[1]} of a turn"
+    return f"{share}; CPU wait median {waited[0]}, worst {waited[1]}"
 
 
 def doubts(analysis: Analysis) -> list[str]:

@@ -55,15 +55,23 @@ def _fitted(
     body = _table(table, width, room - _LEAST_BELOW) if table else []
     # One empty line before each part.
     room -= len(body) + 1 if body else 0
-    doubts = [_paragraph(doubt, width, "? ") for doubt in overview.doubts(analysis)]
-    answers = [_paragraph(line, width) for line in _answers(analysis, sections)]
-    answered = _cut(answers, room - 1 - (3 if doubts else 0), "answers")
-    room -= len(answered) + 2
-    if sum(map(len, doubts)) > room:
-        doubts = [_paragraph(doubt, width, "? ", most=1) for doubt in overview.doubts(analysis)]
-    doubted = _cut(doubts, room, "doubts") if doubts else []
+    doubts = overview.doubts(analysis)
+    # Answers come before doubts, but the first doubts before the tail of long answers.
+    answered = _told(_answers(analysis, sections), width, "", room - 1 - min(3, len(doubts) + 1), "answers")
+    doubted = _told(doubts, width, "? ", room - len(answered) - 2, "doubts") if doubts else []
     parts = [above, body, answered, doubted, list(last)]
     return printable("\n\n".join("\n".join(part) for part in parts if part) + "\n")
+
+
+def _told(texts: Sequence[str], width: int, bullet: str, room: int, what: str) -> list[str]:
+    """One line each, and further lines of each, the first texts first, as long as there is room."""
+    paragraphs = [_paragraph(text, width, bullet, 1) for text in texts]
+    for lines in range(2, _MOST_OF_A_PARAGRAPH + 1):
+        for index, text in enumerate(texts):
+            longer = _paragraph(text, width, bullet, lines)
+            if sum(map(len, paragraphs)) - len(paragraphs[index]) + len(longer) <= room:
+                paragraphs[index] = longer
+    return _cut(paragraphs, room, what)
 
 
 def _cut(paragraphs: Sequence[Sequence[str]], room: int, what: str) -> list[str]:
@@ -91,8 +99,8 @@ def _banners(analysis: Analysis, width: int) -> list[str]:
     """What must be read before any figure."""
     alarms = [f"*** ATTENTION: {alarm}" for alarm in verdict(analysis, ()).alarms]
     alarms += [f"*** NOT READ: {problem}" for problem in analysis.problems]
-    banners = [f"*** VIRTUAL PHONE: {overview.VIRTUAL}"] if analysis.run.session.provenance.virtual else []
-    banners.append(f"*** NOISE: {overview.noise(analysis)}")
+    banners = [f"VIRTUAL PHONE: {overview.VIRTUAL}"] if analysis.run.session.provenance.virtual else []
+    banners.append(f"NOISE: {overview.noise(analysis)}")
     return [
         *(line for each in banners for line in _paragraph(each, width)),
         *_cut([_paragraph(alarm, width) for alarm in alarms], _MOST_OF_THE_ALARMS, "alarms"),
@@ -126,18 +134,17 @@ def _terminal_head(analysis: Analysis) -> list[str]:
 def _mail_head(analysis: Analysis) -> dict[str, str]:
     session, p = analysis.run.session, analysis.run.session.provenance
     ufs = [w.clean(p.ufs.get(key)) for key in ("vendor", "model") if p.ufs.get(key)]
-    kind = "no hardware" if p.virtual else "hardware"
-    disk = f"{' '.join(ufs) or 'unknown'}; scheduler {_scheduler(p.backing)}; CPU governor {_governor(analysis)}"
     backing = [w.clean(p.backing[key]) for key in ("kind", "file_system") if p.backing.get(key)]
-    direct = {True: ", direct I/O", False: ", buffered I/O"}.get(bool(p.backing.get("direct_io")), "")
+    direct = ", direct I/O" if p.backing.get("direct_io") else ""
     return {
         "Subject": f"zram writeback, Linux {w.clean(p.kernel_release)}{_headline(analysis)}",
         "Command": w.clean(session.command) if session.command else _NOT_RECORDED,
         "Kernel": f"{w.clean(p.kernel_release)} {w.clean(p.arch)}, {w.clean(p.kernel_build)}",
-        "zram": f"{_zram(p.zram)}; module {_module(p.zram)}; backing {' on '.join(backing) or 'unknown'}{direct}",
-        "Phone": f"{ledger.phone(analysis)}, {kind}, {w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)}, "
-        f"{w.pages_and_counters(p.page_size_bytes)}",
-        "Disk": disk,
+        "zram": f"{_zram(p.zram)}; module {_module(p.zram)}",
+        "Phone": f"{ledger.phone(analysis)}, {w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)}, "
+        f"{w.pages_and_counters(p.page_size_bytes)}; governor {_governor(analysis)}",
+        "Backing": f"{' on '.join(backing) or 'unknown'}{direct}; disk {' '.join(ufs) or 'unknown'}, "
+        f"scheduler {_scheduler(p.backing)}",
         "Date": f"{w.clean(session.started_utc)}, run {w.clean(session.run_id)}",
     }
 

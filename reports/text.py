@@ -31,7 +31,7 @@ def render_text(analysis: Analysis, sections: Sequence[Section]) -> str:
     p = analysis.run.session.provenance
     title = f"zram writeback on {ledger.phone(analysis)}, Linux {w.clean(p.kernel_release)}"
     head = [title, "=" * len(title), _fill(ledger.machine(analysis), TERMINAL_WIDTH), *_banners(analysis, sections)]
-    findings = [f"* {each.about}: {each.text}" for each in verdict(analysis, sections).findings]
+    findings = [f"* {each.about}: {each.text} {each.rest}" for each in verdict(analysis, sections).findings]
     findings = findings or ["Nothing was measured."]
     parts = [
         "\n".join(head),

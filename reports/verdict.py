@@ -16,11 +16,12 @@ from reports.sections.section import Section
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What to take away from one section: its title, its key in the page, and the sentences."""
+    """What to take away from one section: its title, its key in the page, and the sentences, the first one first."""
 
     about: str
     key: str
     text: str
+    rest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,11 @@ class RunVerdict:
 def verdict(analysis: Analysis, sections: Sequence[Section]) -> RunVerdict:
     """Alarms and findings of a run, in the order of its sections."""
     alarms = [*_state(analysis), *_bad_tests(analysis), *_corruption(analysis), *_books(analysis)]
-    findings = [Finding(each.title, each.key, " ".join(each.findings)) for each in sections if each.findings]
+    findings = [
+        Finding(each.title, each.key, each.findings[0], " ".join(each.findings[1:]))
+        for each in sections
+        if each.findings
+    ]
     findings += [Finding("Tests", "outcomes", sentence) for sentence in passed(analysis)]
     return RunVerdict(tuple(alarms), tuple(findings))
 

@@ -46,8 +46,8 @@ def test_slow_down_is_against_the_quiet_phone_at_each_quantile(folder: RunFolder
         writeback_faults(folder, "in_flight", 32, [240] * 8 + [240, 600]),
     )
     assert findings(rendered)["Faults while writeback runs"] == (
-        "batch 32, against quiet: in RAM 1.50 times [1.50, 1.50], 2.50 times [2.50, 2.50] at p99; "
-        "in flight 3.00 times [3.00, 3.00], 3.00 times [3.00, 3.00] at p99."
+        "in RAM, batch 32 against quiet: 1.50 times [1.50, 1.50], 2.50 times [2.50, 2.50] at p99. "
+        "in flight, batch 32 against quiet: 3.00 times [3.00, 3.00], 3.00 times [3.00, 3.00] at p99."
     )
     rows = [line.split() for line in block(rendered.text, "Time of one page fault, quiet and while")]
     assert [row[-2:] for row in rows if row[:1] == ["RAM"]] == [["-", "-"], ["1.50", "2.50"]]
@@ -63,22 +63,25 @@ def test_a_page_in_flight_is_compared_with_the_same_page_on_the_quiet_phone_wher
         writeback_faults(folder, "in_flight", None, [160] * 8 + [200, 400]),
         writeback_faults(folder, "in_flight", 32, [240] * 8 + [300, 600]),
     )
-    assert "in flight 1.50 times [1.50, 1.50], 1.50" in findings(rendered)["Faults while writeback runs"]
+    assert (
+        "in flight, batch 32 against quiet: 1.50 times [1.50, 1.50], 1.50"
+        in findings(rendered)["Faults while writeback runs"]
+    )
 
 
 @pytest.mark.parametrize(
     ("running", "words"),
     [
-        (QUIET_US, "in RAM no difference could be told, 1.00 times [1.00, 1.00]"),
-        ([82] * 8 + [100, 900], "in RAM no difference could be told at p50, 4.50 times [4.50, 4.50] at p99"),
-        ([60] * 8 + [100, 200], "in RAM 0.750 times [0.750, 0.750], no difference could be told at p99"),
+        (QUIET_US, "no difference could be told, 1.00 times [1.00, 1.00]"),
+        ([82] * 8 + [100, 900], "no difference could be told at p50, 4.50 times [4.50, 4.50] at p99"),
+        ([60] * 8 + [100, 200], "0.750 times [0.750, 0.750], no difference could be told at p99"),
     ],
 )
 def test_words_are_said_only_where_rounds_decide(folder: RunFolder, running: list[int], words: str) -> None:
     rendered = render(
         folder, writeback_faults(folder, "ram", None, QUIET_US), writeback_faults(folder, "ram", 32, running)
     )
-    assert findings(rendered)["Faults while writeback runs"] == f"batch 32, against quiet: {words}."
+    assert findings(rendered)["Faults while writeback runs"] == (f"in RAM, batch 32 against quiet: {words}.")
 
 
 def test_samples_without_turns_are_shown_and_say_nothing(folder: RunFolder) -> None:

@@ -73,7 +73,7 @@ def test_a_report_says_which_processor_page_size_and_file_system_it_is_of(tmp_pa
 def test_the_answer_comes_first_in_plain_words(good: Rendered) -> None:
     for told in (good.screen, good.text):
         text = " ".join(told.split())
-        assert "batch 32 wrote back 49.8 MiB/s [48.0, 50.1], 7.12 times [6.81, 7.16] batch 1" in text
+        assert "batch 32 wrote back 49.8 MiB/s [48.0, 50.1], 7.12 times [6.81, 7.16] batch 1." in text
         assert "490.0 µs [485.1, 494.9] written back, 80.00 µs [79.20, 80.80] in RAM: 6.12 times" in text
         assert "Data integrity: all 16384 pages that were checked came back intact." in text
         assert "Tests: 2 tests passed, 1 skipped." in text

@@ -61,7 +61,7 @@ def section(analysis: Analysis) -> Section | None:
         title="Price of a fault",
         how=HOW,
         table=_table(groups),
-        findings=[sentence for points in groups for sentence in _findings(points)],
+        findings=[sentence for points in groups for sentence in _findings(points, alone=len(groups) == 1)],
         details=[same] if same else [],
         draw=lambda: [_plot(points, f"fault-plot-{number}") for number, points in enumerate(groups, start=1)],
     )
@@ -101,14 +101,15 @@ def _same_table(points: Sequence[Point]) -> Table | None:
     return build("faults-same", "The same in several tests", SAME_INTRO, fields, points)
 
 
-def _findings(points: Sequence[Point]) -> list[str]:
+def _findings(points: Sequence[Point], *, alone: bool) -> list[str]:
     ram, written = find(points, slot="ram"), find(points, slot="written_back")
     if ram is None or written is None or None in (p.value(m.FAULT_LATENCY, "p50") for p in (ram, written)):
         return []
     compared = longer(ratio(written, ram, m.FAULT_LATENCY, "p50"))
     against = f": {compared}" if compared else ""
+    where = "" if alone else _rest(points)
     back, kept = (told(point, m.FAULT_LATENCY, "p50") for point in (written, ram))
-    return [f"{back} written back, {kept} in RAM{against} at the median{_rest(points)}."]
+    return [f"{back} written back, {kept} in RAM{against} at p50{where}."]
 
 
 def _rest(points: Sequence[Point]) -> str:

@@ -113,7 +113,6 @@ def _table(panels: Sequence[Sequence[Point]]) -> Table:
         *varying_fields(points, VARIED),
         LOAD_AND_SETTING,
         Field(Column("page in", numeric=False), slot_label),
-        samples_field(),
         turns_field(m.FAULT_LATENCY, "p50"),
         *latency_fields(DRAWN),
         *times_fields(lambda point: base_of[id(point)], "none", DRAWN),
@@ -170,7 +169,7 @@ def _findings(params: Mapping[str, Any], points: Sequence[Point]) -> list[str]:
     helped = _sorted_out(
         (_load_and_setting(p), p, find(points, **{**p.result.params, "setting": DEFAULT})) for p in changed
     )
-    where = _where(params)
+    where = w.param("backing", params.get("backing", "not stated"))
     return [
         *([f"{where}, p50 against no load: {'; '.join(told)}."] if told else []),
         *([f"{where}, p50 against the same load without a setting: {'; '.join(helped)}."] if helped else []),

@@ -126,17 +126,19 @@ def _proofs(points: Sequence[Point]) -> list[str]:
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
-    """Per kind of page what the rounds tell at the kernel's own batch size, at the median and at p99."""
+    """Per kind of page what the rounds tell at the kernel's own batch size, at the median and at p99.
+
+    Written-back pages first: theirs is the question.
+    """
     told: list[str] = []
-    batch = ""
     for slot, words in SLOTS:
         running = [p for p in points if p.param("slot") == slot and _base(points, p)]
         if running:
             chosen = find(running, batch_size=DEFAULT_BATCH_SIZE) or running[-1]
             said = _delay(chosen, _base(points, chosen))
-            told += [f"{words} {said}"] if said else []
-            batch = f"batch {batch_label(chosen)}, " if chosen.param("batch_size") is not None else ""
-    return [f"{batch}against quiet: {'; '.join(told)}."] if told else []
+            batch = f"batch {batch_label(chosen)}" if chosen.param("batch_size") is not None else "meanwhile"
+            told += [f"{words}, {batch} against quiet: {said}."] if said else []
+    return told
 
 
 def _delay(point: Point, base: Point | None) -> str:

@@ -39,7 +39,7 @@ WORTHWHILE_GAIN = 1.10
 SHOWS: Shows = {
     t.THROUGHPUT: (m.THROUGHPUT, m.WALL, m.SYS_CPU, m.CPU_WRITER, m.CPU_LOOP, m.CPU_ALL)
 }  # fmt: skip
-HOW = "Line: median of the turns. Bars: its interval. Faint dots: single turns. All plots share one scale."
+HOW = "Line: median of the turns. Bars: its interval. Dots: single turns, hollow if disturbed. All share one scale."
 INTRO = (
     "Batch: how many page writes may be in flight at once (writeback_batch_size). Real and sys: seconds of one "
     "write to the writeback attribute. CPU µs/page: of all CPUs, per page of 4 KiB."
@@ -173,10 +173,10 @@ def _table(panels: Sequence[Panel], page_bytes: int) -> Table:
 
 
 def _findings(panels: Sequence[Panel]) -> list[str]:
-    panel, points = _hardest(panels)
-    base, chosen, where = first_point(points), _at_default(points), _where(panel, points)
+    _, points = _hardest(panels)
+    base, chosen = first_point(points), _at_default(points)
     if base.param("batch_size") is None:
-        return [f"{told(base, m.THROUGHPUT)} ({where}); this kernel writes one page at a time."]
+        return [f"{told(base, m.THROUGHPUT)}; this kernel writes one page at a time."]
     compared = ratio(chosen, base, m.THROUGHPUT)
     says, against = decided(compared), f"batch {batch_label(base)}"
     sentence = f"batch {batch_label(chosen)} wrote back {told(chosen, m.THROUGHPUT)}"
@@ -184,7 +184,7 @@ def _findings(panels: Sequence[Panel]) -> list[str]:
         sentence += f", {times(compared)} {against}" if says else f"; {NO_DIFFERENCE} to {against}, {times(compared)}"
     flat = _flat_from(points)
     return [
-        f"{sentence} ({where}).",
+        f"{sentence}.",
         *([f"Batches above {batch_label(flat)} gain less than 10 %."] if flat else []),
     ]
 
@@ -236,13 +236,22 @@ def _line(axes: Axes, points: Sequence[Point], label: str, index: int, lines: in
     # Single values stand outside of their line's bars, which would hide them.
     aside = 1.09 if index and index >= lines / 2 else 1 / 1.09
     for x, point in zip(xs, points, strict=True):
-        values = point.values(m.THROUGHPUT)
-        axes.plot([x * aside] * len(values), values, "o", color=colour, markersize=3.6, alpha=0.4, mew=0)
+        for spoilt, values in _turns(point).items():
+            face, edge = ("none", 0.8) if spoilt else (colour, 0.0)
+            axes.plot([x * aside] * len(values), values, "o", color=colour, ms=3.6, alpha=0.4, mfc=face, mew=edge)
     marks = [mark for point in points if (mark := mark_of(point, m.THROUGHPUT))]
     axes.errorbar(
         xs, [value for value, _, _ in marks], yerr=error_bars(marks), color=colour, linestyle=dash, marker=marker,
         markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
     )  # fmt: skip
+
+
+def _turns(point: Point) -> dict[bool, list[float]]:
+    """The value of each turn, by whether other work disturbed it."""
+    values = point.values(m.THROUGHPUT)
+    spoilt = [bool(turn.disturbed) for turn in point.result.turns]
+    spoilt = spoilt if len(spoilt) == len(values) else [False] * len(values)
+    return {kind: [v for v, each in zip(values, spoilt, strict=True) if each == kind] for kind in (False, True)}
 
 
 def _batch(point: Point) -> float:
