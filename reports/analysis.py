@@ -12,7 +12,7 @@ from records.metrics import METRICS, Values, row_of
 from records.model import Caveat, Metric, RunResult
 from records.reading import StoredRun
 from records.tests import TESTS, MeasuredTest
-from reports.point import Point
+from reports.point import Point, turn_name
 from reports.repeated import disagreeing
 from reports.stats import FEWEST_FOR_INTERVAL, PointFigure, figure, first_is_slow, pooled_quantiles, quantiles
 
@@ -111,17 +111,12 @@ def _quantiles(result: RunResult, samples: Arrays) -> dict[str, dict[str, PointF
 
 def _turns_of(result: RunResult, name: str, size: int, samples: Arrays) -> npt.NDArray[np.uint64] | None:
     """The index of each sample's turn, from the array beside it; None where there is none that fits."""
-    turns = samples.get(_turn_name(name))
+    turns = samples.get(turn_name(name))
     return turns if result.turns and turns is not None and turns.size == size else None
 
 
-def _turn_name(name: str) -> str:
-    """``fault.turn`` for ``fault.latency``."""
-    return f"{name.partition('.')[0]}.turn"
-
-
 def _turn_names(names: Iterable[str]) -> set[str]:
-    return {_turn_name(name) for name in names}
+    return {turn_name(name) for name in names}
 
 
 def _seen_in(result: RunResult) -> Iterator[Caveat]:

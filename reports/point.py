@@ -61,6 +61,17 @@ class Point:
         """Return the raw samples of a metric or one array of a course, or None where it could not be read."""
         return self.samples.get(row.name)
 
+    def quiet_array(self, row: Quantity) -> npt.NDArray[np.uint64] | None:
+        """Return the raw samples of undisturbed turns; all of them where it is not known in which turn each was."""
+        import numpy as np
+
+        found, turns = self.array(row), self.samples.get(turn_name(row.name))
+        if found is None or turns is None or turns.size != found.size:
+            return found
+        quiet = [index for index, turn in enumerate(self.result.turns) if not turn.disturbed]
+        kept: npt.NDArray[np.uint64] = found[np.isin(turns, quiet)]
+        return kept
+
     def size_of(self, row: Quantity | Course) -> int:
         """Return how many raw samples there are."""
         found = self.array(row)
@@ -74,6 +85,11 @@ class Point:
     def disturbed(self) -> int:
         """How many of its turns other work disturbed: they enter no figure."""
         return sum(bool(turn.disturbed) for turn in self.result.turns)
+
+
+def turn_name(name: str) -> str:
+    """Return the array that has the turn of each sample: ``fault.turn`` for ``fault.latency``."""
+    return f"{name.partition('.')[0]}.turn"
 
 
 def ratio(point: Point | None, base: Point | None, metric: Quantity, quantile: str | None = None) -> Ratio | None:

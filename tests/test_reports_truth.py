@@ -156,6 +156,20 @@ def test_words_of_a_run_with_a_disturbed_third_are_those_of_a_quiet_one(simulate
     assert "times" in sentences(quiet)[0]
 
 
+def test_samples_of_a_disturbed_turn_enter_no_quantile(simulated: Simulated) -> None:
+    quiet = simulated.faults({"slot": "ram"}, [1.0] * 9)
+    spoilt = simulated.faults({"slot": "written_back"}, [1.0] * 4 + [50.0] + [1.0] * 5)
+    spoilt = dataclasses.replace(spoilt, turns=sample.turns(10, (4,)))
+    first, second = simulated.run(quiet, spoilt).points
+    largest, median = (second.value(m.FAULT_LATENCY, name) for name in ("max", "p50"))
+    assert largest is not None
+    assert largest < 10 * TRUTH_US * 1000
+    assert median == pytest.approx(first.value(m.FAULT_LATENCY, "p50"), rel=0.1)
+    kept = second.quiet_array(m.FAULT_LATENCY)
+    assert kept is not None
+    assert kept.size == 9 * SAMPLES
+
+
 def test_no_sentence_rests_on_a_point_that_was_mostly_disturbed(simulated: Simulated) -> None:
     def point(batch: int, rate: float, disturbed: Sequence[int]) -> model.RunResult:
         return sample.throughput(batch, "random", [rate] * 19, turns=sample.turns(19, disturbed))

@@ -122,7 +122,10 @@ def _plot(points: Sequence[Point], key: str) -> Plot:
         axes = figure.add_subplot()
         for index, point in enumerate(points):
             colour, dash, marker = _style(point, index)
-            x, y = _percentile_curve(point.samples[m.FAULT_LATENCY.name])
+            samples = point.quiet_array(m.FAULT_LATENCY)
+            if samples is None or not samples.size:
+                continue
+            x, y = _percentile_curve(samples)
             label = f"page in {slot_label(point)}"
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, label=label, drawstyle="steps-post")
             _quantile_marks(axes, point, colour, marker)
