@@ -365,7 +365,7 @@ def test_validate_checks_all_files_and_fails_if_one_is_wrong(
     assert printed.out == "virtual: ok\n"
     assert printed.err.splitlines()[:3] == [
         "bad.yaml:2: zram.disksize: 17KiB is out of range; expected 16MiB to 256GiB",
-        "worse.yaml:1: name: missing; every profile has one",
+        "worse.yaml:1: name: missing; it has no default",
         "worse.yaml:1: nam: unknown key; did you mean name?",
     ]
 

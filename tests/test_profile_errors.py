@@ -189,7 +189,7 @@ ONE_MESSAGE = {
         "p.yaml:2: apps.packages: 'all' is not one of auto",
     ),
     "match nothing": ("name: x\nmatch: {}\n", "p.yaml:2: match: expected at least one of model, device, manufacturer"),
-    "no name": ("sweep: {repeats: 5}\n", "p.yaml:1: name: missing; every profile has one"),
+    "no name": ("sweep: {repeats: 5}\n", "p.yaml:1: name: missing; it has no default"),
     "name for a file": (
         "name: ../x\n",
         "p.yaml:1: name: '../x' cannot stand here; expected small letters, digits and . _ -",

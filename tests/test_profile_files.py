@@ -65,11 +65,11 @@ ONE_MESSAGE = {
     ),
     "python tag": (
         "name: x\nroot: !!python/object/apply:os.system [reboot]\n",
-        "p.yaml:2: root: YAML tag '!!python/object/apply:os.system' is not allowed; a profile holds plain values",
+        "p.yaml:2: root: YAML tag '!!python/object/apply:os.system' is not allowed; expected a plain value",
     ),
     "own tag": (
         "name: !mine x\n",
-        "p.yaml:1: name: YAML tag '!mine' is not allowed; a profile holds plain values",
+        "p.yaml:1: name: YAML tag '!mine' is not allowed; expected a plain value",
     ),
     "list as a key": ("name: x\n? [a, b]\n: c\n", "p.yaml:2: a key must be a word"),
     "nested for ever": ("name: &x [*x]\n", "p.yaml:1: name[0]: an alias that contains itself"),

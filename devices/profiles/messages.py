@@ -122,7 +122,7 @@ def words_for(error: ErrorDetails, loc: Loc, model: type[BaseModel]) -> str:
         case "extra_forbidden":
             return _unknown_key(loc, model)
         case "missing":
-            return "missing; every profile has one"
+            return "missing; it has no default"
         case "enum" | "literal_error":
             choices = re.findall(r"'([^']*)'", context["expected"])
             return f"{describe(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
@@ -162,6 +162,8 @@ def _unknown_key(loc: Loc, model: type[BaseModel]) -> str:
 def _known_keys(loc: Loc, model: type[BaseModel]) -> list[str]:
     """The keys of the section at ``loc``; none if there is no such section."""
     for part in loc:
+        if isinstance(part, int):  # of a list: its items are of one model
+            continue
         section = next(iter(_models_in(model.model_fields[str(part)].annotation)), None)
         if section is None:
             return []

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.composer import ComposerError
@@ -66,6 +67,21 @@ class Node:
         """What a mapping holds; nothing for any other value."""
         return self.value if isinstance(self.value, dict) else {}
 
+    @property
+    def items(self) -> Sequence[Node]:
+        """What a list holds; nothing for any other value."""
+        return self.value if isinstance(self.value, list) else ()
+
+    def plain(self) -> Any:
+        """The value as dicts, lists and texts, without its places."""
+        match self.value:
+            case dict() as entries:
+                return {key: child.plain() for key, child in entries.items()}
+            case list() as items:
+                return [item.plain() for item in items]
+            case scalar:
+                return scalar
+
 
 class Unreadable(Exception):
     """Nothing can be had from this file; ``problem`` says why."""
@@ -89,12 +105,13 @@ def label(key: str) -> str:
     return key if re.fullmatch(r"[\w-]{1,60}", key) else shown(key)
 
 
-def read_tree(path: Path, problems: list[Problem]) -> Node:
+def read_tree(path: Path, problems: list[Problem], what: str = "profile") -> Node:
     """The file's mapping. What is wrong but leaves the rest readable is added to ``problems``.
 
-    Raises Unreadable for the others: no such file, not UTF-8, not YAML, not a mapping.
+    ``what`` the file is, in one word or two for messages. Raises Unreadable for the others: no such file, not UTF-8,
+    not YAML, not a mapping.
     """
-    text = _read_text(path)
+    text = _read_text(path, what)
     try:
         root = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -103,7 +120,7 @@ def read_tree(path: Path, problems: list[Problem]) -> Node:
         line = text.count("\n", 0, error.position) + 1
         raise Unreadable(Problem(Where(path, line), f"not text: control character {error.character:#04x}")) from error
     if root is None:
-        raise Unreadable(Problem(Where(path, 1), "empty; a profile is a mapping with at least a name"))
+        raise Unreadable(Problem(Where(path, 1), f"empty; a {what} is a mapping with at least a name"))
     tree = _Converter(path, problems).convert(root, "", Where(path, 1))
     if not isinstance(tree.value, dict):
         where = Where(path, root.start_mark.line + 1)
@@ -124,13 +141,13 @@ def describe(value: object) -> str:
             return shown(value)
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, what: str) -> str:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise Unreadable(Problem(Where(path), "a directory; expected a profile's YAML file"))
+            raise Unreadable(Problem(Where(path), f"a directory; expected a {what}'s YAML file"))
         if not stat.S_ISREG(mode):
-            raise Unreadable(Problem(Where(path), "not a regular file; expected a profile's YAML file"))
+            raise Unreadable(Problem(Where(path), f"not a regular file; expected a {what}'s YAML file"))
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
@@ -140,7 +157,7 @@ def _read_text(path: Path) -> str:
     except ValueError as error:
         raise Unreadable(Problem(Where(path), f"not a path: {error}")) from error
     if len(data) > _MAX_FILE_BYTES:
-        raise Unreadable(Problem(Where(path), "larger than 1MiB; not a profile"))
+        raise Unreadable(Problem(Where(path), f"larger than 1MiB; not a {what}"))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -244,7 +261,7 @@ class _Converter:
 
     def _refuse_tag(self, node: yaml.Node, key: str, where: Where) -> None:
         tag = str(node.tag).replace(_TAG, "!!")
-        self.problems.append(Problem(where, f"YAML tag {shown(tag)} is not allowed; a profile holds plain values", key))
+        self.problems.append(Problem(where, f"YAML tag {shown(tag)} is not allowed; expected a plain value", key))
 
     def _where(self, node: yaml.Node) -> Where:
         return Where(self.path, node.start_mark.line + 1)

@@ -229,16 +229,6 @@ def _changes_kind(base: Node | None, child: Node) -> bool:
     return child.key == "connection" and not known.keys() & child.entries.keys()
 
 
-def _plain(node: Node) -> Any:
-    match node.value:
-        case dict() as entries:
-            return {key: _plain(child) for key, child in entries.items()}
-        case list() as items:
-            return [_plain(item) for item in items]
-        case scalar:
-            return scalar
-
-
 def _validated(tree: Node, files: Sequence[Path], problems: list[Problem], *, conflicts_count: bool) -> Profile | None:
     """The profile, or None with the problems noted.
 
@@ -246,7 +236,7 @@ def _validated(tree: Node, files: Sequence[Path], problems: list[Problem], *, co
     Where a parent could not be had (``conflicts_count`` is false), nothing can be said about conflicts.
     """
     try:
-        return Profile.model_validate(_plain(tree))
+        return Profile.model_validate(tree.plain())
     except ValidationError as error:
         errors = error.errors()
     wrong = [error for error in errors if error["type"] != "conflict"]
@@ -255,7 +245,7 @@ def _validated(tree: Node, files: Sequence[Path], problems: list[Problem], *, co
     if not conflicts_count:
         return None
     left_out = [own_part(error["loc"], tree) for error in wrong]
-    rest = _plain(tree)
+    rest = tree.plain()
     for loc in left_out:
         _leave_out(rest, loc)
     try:
