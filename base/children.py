@@ -6,7 +6,8 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO, Self
 
 _PR_SET_PDEATHSIG = 1
 # siginfo's si_code of a signal that the kernel sent, as a terminal's Ctrl-C: the whole group has it already.
@@ -15,20 +16,52 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def run_together(commands: Iterable[Sequence[str]]) -> list[int]:
-    """Start all commands at once and wait for all of them; returns their exit statuses (-N: killed by signal N).
+    """Start all commands at once and wait for all of them; returns their exit statuses (-N: killed by signal N)."""
+    with Children() as children:
+        started = [children.start(command) for command in commands]
+        while any(child.poll() is None for child in started):
+            children.wait()
+    return [child.returncode for child in started]
+
+
+class Children:
+    """Processes that live and end with this one, for a scope that does not end before they have.
 
     SIGINT, SIGTERM and SIGHUP go on to every child that still runs, which has its own way to end; then the wait goes
-    on, because what a child puts back takes its time. A child whose parent dies gets SIGTERM.
+    on, because what a child puts back takes its time. A child whose parent dies gets SIGTERM. In the scope these
+    signals are taken by ``wait`` only; an error that leaves it ends the children.
     """
-    forwarded = {signal.SIGINT, signal.SIGTERM}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        forwarded.add(signal.SIGHUP)
-    # Blocked signals wait until they are taken below: none is lost between the start and the wait.
-    waited_for = forwarded | {signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
-    children: list[subprocess.Popen[bytes]] = []
-    try:
-        parent = os.getpid()
+
+    def __init__(self) -> None:
+        self._asking = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            self._asking.add(signal.SIGHUP)
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._before: set[signal.Signals | int] = set()
+
+    def __enter__(self) -> Self:
+        # Blocked signals wait until they are taken: none is lost between a start and a wait.
+        self._before = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*self._asking, signal.SIGCHLD}))
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is not None:
+                self.send(signal.SIGTERM)
+            for child in self._running:
+                child.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def start(
+        self, command: Sequence[str], *, output: BinaryIO | None = None, keep: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Start one; ``output`` takes what it prints, and then it reads nothing. ``keep`` are descriptors it inherits.
+
+        The kernel counts the thread that calls this as the parent: it must be one that stays.
+        """
+        parent, before = os.getpid(), self._before
 
         def in_child() -> None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -36,21 +69,28 @@ def run_together(commands: Iterable[Sequence[str]]) -> list[int]:
             if os.getppid() != parent:
                 os._exit(128 + signal.SIGTERM)
 
-        for command in commands:
-            children.append(subprocess.Popen(command, preexec_fn=in_child))
-        while any(child.poll() is None for child in children):
-            sent = signal.sigwaitinfo(waited_for)
-            if sent.si_signo != signal.SIGCHLD and sent.si_code != _SI_KERNEL:
-                _send(children, sent.si_signo)
-    except BaseException:
-        _send(children, signal.SIGTERM)
-        raise
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return [child.returncode for child in children]
+        child = subprocess.Popen(
+            command, preexec_fn=in_child, pass_fds=keep, env=env, stdout=output,
+            stdin=subprocess.DEVNULL if output else None, stderr=subprocess.STDOUT if output else None,
+        )  # fmt: skip
+        self._running = [each for each in self._running if each.poll() is None] + [child]
+        return child
 
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait until a child ends, a signal comes or the time is over; returns the signal that asks to end, or 0.
 
-def _send(children: Sequence[subprocess.Popen[bytes]], number: int) -> None:
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(number)
+        The children have that signal then.
+        """
+        taken = {*self._asking, signal.SIGCHLD}
+        sent = signal.sigwaitinfo(taken) if seconds is None else signal.sigtimedwait(taken, seconds)
+        if sent is None or sent.si_signo == signal.SIGCHLD:
+            return 0
+        if sent.si_code != _SI_KERNEL:
+            self.send(sent.si_signo)
+        return sent.si_signo
+
+    def send(self, number: int) -> None:
+        """Send a signal to every child that still runs."""
+        for child in self._running:
+            if child.poll() is None:
+                child.send_signal(number)
