@@ -1,0 +1,83 @@
+"""``./lab nightly FARM.yaml``: a night over a shelf of phones, with one report and one exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from base.arguments import CommandParser
+from base.paths import REPO
+from base.text import clean
+from devices.profiles.what_is_measured import Plan
+from farm.plans import PlannedPhone, check_room, in_words, planned
+from farm.shelf import Shelf, read_shelf
+from farm.standing import Register
+from farm.window import Window
+from records.writing import check_writable
+
+
+def main(argv: list[str]) -> int:
+    """Measure the phones of a farm's file for a night."""
+    wanted = _parser().parse_args(argv)
+    shelf = read_shelf(wanted.farm)
+    register = Register()
+    plan = wanted.plan or shelf.farm.plan
+    seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
+    window = Window.of(shelf.farm.window, wanted.until, where=f"{shelf.file}: ")
+    phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed)
+    check_writable(wanted.results)
+    check_room(wanted.results, phones, shelf.farm.keep.least_free)
+    _tell_plan(shelf, phones, plan, window, as_json=wanted.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="lab nightly",
+        description="Measures the phones of a farm's file: looks at each first, tries again what failed for the lab's "
+        "sake, and leaves a report of the night. docs/farm.md explains the file.",
+    )
+    parser.add_argument("farm", metavar="FARM.yaml", type=Path, help="the phones, and what is measured on them")
+    parser.add_argument(
+        "--pick", action="append", default=[], type=_tag, metavar="K=V", help="only phones with this tag; repeatable"
+    )
+    parser.add_argument("--plan", choices=[*Plan], help="how much to measure; default: the file's")
+    parser.add_argument("--until", metavar="HH:MM", help="end then, whatever the file's window says")
+    parser.add_argument("--seed", type=int, help="of the order of phones; default: a new one, recorded")
+    parser.add_argument(
+        "--dry-run", action="store_true", required=True, help="print phones, plan and window; touch no phone"
+    )
+    parser.add_argument("--results", type=Path, default=REPO / "results", metavar="DIR", help="default: results/")
+    parser.add_argument("--json", action="store_true", help="machine-readable on stdout")
+    return parser
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found or not key or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no tag; write it as key=value, for example model=pixel-8")
+    return key, value
+
+
+def _tell_plan(shelf: Shelf, phones: list[PlannedPhone], plan: str, window: Window, *, as_json: bool) -> None:
+    """What a night would do."""
+    if as_json:
+        rows = [
+            {"serial": each.phone.serial, "tags": dict(each.phone.all_tags), "plan": each.plan,
+             "seconds": each.seconds, "quarantined": each.bad}
+            for each in phones
+        ]  # fmt: skip
+        end = window.end.isoformat() if window.end else None
+        json.dump({"farm": shelf.farm.farm, "plan": plan, "until": end, "phones": rows}, sys.stdout, indent=2)
+        print()
+        return
+    farm = shelf.farm
+    print(f"farm {farm.farm}: {len(phones)} of {len(farm.phones)} phones picked, {farm.at_once} at once")
+    print(f"plan {plan}, {window}\n")
+    lines = [(clean(each.phone.serial), each.phone.profile or "by the phone", in_words(each, plan)) for each in phones]
+    print(clean(tabulate(lines, headers=("phone", "profile", "tonight"))))
