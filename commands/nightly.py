@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import sys
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tabulate import tabulate
 
 from base.arguments import CommandParser
+from base.output import tell
 from base.paths import REPO
 from base.text import clean
 from devices.profiles.what_is_measured import Plan
+from farm.checkup import Check, check_phone
+from farm.closing import close_night
+from farm.night import PROGRAM, Night
+from farm.opening import begun, resumed
 from farm.plans import PlannedPhone, check_room, in_words, planned
 from farm.shelf import Shelf, read_shelf
 from farm.standing import Register
@@ -21,19 +29,41 @@ from farm.window import Window
 from records.writing import check_writable
 
 
-def main(argv: list[str]) -> int:
-    """Measure the phones of a farm's file for a night."""
+def main(
+    argv: list[str], *, program: Sequence[str] = PROGRAM, check: Check = check_phone, pause_s: float = 20.0
+) -> int:
+    """Measure the phones of a farm's file for a night.
+
+    ``program`` measures one phone, ``check`` looks at one, which rests for ``pause_s`` when the lab failed with it.
+    """
     wanted = _parser().parse_args(argv)
     shelf = read_shelf(wanted.farm)
-    register = Register()
-    plan = wanted.plan or shelf.farm.plan
-    seed = secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
     window = Window.of(shelf.farm.window, wanted.until, where=f"{shelf.file}: ")
-    phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed)
+    register = Register()
     check_writable(wanted.results)
-    check_room(wanted.results, phones, shelf.farm.keep.least_free)
-    _tell_plan(shelf, phones, plan, window, as_json=wanted.json)
-    return 0
+    if wanted.dry_run or not wanted.resume:
+        plan, seed = wanted.plan or shelf.farm.plan, secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
+        phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed)
+        check_room(wanted.results, phones, shelf.farm.keep.least_free)
+        if wanted.dry_run:
+            _tell_plan(shelf, phones, plan, window, as_json=wanted.json)
+            return 0
+        facts = {
+            "file": str(shelf.file), "plan": plan, "seed": seed, "pid": os.getpid(), "command": argv,
+            "until": window.end.isoformat() if window.end else None,
+            "phones": [each.phone.serial for each in phones],
+        }  # fmt: skip
+        log = begun(wanted.results, shelf, facts, tell)
+    else:
+        log = resumed(wanted.results, shelf, wanted.resume)
+    if not wanted.until:
+        window = window.kept(log.state.planned.get("until"))
+    with closing(log):
+        tell(f"night: {log.folder}, {len(log.state.phones)} phones, {window}")
+        Night(shelf, log, window, register, tell, program, check, pause_s).measure()
+        story = close_night(shelf, log, register, tell)
+    print(json.dumps(story, indent=2) if wanted.json else (log.folder / "fleet.txt").read_text(encoding="utf-8"))
+    return int(story["status"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,9 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", choices=[*Plan], help="how much to measure; default: the file's")
     parser.add_argument("--until", metavar="HH:MM", help="end then, whatever the file's window says")
     parser.add_argument("--seed", type=int, help="of the order of phones; default: a new one, recorded")
-    parser.add_argument(
-        "--dry-run", action="store_true", required=True, help="print phones, plan and window; touch no phone"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print phones, plan and window; touch no phone")
+    parser.add_argument("--resume", metavar="NIGHT", help="take a night up again: its name, or its folder")
     parser.add_argument("--results", type=Path, default=REPO / "results", metavar="DIR", help="default: results/")
     parser.add_argument("--json", action="store_true", help="machine-readable on stdout")
     return parser

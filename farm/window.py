@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -88,6 +88,16 @@ class Window:
                 hint=f"it opens again at {begin:%F %H:%M}; --until HH:MM measures now, until then",
             )
         return cls(now, end, reserve_s, time.monotonic())
+
+    def kept(self, until: object) -> Window:
+        """Return the window of a night that is taken up again: to its own end, unless that is over."""
+        try:
+            end = datetime.fromisoformat(str(until))
+        except ValueError:
+            return self
+        # A night that was to end within minutes has no room for the whole reserve.
+        left_s = (end - self.now).total_seconds()
+        return replace(self, end=end, reserve_s=min(self.reserve_s, left_s / 2)) if left_s > 0 else self
 
     @property
     def left_s(self) -> float:
