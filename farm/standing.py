@@ -163,6 +163,13 @@ class Register:
         folder.mkdir(mode=0o700, exist_ok=True)
         return try_lock(folder / safe_name(serial))
 
+    def is_claimed(self, serial: str) -> bool:
+        """Whether a night, or the run that it left, has the phone now."""
+        claim = self.claim(serial)
+        if claim is not None:
+            os.close(claim)
+        return claim is None
+
     def _audit(self, serial: str, action: str, before: State, now: Standing, facts: Mapping[str, Any]) -> None:
         entry = {
             "when": now.when, "who": user(), "action": action, "phone": serial, "from": before, "to": now.state,
