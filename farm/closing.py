@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
-from base.errors import EXIT_NO_BASELINE, LabError
+from base.errors import EXIT_NO_BASELINE
 from farm.baselines import Against, against_baseline
+from farm.fleet_page import fleet_page
 from farm.fleet_text import fleet_text
+from farm.hook import call_hook
+from farm.junit import junit
+from farm.kcidb import kcidb
 from farm.night_log import MEASURED, NightLog
 from farm.shelf import Shelf
 from farm.standing import Register
 from farm.story import Story, tell_night
+from farm.textfile import textfile
 from records.writing import replace_file
 
 # What a night is told in, beside night.json; each is made from that document alone.
 FORMS: Mapping[str, Callable[[Story], str]] = {
     "night.json": lambda story: json.dumps(story, indent=1, ensure_ascii=False) + "\n",
     "fleet.txt": fleet_text,
+    "fleet.html": fleet_page,
+    "night.xml": junit,
+    "night.kcidb.json": kcidb,
+    "zram_lab_night.prom": textfile,
 }
 
 
@@ -28,6 +36,11 @@ def close_night(shelf: Shelf, log: NightLog, register: Register, say: Callable[[
     against = compared(shelf, log, say)
     story = tell_night(shelf, log, register, against)
     _write(log.folder, story, say)
+    if told := call_hook(shelf.farm.notify, story, shelf.file.parent):
+        say(told)
+        log.add("note", text=told)
+        story["notes"].append(told)
+        _write(log.folder, story, say)
     log.add("done", status=story["status"], counts=story["counts"], summary=story["summary"])
     return story
 
@@ -49,7 +62,7 @@ def _write(folder: Path, story: Story, say: Callable[[str], None]) -> None:
     for name, form in FORMS.items():
         try:
             replace_file(folder / name, form(story))
-        except (LabError, ValueError, KeyError, OSError) as error:
-            with suppress(LabError):
-                story["notes"].append(f"{name}: could not be made: {error}")
-            say(f"{name}: could not be made: {error}")
+        except Exception as error:  # noqa: BLE001 the other forms are made, and the night gets to its end
+            told = f"{name}: could not be made: {error}"
+            story["notes"].append(told)
+            say(told)

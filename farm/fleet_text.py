@@ -40,13 +40,23 @@ def _lines(story: Story) -> Iterator[str]:
 
 
 def _row(phone: Story) -> tuple[str, ...]:
-    facts, took = phone["facts"], sum(each["seconds"] for each in phone["attempts"])
+    took = sum(each["seconds"] for each in phone["attempts"])
     return (
-        clean(phone["serial"]), clean(str(facts.get("profile") or phone["tags"].get("profile") or "-")),
-        clean(str(facts.get("kernel_release") or "-")), phone["end"],
+        clean(phone["serial"]), clean(profile_of_run(phone)), clean(kernel_of_run(phone)), phone["end"],
         f"by {phone['measured_by']}" if phone["measured_by"] else str(len(phone["attempts"])),
         format_duration(round(took)), verdict_of(phone), clean(_first(phone["why"]))[:_WIDTH],
     )  # fmt: skip
+
+
+def profile_of_run(phone: Story) -> str:
+    """Which profile a phone was measured with, or is to be."""
+    known = (phone["kernel"] or {}).get("profile") or phone["facts"].get("profile") or phone["tags"].get("profile")
+    return str(known or "-")
+
+
+def kernel_of_run(phone: Story) -> str:
+    """Which kernel was measured, or seen."""
+    return str((phone["kernel"] or {}).get("release") or phone["facts"].get("kernel_release") or "-")
 
 
 def verdict_of(phone: Story) -> str:

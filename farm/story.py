@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from base.errors import LabError
@@ -14,7 +15,9 @@ from farm.night_end import counts_of, status_of
 from farm.night_log import NIGHT_SCHEMA, NightLog, PhoneEnd, PhoneNight, now
 from farm.shelf import Shelf
 from farm.standing import Register, State
-from records.reading import load
+from records.metrics import METRICS, Values
+from records.reading import StoredRun, load
+from records.tests import TESTS
 
 Story = dict[str, Any]
 
@@ -33,7 +36,7 @@ def tell_night(shelf: Shelf, log: NightLog, register: Register, against: Mapping
             "attempts": [
                 {**asdict(each), "kind": str(each.kind) if each.kind else None} for each in night.attempts
             ],
-            "facts": night.facts, "notes": night.notes, "outcomes": _outcomes(log.folder, night),
+            "facts": night.facts, "notes": night.notes, **_of_run(log.folder, night),
             "against": asdict(against[serial]) if serial in against else None,
             "health": str(standings[serial].state if serial in standings else State.good),
         })  # fmt: skip
@@ -78,9 +81,33 @@ def _needs_a_person(phones: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         yield {"serial": serial, "what": phone["why"] or end, "do": do}
 
 
-def _outcomes(folder: Path, night: PhoneNight) -> list[dict[str, Any]]:
-    """How each test of the run that counts ended."""
+def _of_run(folder: Path, night: PhoneNight) -> dict[str, Any]:
+    """What the run that counts says: how each test ended, its main figures, what kernel it was."""
+    run = None
     if night.run:
         with suppress(LabError):
-            return [asdict(each) for each in load(folder / night.run).outcomes]
-    return []
+            run = load(folder / night.run)
+    if run is None:
+        return {"outcomes": [], "figures": [], "kernel": None}
+    facts = run.session.provenance
+    kernel = {
+        "profile": facts.profile, "release": facts.kernel_release, "version": facts.kernel_build, "arch": facts.arch,
+        "build": facts.build,
+    }  # fmt: skip
+    outcomes = [asdict(each) for each in run.outcomes]
+    return {"outcomes": outcomes, "figures": list(_figures(run)), "kernel": kernel}
+
+
+def _figures(run: StoredRun) -> Iterator[dict[str, Any]]:
+    """The medians that the run was made for, over turns that nothing disturbed."""
+    for result in run.runs:
+        test = TESTS.get(result.test)
+        for name, metric in result.metrics.items() if test and test.primary else ():
+            row = METRICS.get(name)
+            if row is None or not row.judged or row.values is not Values.repeats:
+                continue
+            quiet = [value for value, turn in zip(metric.values, result.turns, strict=False) if not turn.disturbed]
+            if values := quiet if result.turns else list(metric.values):
+                params = {key: value for key, value in result.params.items() if value is not None}
+                yield {"test": result.test, "metric": name, "params": params, "median": median(values),
+                       "unit": metric.unit, "n": len(values)}  # fmt: skip
