@@ -1,0 +1,108 @@
+"""``./lab history index|trend|prune``: what many nights say, and room for the next ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from base.arguments import CommandParser
+from base.errors import EXIT_FAILED, EXIT_NO_BASELINE, ReportError
+from farm.history import Update, on_index
+from farm.history_index import HistoryIndex
+from farm.history_marks import acknowledge
+from farm.history_trends import ToldAlarm, Trends, trends
+
+
+def main(argv: list[str]) -> int:
+    """Bring the index up to date, tell what moved, or make room."""
+    parser = CommandParser(prog="lab history", description="What many nights say (docs/history.md).")
+    parsers = parser.add_subparsers(dest="action", required=True, parser_class=CommandParser)
+    index = parsers.add_parser("index", help="read what is new into the index of watched series")
+    index.add_argument("--rebuild", action="store_true", help="make the index anew from the folders")
+    told = parsers.add_parser("trend", help="alarms, boundaries and phones that left their own past")
+    told.add_argument("--acknowledge", metavar="ALARM", help="somebody knows of this alarm: it calls nobody any more")
+    told.add_argument("--reason", default="", metavar="TEXT", help="why, with --acknowledge")
+    for each in (index, told):
+        each.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
+        each.add_argument("--json", action="store_true", help="machine-readable on stdout")
+    told.epilog = "exit status: 0 nothing moved; 1 an alarm is open that nobody knows of; 12 there are no runs"
+    wanted = parser.parse_args(argv)
+    return _ACTIONS[wanted.action](wanted)
+
+
+def _index(wanted: argparse.Namespace) -> int:
+    def told(_: HistoryIndex, update: Update) -> int:
+        if wanted.json:
+            print(json.dumps(asdict(update), indent=2))
+            return 0
+        rebuilt = "; made anew" if update.rebuilt else ""
+        print(f"{update.added} runs added, {update.nights} nights judged{rebuilt}: {update.index}")
+        _list("cannot be read:", [f"{folder}: {why}" for folder, why in sorted(update.unreadable.items())])
+        return 0
+
+    return on_index(wanted.results, told, rebuild=wanted.rebuild)
+
+
+def _trend(wanted: argparse.Namespace) -> int:
+    return on_index(wanted.results, lambda index, _: _told_trend(index, wanted))
+
+
+def _told_trend(index: HistoryIndex, wanted: argparse.Namespace) -> int:
+    found = trends(index)
+    if found is None:
+        print("{}" if wanted.json else f"{wanted.results}: no runs yet")
+        return EXIT_NO_BASELINE
+    if wanted.acknowledge is not None:
+        _acknowledge(found, wanted.acknowledge, wanted.reason)
+        found = trends(index) or found
+    if wanted.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        _print(found)
+    return EXIT_FAILED if any(alarm.calls for alarm in found.alarms) else 0
+
+
+def _acknowledge(found: Trends, name: str, reason: str) -> None:
+    names = [alarm.id for alarm in found.alarms]
+    if name not in names:
+        raise ReportError(f"{name}: no such alarm", hint=f"there are: {', '.join(names) or 'none'}")
+    if not reason.strip():
+        raise ReportError(f"{name}: why?", hint="add --reason TEXT: whoever reads it next wants to know")
+    acknowledge(name, reason)
+
+
+def _print(found: Trends) -> None:
+    calling = sum(alarm.calls for alarm in found.alarms)
+    print(f"{found.night}: {calling} alarms that somebody must look at, {len(found.suspects)} phones moved alone")
+    for alarm in found.alarms:
+        _list(_head(alarm), alarm.series)
+    for boundary in found.boundaries:
+        _list(f"\n{boundary.night} {boundary.kind.profile}: {boundary.what}",
+              boundary.series or ["no difference could be told"])  # fmt: skip
+    for serial, lines in found.suspects.items():
+        _list(f"\n{serial}: look at its health", lines)
+    for state in found.kinds:
+        if state.lacks:
+            _list(f"\n{state.kind.profile}, {state.kind.kernel}, {state.kind.plan}:", state.lacks)
+
+
+def _head(alarm: ToldAlarm) -> str:
+    what = "all phones moved: room or host?" if alarm.is_common else "worse" if alarm.is_worse else "better"
+    known = f" ({alarm.known})" if alarm.known else ""
+    return (
+        f"\n{alarm.id} {alarm.state}{known}: {what}, since {alarm.opened}: {alarm.kind.profile}, "
+        f"{alarm.kind.kernel}, {alarm.kind.build}, {alarm.kind.plan}"
+    )
+
+
+def _list(head: str, lines: Sequence[str]) -> None:
+    if lines:
+        print(head)
+    for line in lines:
+        print(f"  {line}")
+
+
+_ACTIONS = {"index": _index, "trend": _trend}
