@@ -8,12 +8,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tabulate import tabulate
+
 from base.arguments import CommandParser
 from base.errors import EXIT_FAILED, EXIT_NO_BASELINE, ReportError
+from base.text import clean
+from base.units import parse_size
 from farm.history import Update, on_index
 from farm.history_index import HistoryIndex
 from farm.history_marks import acknowledge
+from farm.history_pages import fleet_page, phone_page
 from farm.history_trends import ToldAlarm, Trends, trends
+from farm.history_wear import wear
+from records.writing import replace_file
+from reports.wording import size
 
 
 def main(argv: list[str]) -> int:
@@ -25,11 +33,21 @@ def main(argv: list[str]) -> int:
     told = parsers.add_parser("trend", help="alarms, boundaries and phones that left their own past")
     told.add_argument("--acknowledge", metavar="ALARM", help="somebody knows of this alarm: it calls nobody any more")
     told.add_argument("--reason", default="", metavar="TEXT", help="why, with --acknowledge")
-    for each in (index, told):
+    told.add_argument("--html", type=Path, metavar="FILE", help="write the fleet's page there, or --phone's")
+    told.add_argument("--phone", metavar="SERIAL", help="with --html: the page of this phone's last year")
+    worn = parsers.add_parser(
+        "wear", help="bytes that measuring wrote to each phone within the week, its storage's life"
+    )
+    worn.add_argument(
+        "--budget", type=_size, metavar="SIZE", help="bytes of a week, as 30GiB: advice for the next night"
+    )
+    for each in (index, told, worn):
         each.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
         each.add_argument("--json", action="store_true", help="machine-readable on stdout")
     told.epilog = "exit status: 0 nothing moved; 1 an alarm is open that nobody knows of; 12 there are no runs"
     wanted = parser.parse_args(argv)
+    if wanted.action == "trend" and wanted.phone and not wanted.html:
+        parser.error("--phone: name the page's file with --html")
     return _ACTIONS[wanted.action](wanted)
 
 
@@ -58,6 +76,9 @@ def _told_trend(index: HistoryIndex, wanted: argparse.Namespace) -> int:
     if wanted.acknowledge is not None:
         _acknowledge(found, wanted.acknowledge, wanted.reason)
         found = trends(index) or found
+    if wanted.html:
+        page = phone_page(index, wanted.phone) if wanted.phone else fleet_page(index)
+        replace_file(wanted.html, page)
     if wanted.json:
         print(json.dumps(asdict(found), indent=2))
     else:
@@ -98,6 +119,27 @@ def _head(alarm: ToldAlarm) -> str:
     )
 
 
+def _wear(wanted: argparse.Namespace) -> int:
+    def told(index: HistoryIndex, _: Update) -> int:
+        found = wear(index, budget_bytes=wanted.budget)
+        if wanted.json:
+            print(json.dumps([asdict(each) for each in found], indent=2))
+            return 0
+        rows = [(clean(each.serial), each.runs, size(each.written_bytes), each.advice, ", ".join(each.life_steps))
+                for each in found]  # fmt: skip
+        print(tabulate(rows, headers=("phone", "runs", "written", "next night", "storage aged")))
+        return 0
+
+    return on_index(wanted.results, told)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _list(head: str, lines: Sequence[str]) -> None:
     if lines:
         print(head)
@@ -105,4 +147,4 @@ def _list(head: str, lines: Sequence[str]) -> None:
         print(f"  {line}")
 
 
-_ACTIONS = {"index": _index, "trend": _trend}
+_ACTIONS = {"index": _index, "trend": _trend, "wear": _wear}

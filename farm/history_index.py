@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -32,7 +32,8 @@ CREATE TABLE kind(id INTEGER PRIMARY KEY, profile TEXT, kernel TEXT, build TEXT,
 CREATE TABLE series(id INTEGER PRIMARY KEY, test TEXT, params TEXT, metric TEXT, quantile TEXT, unit TEXT, better TEXT,
   UNIQUE(test, params, metric, quantile, unit, better));
 CREATE TABLE run(id INTEGER PRIMARY KEY, folder TEXT NOT NULL UNIQUE, phone INTEGER, kind INTEGER, night INTEGER,
-  started REAL, status INTEGER, version TEXT, seconds REAL, written INTEGER, life TEXT, caveats TEXT, size INTEGER);
+  started REAL, status INTEGER, version TEXT, seconds REAL, written INTEGER, caveats TEXT, size INTEGER);
+CREATE TABLE life(phone INTEGER, life TEXT, night INTEGER, PRIMARY KEY(phone, life)) WITHOUT ROWID;
 CREATE INDEX run_of_phone ON run(phone, night);
 CREATE INDEX run_of_night ON run(night, kind, version);
 CREATE TABLE unreadable(folder TEXT PRIMARY KEY, why TEXT NOT NULL, size INTEGER);
@@ -53,7 +54,8 @@ INSERT INTO point VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET ru
   median = excluded.median, low = excluded.low, high = excluded.high, used = excluded.used
 WHERE (SELECT started FROM run WHERE id = excluded.run) >= (SELECT started FROM run WHERE id = point.run)
 """
-T = TypeVar("T")
+# Storage ages one way only, so the first night of each state tells all.
+_LIFE = "INSERT INTO life VALUES(?, ?, ?) ON CONFLICT DO UPDATE SET night = min(night, excluded.night)"
 
 
 def index_path(results: Path) -> Path:
@@ -115,14 +117,15 @@ class HistoryIndex:
         """
         self.forget(folder)
         phone, kind = self._id("phone", run.serial), self._id("kind", *astuple(run.kind))
-        life, caveats = json.dumps(run.life, sort_keys=True), " ".join(run.caveats)
         row = (
-            folder, phone, kind, run.night, run.started, run.status, run.version, run.seconds, run.written_bytes, life,
-            caveats, size,
+            folder, phone, kind, run.night, run.started, run.status, run.version, run.seconds, run.written_bytes,
+            " ".join(run.caveats), size,
         )  # fmt: skip
         places = ", ".join("?" * len(row))
         inserted = self._db.execute(f"INSERT INTO run VALUES(NULL, {places})", row)
         number = inserted.lastrowid
+        if run.life:
+            self.write(_LIFE, [(phone, json.dumps(run.life, sort_keys=True), run.night)])
         points = [
             (run.night, phone, self._id("series", *astuple(each.series)), number, each.n, each.median, each.low,
              each.high, int(each.used))

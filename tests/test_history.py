@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -245,3 +246,23 @@ def test_an_alarm_sets_the_status_until_somebody_says_that_he_knows(
     capfd.readouterr()
     assert lab("trend", "--results", str(results)) == 0
     assert "bug 7" in capfd.readouterr().out
+
+
+def test_pages_and_wear_are_told_by_the_command(
+    results: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with_a_step(results)
+    page = tmp_path / "page.html"
+    trend = ["trend", "--results", str(results), "--html", str(page)]
+    assert lab(*trend) == EXIT_FAILED
+    assert "Trends as of the night of" in page.read_text()
+    assert lab(*trend, "--phone", "P0003") == EXIT_FAILED
+    assert "<h1>P0003</h1>" in page.read_text()
+    assert lab("trend", "--results", str(results), "--phone", "P0003") == EXIT_USAGE
+    capfd.readouterr()
+    assert lab("wear", "--results", str(results), "--json", "--budget", "8GiB") == 0
+    worn = json.loads(capfd.readouterr().out)
+    assert {each["advice"] for each in worn if each["serial"] == "P0003"} == {"cheaper plan"}
+    assert lab("wear", "--results", str(results)) == 0
+    assert re.search(r"P0003 +7 +7 GiB +as planned", capfd.readouterr().out)
+    assert lab("wear", "--budget", "much") == EXIT_USAGE
