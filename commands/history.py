@@ -18,6 +18,7 @@ from farm.history import Update, on_index
 from farm.history_index import HistoryIndex
 from farm.history_marks import acknowledge
 from farm.history_pages import fleet_page, phone_page
+from farm.history_prune import FULL_NIGHTS, RECORD_NIGHTS, Pruning, plan_pruning, prune
 from farm.history_trends import ToldAlarm, Trends, trends
 from farm.history_wear import wear
 from records.writing import replace_file
@@ -41,9 +42,17 @@ def main(argv: list[str]) -> int:
     worn.add_argument(
         "--budget", type=_size, metavar="SIZE", help="bytes of a week, as 30GiB: advice for the next night"
     )
-    for each in (index, told, worn):
+    pruned = parsers.add_parser("prune", help="make room: lists what would go; --delete does it")
+    pruned.add_argument("--full", type=_nights, default=FULL_NIGHTS, metavar="NIGHTS", help="kept whole (%(default)s)")
+    pruned.add_argument(
+        "--records", type=_nights, default=RECORD_NIGHTS, metavar="NIGHTS",
+        help="kept as packed records, figures and mail (%(default)s); what is older is removed",
+    )  # fmt: skip
+    pruned.add_argument("--delete", action="store_true", help="do it")
+    for each in (index, told, worn, pruned):
         each.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: %(default)s")
         each.add_argument("--json", action="store_true", help="machine-readable on stdout")
+        each.add_argument("--baselines", type=Path, metavar="DIR", help="pinned runs that a slow drift is held against")
     told.epilog = "exit status: 0 nothing moved; 1 an alarm is open that nobody knows of; 12 there are no runs"
     wanted = parser.parse_args(argv)
     if wanted.action == "trend" and wanted.phone and not wanted.html:
@@ -61,11 +70,11 @@ def _index(wanted: argparse.Namespace) -> int:
         _list("cannot be read:", [f"{folder}: {why}" for folder, why in sorted(update.unreadable.items())])
         return 0
 
-    return on_index(wanted.results, told, rebuild=wanted.rebuild)
+    return on_index(wanted.results, told, baselines=wanted.baselines, rebuild=wanted.rebuild)
 
 
 def _trend(wanted: argparse.Namespace) -> int:
-    return on_index(wanted.results, lambda index, _: _told_trend(index, wanted))
+    return on_index(wanted.results, lambda index, _: _told_trend(index, wanted), baselines=wanted.baselines)
 
 
 def _told_trend(index: HistoryIndex, wanted: argparse.Namespace) -> int:
@@ -130,7 +139,33 @@ def _wear(wanted: argparse.Namespace) -> int:
         print(tabulate(rows, headers=("phone", "runs", "written", "next night", "storage aged")))
         return 0
 
-    return on_index(wanted.results, told)
+    return on_index(wanted.results, told, baselines=wanted.baselines)
+
+
+def _prune(wanted: argparse.Namespace) -> int:
+    def planned(index: HistoryIndex, _: Update) -> list[Pruning]:
+        return plan_pruning(index, wanted.results, full=wanted.full, records=wanted.records)
+
+    plan = on_index(wanted.results, planned, baselines=wanted.baselines)
+    problems = prune(wanted.results, plan) if wanted.delete else []
+    total = sum(each.bytes for each in plan)
+    if wanted.json:
+        told = {"deleted": wanted.delete, "bytes": total, "folders": [asdict(each) for each in plan],
+                "problems": problems}  # fmt: skip
+        print(json.dumps(told, indent=2))
+    else:
+        for each in plan:
+            print(f"{each.what} {clean(each.folder)}: {size(each.bytes)}")
+        done = "" if wanted.delete else " would go; --delete does it"
+        print(f"{len(plan)} folders, {size(total)}{done}")
+        _list("could not be done:", problems)
+    return EXIT_FAILED if problems else 0
+
+
+def _nights(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of nights")
+    return int(text)
 
 
 def _size(text: str) -> int:
@@ -147,4 +182,4 @@ def _list(head: str, lines: Sequence[str]) -> None:
         print(f"  {line}")
 
 
-_ACTIONS = {"index": _index, "trend": _trend, "wear": _wear}
+_ACTIONS = {"index": _index, "trend": _trend, "wear": _wear, "prune": _prune}

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from base.errors import EnvironmentRefused, LabError, ReportError
 from base.output import tell
+from farm.history_baseline import take_baselines
 from farm.history_folder import FIGURES, FolderRun, read_folder
 from farm.history_index import HistoryIndex, index_path, one_writer, open_index, remove_index
 from farm.history_night import judge_nights
@@ -36,10 +37,13 @@ class Update:
     rebuilt: str = ""
 
 
-def on_index(results: Path, work: Callable[[HistoryIndex, Update], T], *, rebuild: bool = False) -> T:
+def on_index(
+    results: Path, work: Callable[[HistoryIndex, Update], T], *, baselines: Path | None = None, rebuild: bool = False
+) -> T:
     """Bring the index of a results folder up to date and work with it; one that is damaged is made anew and said.
 
-    Raises ReportError where there is no such folder, EnvironmentRefused where the index cannot be kept.
+    ``baselines`` is the folder of pinned runs; without it those that were known stay. Raises ReportError where there is
+    no such folder of results, EnvironmentRefused where the index cannot be kept.
     """
     if not results.is_dir():
         raise ReportError(f"{results}: no such folder of results", hint="name one with --results")
@@ -47,23 +51,28 @@ def on_index(results: Path, work: Callable[[HistoryIndex, Update], T], *, rebuil
     why = "as asked" if rebuild else ""
     try:
         try:
-            return _work(results, path, work, why)
+            return _work(results, baselines, path, work, why)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             why = f"it was damaged or of another version: {error}"
             tell(f"{path}: {why}; built anew from {results}")
-            return _work(results, path, work, why)
+            return _work(results, baselines, path, work, why)
     except sqlite3.DatabaseError as error:
         raise EnvironmentRefused(f"{path}: {error}", hint="is there room, and may you write there?") from error
 
 
-def _work(results: Path, path: Path, work: Callable[[HistoryIndex, Update], T], rebuild: str) -> T:
+def _work(
+    results: Path, baselines: Path | None, path: Path, work: Callable[[HistoryIndex, Update], T], rebuild: str
+) -> T:
     with one_writer(path):
         if rebuild:
             remove_index(path)
         with open_index(path) as index:
             added = _add_new(index, results)
+            if baselines is not None:
+                with index.writing():
+                    take_baselines(index, baselines)
             update = Update(str(path), added, dict(index.rows("SELECT folder, why FROM unreadable")),
                             judge_nights(index), rebuild)  # fmt: skip
     with open_index(path) as index:

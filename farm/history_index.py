@@ -46,6 +46,7 @@ CREATE TABLE moved(night INTEGER, phone INTEGER, series INTEGER, change REAL, PR
   WITHOUT ROWID;
 CREATE TABLE boundary(kind INTEGER, version TEXT, series INTEGER, night INTEGER, before TEXT, n INTEGER, ratio REAL,
   low REAL, high REAL, word INTEGER, PRIMARY KEY(kind, version, series)) WITHOUT ROWID;
+CREATE TABLE baseline(pin TEXT, at TEXT, kind INTEGER, phone INTEGER, series INTEGER, median REAL);
 CREATE TABLE unjudged(night INTEGER PRIMARY KEY);
 """
 # Of two runs of a night the later one counts.
@@ -133,6 +134,13 @@ class HistoryIndex:
         ]  # fmt: skip
         self.write(_POINT, points)
         self.write("INSERT OR IGNORE INTO unjudged VALUES(?)", [(run.night,)])
+
+    def add_baseline(self, pin: str, at: str, run: FolderRun) -> None:
+        """Add the figures of a run that was pinned, ``at`` a time that sorts as text; within ``writing``."""
+        phone, kind = self._id("phone", run.serial), self._id("kind", *astuple(run.kind))
+        rows = [(pin, at, kind, phone, self._id("series", *astuple(each.series)), each.median)
+                for each in run.figures if each.used]  # fmt: skip
+        self.write("INSERT INTO baseline VALUES(?, ?, ?, ?, ?, ?)", rows)
 
     def add_unreadable(self, folder: str, why: str, size: int = 0) -> None:
         """Note why nothing is known of a folder; within ``writing``."""

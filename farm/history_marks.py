@@ -1,4 +1,4 @@
-"""What people say of the history: alarms that somebody knows of, and runs that are pinned as a baseline.
+"""What people say of the history: which alarms somebody knows of, who and why.
 
 It is in no results folder, so it lies with the state, which is not deleted: one line each, appended and synced.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from base.errors import StorageFailed
 from base.files import append_line, read_lines
 from base.paths import private_folder, state_dir
-from farm.history_folder import Kind
 
 
 def acknowledge(alarm: str, reason: str) -> None:
@@ -30,28 +29,6 @@ def acknowledged() -> Mapping[str, str]:
         for mark in _marks()
         if mark.get("what") == "acknowledged"
     }
-
-
-def pin(kind: Kind, folders: Sequence[str], name: str) -> None:
-    """Pin runs as the baseline of phones of this kind, by folder relative to the results; the last pin counts.
-
-    Raises StorageFailed.
-    """
-    _append({"what": "pinned", "kind": _key(kind), "folders": list(folders), "name": name})
-
-
-def pinned_folders(kind: Kind) -> Sequence[str]:
-    """The runs that are pinned for phones of this kind; none where nobody pinned any."""
-    return next((mark["folders"] for mark in reversed(_marks()) if mark.get("kind") == _key(kind)), [])
-
-
-def all_pinned() -> frozenset[str]:
-    """Every run that was pinned at any time."""
-    return frozenset(folder for mark in _marks() for folder in mark.get("folders", ()))
-
-
-def _key(kind: Kind) -> list[str]:
-    return [kind.profile, kind.kernel, kind.build, kind.plan]
 
 
 def _file() -> Path:

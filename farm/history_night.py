@@ -13,7 +13,6 @@ from farm import trend
 from farm.history_boundary import boundary_rows
 from farm.history_figures import Watched
 from farm.history_index import HistoryIndex
-from farm.history_marks import pinned_folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,21 +202,23 @@ def _pinned(index: HistoryIndex, kind: int, cube: Cube) -> Floats | None:
     """The level of each series and phone in the runs of the pinned baseline, (series, phones); None without one."""
     import numpy as np
 
-    folders = pinned_folders(index.kinds()[kind])
-    if not folders:
+    found = index.rows(
+        "SELECT series, phone, median FROM baseline WHERE kind = ?1 AND median > 0 "
+        "AND at = (SELECT max(at) FROM baseline WHERE kind = ?1)", kind,
+    )  # fmt: skip
+    if not found:
         return None
-    places = ", ".join("?" * len(folders))
     better = {number: watched.better for number, watched in index.series().items()}
-    levels = np.full((cube.series.size, cube.phones.size, len(folders)), np.nan)
-    for series, phone, median in index.rows(
-        f"SELECT p.series, p.phone, p.median FROM run r JOIN point p ON p.night = r.night AND p.phone = r.phone "
-        f"AND p.run = r.id WHERE p.used AND p.median > 0 AND r.kind = ? AND r.folder IN ({places})", kind, *folders,
-    ):  # fmt: skip
-        at_series, at_phone = np.searchsorted(cube.series, series), np.searchsorted(cube.phones, phone)
-        if series in cube.series and phone in cube.phones:
-            free = int(np.isnan(levels[at_series, at_phone]).argmax())
-            levels[at_series, at_phone, free] = np.log(median) * (1 if better[series] == "lower" else -1)
-    return trend.median_of_present(levels, -1)
+    of_series, of_phone = ({number: n for n, number in enumerate(each.tolist())} for each in (cube.series, cube.phones))
+    levels = np.full((cube.series.size, cube.phones.size), np.nan)
+    runs: dict[tuple[int, int], list[float]] = {}
+    for series, phone, median in found:
+        if series in of_series and phone in of_phone:
+            worse = np.log(median) * (1 if better[series] == "lower" else -1)
+            runs.setdefault((of_series[series], of_phone[phone]), []).append(worse)
+    for at, values in runs.items():
+        levels[at] = np.median(values)
+    return levels
 
 
 def _moved(cube: Cube, night: int) -> Iterator[tuple[int, int, int, float]]:

@@ -10,7 +10,7 @@ from farm import trend
 from farm.history_figures import Watched
 from farm.history_folder import Kind, date_of
 from farm.history_index import HistoryIndex
-from farm.history_marks import acknowledged, pinned_folders
+from farm.history_marks import acknowledged
 from farm.trend_alarms import Alarm, Raised, alarm_id, alarms
 
 # Boundaries and alarms that ended are told for so many nights.
@@ -87,9 +87,12 @@ def percent(log_ratio: float) -> str:
     return f"{math.expm1(log_ratio) * 100:+.1f} %"
 
 
-def _alarms(
-    index: HistoryIndex, last: int, kinds: Mapping[int, Kind], series: Mapping[int, Watched]
-) -> list[ToldAlarm]:
+def open_alarms(index: HistoryIndex) -> list[Alarm]:
+    """Alarms that have not ended, known or not."""
+    return [alarm for alarm in _all_alarms(index) if alarm.ended is None]
+
+
+def _all_alarms(index: HistoryIndex) -> list[Alarm]:
     found = [
         Raised(night, kind, number, word, drift if word == "drift" else change)
         for night, kind, number, change, drift, words in index.rows(
@@ -97,12 +100,21 @@ def _alarms(
         )
         for word in words.split()
     ]
-    nights: dict[int, list[int]] = {kind: [] for kind in kinds}
+    nights: dict[int, list[int]] = {}
     for kind, night in index.rows("SELECT DISTINCT kind, night FROM pooled ORDER BY kind, night") if found else ():
-        nights[kind].append(night)
+        nights.setdefault(kind, []).append(night)
+    return alarms(found, nights)
+
+
+def _alarms(
+    index: HistoryIndex, last: int, kinds: Mapping[int, Kind], series: Mapping[int, Watched]
+) -> list[ToldAlarm]:
     known = acknowledged()
-    told = [_told(alarm, kinds[alarm.kind], series, known) for alarm in alarms(found, nights)
-            if alarm.ended is None or alarm.ended > last - _TOLD_FOR]  # fmt: skip
+    told = [
+        _told(alarm, kinds[alarm.kind], series, known)
+        for alarm in _all_alarms(index)
+        if alarm.ended is None or alarm.ended > last - _TOLD_FOR
+    ]
     return sorted(told, key=lambda alarm: not alarm.calls)
 
 
@@ -160,7 +172,7 @@ def _states(index: HistoryIndex, last: int, kinds: Mapping[int, Kind]) -> list[K
             lacks.append(f"not yet {trend.WINDOW} nights by one version, of {trend.FEWEST_PHONES} phones or more")
         if controlled.isdisjoint(number for number, _ in rows):
             lacks.append("no control: what room and host do cannot be told from what writeback does")
-        if not pinned_folders(kinds[kind]):
+        if not index.rows("SELECT 1 FROM baseline WHERE kind = ? LIMIT 1", kind):
             lacks.append("no baseline is pinned: a slow drift is not looked for")
         told.append(KindState(kinds[kind], phones, date_of(night), lacks))
     return told

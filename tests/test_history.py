@@ -266,3 +266,25 @@ def test_pages_and_wear_are_told_by_the_command(
     assert lab("wear", "--results", str(results)) == 0
     assert re.search(r"P0003 +7 +7 GiB +as planned", capfd.readouterr().out)
     assert lab("wear", "--budget", "much") == EXIT_USAGE
+
+
+def test_pinned_runs_are_taken_once_and_go_with_their_folder(results: Path, tmp_path: Path) -> None:
+    pins = tmp_path / "baselines"
+    shutil.copytree(results / RUN, pins / "kind" / "ok" / "P-1")
+    (pins / "kind" / "ok" / "pinned.json").write_text('{"when": "2026-11-24T00:00:00+00:00"}')
+
+    def pinned() -> list[Any]:
+        return on_index(
+            results,
+            lambda index, _: index.rows("SELECT at, count(*) FROM baseline GROUP BY at"),
+            baselines=pins,
+        )
+
+    before = pinned()
+    (pins / "kind" / "ok" / "P-1" / RECORDS).write_text("never read again")
+    assert pinned() == before
+    used = sum(each.used for each in followed(load(results / RUN)))
+    assert used > 0
+    assert before == [("2026-11-24T00:00:00+00:00", used)]
+    shutil.rmtree(pins / "kind")
+    assert pinned() == []

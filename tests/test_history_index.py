@@ -13,7 +13,6 @@ import pytest
 from farm.history_figures import Watched
 from farm.history_folder import Kind, date_of
 from farm.history_index import HistoryIndex, open_index
-from farm.history_marks import pin
 from farm.history_night import judge_nights
 from tests.history_farm import CONTROL, FIRST, KIND, Shelf, in_doubt
 
@@ -129,7 +128,11 @@ def test_a_new_kernel_is_a_boundary_and_another_plan_is_none(index: HistoryIndex
 
 
 def test_a_slow_drift_is_raised_against_the_pinned_baseline(index: HistoryIndex) -> None:
-    pin(KIND, [f"{night}-P{phone:04}" for night in range(FIRST, FIRST + 10) for phone in range(12)], "release")
+    with index.writing():
+        for at, shelf in (("2026-01-01", Shelf(step=0.5)), ("2026-11-01", Shelf())):
+            for night in range(FIRST, FIRST + 10):
+                for _, run in shelf.night(night):
+                    index.add_baseline(at, at, run)
     for night in range(FIRST, FIRST + 80):
         fill(index, Shelf(step=0.0015 * (night - FIRST)), range(night, night + 1))
     judge_nights(index)
