@@ -247,7 +247,7 @@ class Guard:
         """Waits for a hot phone, once for one that does not cool. EnvironmentRefused: what is left of a limit is 0."""
         health = self._look()
         _check_battery(self.device, health, self.limits)
-        self._check_written(health)
+        self._check_written()
         hot = health.hotter_than(self.limits.temperature)
         if hot and not self._stays_hot:
             health = self._keep(cool_down(self.device, self.limits, self.say, health))
@@ -275,11 +275,15 @@ class Guard:
         self._last, self._read_s = health, time.monotonic()
         return health
 
-    def _check_written(self, health: Health) -> None:
-        if health.disk_written_bytes is None or self._start.disk_written_bytes is None:
-            return
-        written = health.disk_written_bytes - self._start.disk_written_bytes
-        if written > self.limits.written_per_run:
+    @property
+    def written_bytes(self) -> int | None:
+        """Bytes written to the phone's disks since the run began, when they were last looked at; by whomever."""
+        now, then = self._last.disk_written_bytes, self._start.disk_written_bytes
+        return None if now is None or then is None else now - then
+
+    def _check_written(self) -> None:
+        written = self.written_bytes
+        if written is not None and written > self.limits.written_per_run:
             raise EnvironmentRefused(
                 f"{self.device.serial}: {written >> 20} MiB written to the phone's storage since the run began, "
                 f"limits.written_per_run is {self.limits.written_per_run >> 20} MiB",

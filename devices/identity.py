@@ -18,6 +18,7 @@ _UFS_FILES = {
     "specification_version": "device_descriptor/specification_version",
     "manufacturer_id": "device_descriptor/manufacturer_id",
     "life_time_estimation_a": "health_descriptor/life_time_estimation_a",
+    "life_time_estimation_b": "health_descriptor/life_time_estimation_b",
     "eol_info": "health_descriptor/eol_info",
 }
 

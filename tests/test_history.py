@@ -21,7 +21,7 @@ from farm.history_figures import followed
 from farm.history_folder import FIGURES, date_of, night_of, of_run, read_folder, write_figures
 from farm.history_index import HistoryIndex, index_path, open_index
 from farm.history_night import judge_nights
-from records.metrics import FAULT_LATENCY, THROUGHPUT
+from records.metrics import FAULT_LATENCY, THROUGHPUT, WRITTEN
 from records.model import Caveat, RunResult, Turn
 from records.reading import RECORDS, StoredRun, load
 from records.tests import FAULTS
@@ -288,3 +288,13 @@ def test_pinned_runs_are_taken_once_and_go_with_their_folder(results: Path, tmp_
     assert before == [("2026-11-24T00:00:00+00:00", used)]
     shutil.rmtree(pins / "kind")
     assert pinned() == []
+
+
+def test_bytes_written_are_the_disk_s_own_count_or_else_what_writebacks_wrote(results: Path) -> None:
+    run = sweep(load(results / RUN), [1.0], [])
+    wrote = replace(run.runs[0], metrics=WRITTEN.of([100.0, 100.0]), warmups=WRITTEN.of([56.0]))
+    run = replace(run, runs=(wrote,))
+    assert of_run(run).written_bytes == 256 * 4096
+    assert run.end is not None
+    counted = replace(run.end, facts={**run.end.facts, "disk_written_bytes": 7 << 30})
+    assert of_run(replace(run, end=counted)).written_bytes == 7 << 30

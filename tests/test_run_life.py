@@ -129,6 +129,21 @@ def test_the_end_counts_each_turn_once_whichever_records_have_it(scene: Scene) -
     assert end.facts["noise"] == {"turns": 2, "disturbed": 1, "wait_median": 0.21, "wait_worst": 0.4}
 
 
+def test_what_was_written_to_the_phone_s_disks_meanwhile_is_recorded(scene: Scene) -> None:
+    run = scene.open()
+    run.phone.guard.fresh_s = 0
+    run.phone.guard.before_run()
+    disk = "/sys/block/sda/stat"
+    words = scene.fake.files[disk].split()
+    words[6] = str(int(words[6]) + 4096)
+    scene.fake.files[disk] = " ".join(words)
+    run.phone.guard.after_test()
+    run.finish(0)
+    end = scene.stored().end
+    assert end is not None
+    assert end.facts["disk_written_bytes"] == 4096 * 512
+
+
 def remove_results(run: LabRun) -> None:
     shutil.rmtree(run.folder.path)
 

@@ -193,6 +193,8 @@ class LabRun:
         status = self._status(status)
         self.facts |= self.phone.clock.facts()
         self.facts |= {"round_trips": wire.trips, "restore_s": time.monotonic() - began_s}
+        if (written := self.phone.guard.written_bytes) is not None:
+            self.facts["disk_written_bytes"] = written
         used = resource.getrusage(resource.RUSAGE_SELF)
         self.facts["host_cpu_s"] = used.ru_utime + used.ru_stime
         end = End(status, datetime.now(UTC).isoformat(), self._wall_time_s(), self.facts)
