@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+WATCHED_TESTS = frozenset(name for name, test in t.TESTS.items() if test.primary)
 QUANTILES = (("p50", 0.5), ("p99", 0.99))
 # What the samples of each turn must have beyond a quantile, and those of all turns together where turns are too small.
 _BEYOND_IN_TURN, _BEYOND_TOGETHER = 2, 10
@@ -82,8 +83,7 @@ def followed(run: StoredRun) -> list[Followed]:
 
 
 def _of_point(run: StoredRun, result: RunResult, in_doubt: bool) -> Iterator[Followed]:
-    test = t.TESTS.get(result.test)
-    if test is None or not test.primary:
+    if result.test not in WATCHED_TESTS:
         return
     used = not in_doubt and DOUBTS.isdisjoint(result.caveats)
     params = _params(result.params)
@@ -91,7 +91,7 @@ def _of_point(run: StoredRun, result: RunResult, in_doubt: bool) -> Iterator[Fol
         enough = used and (not result.turns or series.quiet >= FEWEST_TURNS)
         for quantile, values in _values(row, series):
             if len(values) and all(math.isfinite(value) for value in values):
-                watched = Watched(test.name, params, row.name, quantile, row.unit, row.better)
+                watched = Watched(result.test, params, row.name, quantile, row.unit, row.better)
                 yield _figure(watched, values, series, enough)
 
 

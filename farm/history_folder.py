@@ -11,7 +11,7 @@ from pathlib import Path
 from base.errors import ReportError
 from base.files import open_regular, replace_file
 from base.kernel import PAGE_4K
-from farm.history_figures import Followed, Watched, followed
+from farm.history_figures import WATCHED_TESTS, Followed, Watched, followed
 from records import metrics as m
 from records.model import End, RunResult
 from records.reading import RECORDS, StoredRun, load
@@ -62,7 +62,7 @@ class FolderRun:
 def read_folder(folder: Path) -> FolderRun:
     """Read a run's folder, whole or pruned. Raises ReportError."""
     if (folder / RECORDS).exists() or not (folder / FIGURES).exists():
-        return of_run(load(folder))
+        return of_run(load(folder, tests=WATCHED_TESTS))
     return _from_json(folder / FIGURES)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -53,15 +53,18 @@ class StoredRun:
         return read_samples(self.folder, result.raw[metric], result.test)
 
 
-def load(path: Path) -> StoredRun:
-    """Read a run's folder or its ``results.jsonl``. Raises ReportError if there is no session to read."""
+def load(path: Path, *, tests: Container[str] | None = None) -> StoredRun:
+    """Read a run's folder or its ``results.jsonl``. Raises ReportError if there is no session to read.
+
+    ``tests``: only figures of these, for who reads a thousand runs and needs few of each; None: of all.
+    """
     try:
         file = _find_records(path)
         lines = _read(file).split(b"\n")
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL
         why = error.strerror if isinstance(error, OSError) else error
         raise ReportError(f"{path}: cannot read: {why}", hint="check the path and its permissions") from error
-    reader = _Reader(file)
+    reader = _Reader(file, tests)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -99,6 +102,7 @@ class _Reader:
     """Takes line after line. The first record must be a session; everything after it is kept as far as it is sound."""
 
     file: Path
+    tests: Container[str] | None = None
     session: Session | None = None
     runs: list[RunResult] = field(default_factory=list)
     outcomes: list[TestOutcome] = field(default_factory=list)
@@ -185,6 +189,9 @@ class _Reader:
             self.problems.append(f"line {number}: {tag} record is left out: {_first_error(error)}")
 
     def _keep_run(self, record: Any) -> None:
+        test = record.get("test")
+        if self.tests is not None and isinstance(test, str) and test not in self.tests:
+            return
         result = _decode(RunResult, record)
         for key, value in result.params.items():
             if isinstance(value, dict | list):

@@ -279,3 +279,18 @@ def test_writing_a_run_starts_without_the_heavy_libraries() -> None:
     code = f"import sys, records.writing, reports.render; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_only_the_figures_of_some_tests_are_read_when_that_is_enough(produced_run: Path) -> None:
+    whole, part = load(produced_run), load(produced_run, tests={"fault_latency"})
+    assert part.runs == tuple(each for each in whole.runs if each.test == "fault_latency") != ()
+    assert (part.session, part.outcomes, part.end, part.problems) == (
+        whole.session, whole.outcomes, whole.end, whole.problems,
+    )  # fmt: skip
+
+
+def test_a_record_whose_test_is_no_name_is_left_out_when_some_tests_are_asked_for(tmp_path: Path) -> None:
+    folder = sample.write_run(tmp_path)
+    with (folder / "results.jsonl").open("a") as file:
+        file.write('{"type": "run", "test": ["fault_latency"]}\n')
+    assert any("run record is left out" in each for each in load(folder, tests={"fault_latency"}).problems)
