@@ -54,14 +54,14 @@ class Cube:
     worse: Floats
     control: Floats | None
 
-    def against_control(self, pooled: Floats, own: Floats | None = None, control_own: Floats | None = None) -> Floats:
-        """Take the pooled change of the control away from each other series; (series, nights)."""
-        import numpy as np
+    def against_control(self, pooled: Floats, control_own: Floats | None = None) -> Floats:
+        """Take the pooled change of the control away from each other series; (series, nights).
 
+        A night whose control nobody knows is no evidence: NaN.
+        """
         if self.control is None:
             return pooled
-        control = trend.pooled(self.control[-pooled.shape[-1] :], control_own)
-        return pooled - np.nan_to_num(control)
+        return pooled - trend.pooled(self.control[-pooled.shape[-1] :], control_own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _judge_kind(index: HistoryIndex, kind: int, cube: Cube, series: Mapping[int,
     if own is not None and cube.nights.size >= trend.WINDOW:
         control_own = own[np.flatnonzero(is_control)[0]] if is_control.any() else None
         drifted = trend.pooled(cube.worse[:, -trend.WINDOW :], own)
-        drifted = np.where(is_control[:, np.newaxis], np.nan, cube.against_control(drifted, own, control_own))
+        drifted = np.where(is_control[:, np.newaxis], np.nan, cube.against_control(drifted, control_own))
     return JudgedKind(kind, cube, is_control, trend.steps(pooled), trend.drifts(drifted))
 
 
@@ -226,7 +226,7 @@ def _moved(cube: Cube, night: int) -> Iterator[tuple[int, int, int, float]]:
 
     if cube.nights.size < NIGHTS:
         return
-    control = None if cube.control is None else trend.pooled(cube.control)
+    control = None if cube.control is None else trend.pooled(cube.control, fewest=1)
     change = trend.phones_that_moved(cube.worse, control)
     for series, phone in zip(*np.nonzero(~np.isnan(change)), strict=True):
         yield night, int(cube.phones[phone]), int(cube.series[series]), float(change[series, phone])

@@ -112,7 +112,7 @@ def phones_that_moved(values: Floats, control: Floats | None = None) -> Floats:
     own = median_of_present(values[..., :BASE, :], -2, BASE // 2)
     off = values[..., BASE:, :] - own[..., np.newaxis, :]
     if control is not None:
-        off = off - np.nan_to_num(control[..., BASE:, np.newaxis])
+        off = off - control[..., BASE:, np.newaxis]
     least, most = off.min(axis=-2), off.max(axis=-2)
     with np.errstate(invalid="ignore"):
         moved = (least >= LEAST_OF_PHONE) | (most <= -LEAST_OF_PHONE)

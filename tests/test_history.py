@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -181,6 +182,12 @@ def test_damage_that_only_a_question_meets_is_mended_too(results: Path) -> None:
         return found.rebuilt
 
     assert "schema 77" in on_index(results, asked)
+
+
+def test_two_at_once_add_each_run_once(results: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(update, results) for _ in range(2)]
+    assert sorted(each.result().added for each in both) == [0, 1]
 
 
 def test_a_read_only_results_folder_is_enough(results: Path) -> None:

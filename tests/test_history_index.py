@@ -93,6 +93,22 @@ def test_fewer_than_eight_phones_raise_nothing_but_each_is_looked_at(index: Hist
     assert index.rows("SELECT count(DISTINCT phone), count(DISTINCT series) FROM moved") == [(7, 2)]
 
 
+def test_a_phone_that_moved_with_its_control_is_not_told(index: HistoryIndex) -> None:
+    fill(index, Shelf(phones=2), range(FIRST, FIRST + 20))
+    fill(index, Shelf(phones=2), range(FIRST + 20, FIRST + 27), common=0.25)
+    judge_nights(index)
+    assert index.rows("SELECT count(*) FROM moved") == [(0,)]
+
+
+def test_a_night_without_its_control_is_no_evidence(index: HistoryIndex) -> None:
+    shelf = Shelf(step=0.10, since=FIRST + 25)
+    fill(index, shelf, range(FIRST, FIRST + 30))
+    with index.writing():
+        index.write("DELETE FROM point WHERE night = ? AND series = 1", [(FIRST + 27,)])
+    judge_nights(index)
+    assert raised(index) == []
+
+
 def test_a_later_run_of_the_night_counts_whichever_was_added_first(index: HistoryIndex) -> None:
     (folder, run), *_ = Shelf(phones=1).night(FIRST)
     again = replace(run, started=run.started + 60, figures=[replace(each, median=1.0) for each in run.figures])
