@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from farm import trend
-from farm.history_folder import Kind
+from farm.history_folder import RunKind
 from farm.history_index import HistoryIndex
 from records.intervals import paired_ratio
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from farm.history_night import Cube, Window
+    from farm.history_night import Cube, NightRows
 
     Floats = npt.NDArray[np.float64]
 
@@ -23,7 +23,7 @@ FEWEST_AFTER, MOST_AFTER = 3, trend.BASE
 
 
 def boundary_rows(
-    index: HistoryIndex, kind: int, version: str, night: int, cube: Cube, window: Window
+    index: HistoryIndex, kind: int, version: str, night: int, cube: Cube, window: NightRows
 ) -> Iterator[tuple[object, ...]]:
     """A row for each series of phones that changed their kind or were measured by another version before.
 
@@ -61,7 +61,7 @@ def boundary_rows(
             yield kind, version, series, night, what, ratio.rounds, ratio.value, low, high, word
 
 
-def _alike(kind: Kind) -> tuple[str, str]:
+def _alike(kind: RunKind) -> tuple[str, str]:
     return kind.profile, kind.plan
 
 
@@ -72,7 +72,7 @@ def _what_changed(index: HistoryIndex, kind: int, version: str, run: int) -> str
     before, after = kinds[before_kind], kinds[kind]
     changes = [
         f"{name} {getattr(before, name)} -> {getattr(after, name)}"
-        for name in Kind.__dataclass_fields__
+        for name in RunKind.__dataclass_fields__
         if getattr(before, name) != getattr(after, name)
     ]
     if before_version != version:

@@ -28,7 +28,7 @@ WRITTEN_FACT = "disk_written_bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RunKind:
     """Phones that can be pooled: the same profile, kernel and build, measured by the same plan."""
 
     profile: str
@@ -47,7 +47,7 @@ class FolderRun:
     """
 
     serial: str
-    kind: Kind
+    kind: RunKind
     night: int
     started: float
     status: int | None
@@ -75,7 +75,7 @@ def of_run(run: StoredRun) -> FolderRun:
         raise ReportError(f"{run.folder}: started_utc {session.started_utc!r} is no time") from None
     return FolderRun(
         facts.serial,
-        Kind(facts.profile, facts.kernel_release, facts.build or "", session.plan),
+        RunKind(facts.profile, facts.kernel_release, facts.build or "", session.plan),
         night_of(started),
         started.timestamp(),
         run.end.exit_status if run.end else None,
@@ -110,7 +110,7 @@ def _from_json(file: Path) -> FolderRun:
         if kept.pop("schema") != _SCHEMA:
             raise ReportError(f"{file}: of a version that this one does not know")
         figures = [Followed(**{**each, "series": Watched(**each["series"])}) for each in kept.pop("figures")]
-        return FolderRun(**{**kept, "kind": Kind(**kept["kind"]), "figures": figures})
+        return FolderRun(**{**kept, "kind": RunKind(**kept["kind"]), "figures": figures})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ReportError(
             f"{file}: cannot be read: {error}", hint="remove the folder, nothing else is in it"

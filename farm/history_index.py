@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from base.errors import EnvironmentRefused
 from base.paths import cache_dir
 from farm.history_figures import Watched
-from farm.history_folder import FolderRun, Kind
+from farm.history_folder import FolderRun, RunKind
 
 SCHEMA = 1
 _WAIT_S = 600.0
@@ -175,9 +175,9 @@ class HistoryIndex:
         """Every watched series by its number."""
         return {number: Watched(*names) for number, *names in self.rows("SELECT * FROM series")}
 
-    def kinds(self) -> dict[int, Kind]:
+    def kinds(self) -> dict[int, RunKind]:
         """Every kind of phone by its number."""
-        return {number: Kind(*names) for number, *names in self.rows("SELECT * FROM kind")}
+        return {number: RunKind(*names) for number, *names in self.rows("SELECT * FROM kind")}
 
     def phones(self) -> dict[int, str]:
         """Every phone's serial by its number."""

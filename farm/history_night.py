@@ -27,7 +27,7 @@ REACH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class NightRows:
     """Points of some nights, used ones only: a column each, of one length. ``worse``: log value, larger is worse."""
 
     night: Numbers
@@ -37,9 +37,9 @@ class Window:
     median: Floats
     worse: Floats
 
-    def where(self, rows: npt.NDArray[np.bool_]) -> Window:
+    def where(self, rows: npt.NDArray[np.bool_]) -> NightRows:
         """Only these rows."""
-        return Window(
+        return NightRows(
             self.night[rows], self.phone[rows], self.series[rows], self.run[rows], self.median[rows], self.worse[rows]
         )
 
@@ -131,7 +131,7 @@ def _since(index: HistoryIndex, night: int, versions: Mapping[int, str]) -> int:
     )
 
 
-def _window(index: HistoryIndex, first: int, last: int, series: Mapping[int, Watched]) -> Window:
+def _window(index: HistoryIndex, first: int, last: int, series: Mapping[int, Watched]) -> NightRows:
     import numpy as np
 
     found = index.rows(
@@ -145,10 +145,10 @@ def _window(index: HistoryIndex, first: int, last: int, series: Mapping[int, Wat
     median = table[:, 4]
     with np.errstate(divide="ignore", invalid="ignore"):
         worse = np.where(median > 0, np.log(median), np.nan) * sign[whole[:, 2]]
-    return Window(whole[:, 0], whole[:, 1], whole[:, 2], whole[:, 3], median, worse)
+    return NightRows(whole[:, 0], whole[:, 1], whole[:, 2], whole[:, 3], median, worse)
 
 
-def _kinds_of(index: HistoryIndex, window: Window, versions: Mapping[int, str]) -> Numbers:
+def _kinds_of(index: HistoryIndex, window: NightRows, versions: Mapping[int, str]) -> Numbers:
     """The kind of each point; 0 for one that another version measured than this night."""
     import numpy as np
 
@@ -160,7 +160,7 @@ def _kinds_of(index: HistoryIndex, window: Window, versions: Mapping[int, str]) 
     return kinds[window.run]
 
 
-def _cube(window: Window, series: Mapping[int, Watched]) -> Cube:
+def _cube(window: NightRows, series: Mapping[int, Watched]) -> Cube:
     """The last 27 nights of these points."""
     import numpy as np
 
@@ -232,7 +232,7 @@ def _moved(cube: Cube, night: int) -> Iterator[tuple[int, int, int, float]]:
         yield night, int(cube.phones[phone]), int(cube.series[series]), float(change[series, phone])
 
 
-def _pooled_rows(judged: Sequence[JudgedKind], night: int, window: Window) -> Iterator[tuple[object, ...]]:
+def _pooled_rows(judged: Sequence[JudgedKind], night: int, window: NightRows) -> Iterator[tuple[object, ...]]:
     """A row for each series of each kind; which of them alarm is told over the whole night."""
     import numpy as np
 

@@ -9,7 +9,7 @@ from base.errors import ReportError
 from base.text import clean as printable
 from farm.history_charts import ChartPoint, chart, spark
 from farm.history_figures import Watched
-from farm.history_folder import Kind, date_of
+from farm.history_folder import RunKind, date_of
 from farm.history_index import HistoryIndex
 from farm.history_trends import Trends, percent, trends
 from farm.history_wear import PhoneWear, wear, weeks
@@ -100,7 +100,7 @@ def phone_page(index: HistoryIndex, serial: str, *, nights: int = YEAR) -> str:
     )
 
 
-def _kinds(index: HistoryIndex, found: Trends) -> list[tuple[Kind, int, str, list[SeriesLine]]]:
+def _kinds(index: HistoryIndex, found: Trends) -> list[tuple[RunKind, int, str, list[SeriesLine]]]:
     numbers = {kind: number for number, kind in index.kinds().items()}
     series = index.series()
     return [
@@ -132,14 +132,14 @@ def _worn(each: PhoneWear) -> tuple[str, int, str, str, str]:
     return each.serial, each.runs, w.size(each.written_bytes), share, each.advice
 
 
-def _boundaries(runs: Sequence[Sequence[object]], kinds: Mapping[int, Kind]) -> list[tuple[int, str]]:
+def _boundaries(runs: Sequence[Sequence[object]], kinds: Mapping[int, RunKind]) -> list[tuple[int, str]]:
     """Nights at which a phone was another one than before, or was measured by another version."""
     found = []
-    before: tuple[Kind, object] | None = None
+    before: tuple[RunKind, object] | None = None
     for night, number, version, *_ in runs:
         kind = kinds[int(str(number))]
         if before is not None and (kind, version) != before:
-            names = [name for name in Kind.__dataclass_fields__ if getattr(kind, name) != getattr(before[0], name)]
+            names = [name for name in RunKind.__dataclass_fields__ if getattr(kind, name) != getattr(before[0], name)]
             what = [f"{name} {getattr(kind, name)}" for name in names]
             found.append((int(str(night)), ", ".join(what) or f"lab {version}"))
         before = kind, version

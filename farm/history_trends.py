@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from farm import trend
 from farm.history_figures import Watched
-from farm.history_folder import Kind, date_of
+from farm.history_folder import RunKind, date_of
 from farm.history_index import HistoryIndex
 from farm.history_marks import acknowledged
 from farm.trend_alarms import Alarm, Raised, alarm_id, alarms
@@ -22,7 +22,7 @@ class ToldAlarm:
     """An alarm for people. ``state``: ``open``, ``known`` (acknowledged, by whom and why in ``known``) or ``ended``."""
 
     id: str
-    kind: Kind
+    kind: RunKind
     opened: str
     state: str
     known: str
@@ -40,7 +40,7 @@ class ToldAlarm:
 class ToldBoundary:
     """What a known change moved: one line for each series whose interval lies beyond the least change."""
 
-    kind: Kind
+    kind: RunKind
     night: str
     what: str
     series: Sequence[str]
@@ -50,7 +50,7 @@ class ToldBoundary:
 class KindState:
     """How well one kind is watched. ``lacks`` says why its alarms are fewer than they could be; empty: they are not."""
 
-    kind: Kind
+    kind: RunKind
     phones: int
     night: str
     lacks: Sequence[str]
@@ -107,7 +107,7 @@ def _all_alarms(index: HistoryIndex) -> list[Alarm]:
 
 
 def _alarms(
-    index: HistoryIndex, last: int, kinds: Mapping[int, Kind], series: Mapping[int, Watched]
+    index: HistoryIndex, last: int, kinds: Mapping[int, RunKind], series: Mapping[int, Watched]
 ) -> list[ToldAlarm]:
     known = acknowledged()
     told = [
@@ -118,7 +118,7 @@ def _alarms(
     return sorted(told, key=lambda alarm: not alarm.calls)
 
 
-def _told(alarm: Alarm, kind: Kind, series: Mapping[int, Watched], known: Mapping[str, str]) -> ToldAlarm:
+def _told(alarm: Alarm, kind: RunKind, series: Mapping[int, Watched], known: Mapping[str, str]) -> ToldAlarm:
     name = alarm_id(alarm, kind)
     state = "ended" if alarm.ended is not None else "known" if name in known else "open"
     lines = [
@@ -132,7 +132,7 @@ def _told(alarm: Alarm, kind: Kind, series: Mapping[int, Watched], known: Mappin
 
 
 def _boundaries(
-    index: HistoryIndex, last: int, kinds: Mapping[int, Kind], series: Mapping[int, Watched]
+    index: HistoryIndex, last: int, kinds: Mapping[int, RunKind], series: Mapping[int, Watched]
 ) -> list[ToldBoundary]:
     found: dict[tuple[int, str, int], list[str]] = {}
     for kind, what, night, number, n, ratio, low, high, word in index.rows(
@@ -158,7 +158,7 @@ def _suspects(index: HistoryIndex, last: int, series: Mapping[int, Watched]) -> 
     return found
 
 
-def _states(index: HistoryIndex, last: int, kinds: Mapping[int, Kind]) -> list[KindState]:
+def _states(index: HistoryIndex, last: int, kinds: Mapping[int, RunKind]) -> list[KindState]:
     controlled = {number for number, watched in index.series().items() if watched.is_control}
     told = []
     for kind, night, phones in index.rows(

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from farm.history_folder import Kind, date_of
+from farm.history_folder import RunKind, date_of
 
 GONE = 3
 
@@ -66,7 +66,7 @@ def alarms(raised: Iterable[Raised], nights: Mapping[int, Sequence[int]]) -> lis
     return sorted(found, key=lambda alarm: (-alarm.opened, alarm.kind))
 
 
-def alarm_id(alarm: Alarm, kind: Kind) -> str:
+def alarm_id(alarm: Alarm, kind: RunKind) -> str:
     """Name an alarm by what does not change when the index is made anew: ``20261123-1a2b3c4d``."""
     key = "\n".join((kind.profile, kind.kernel, kind.build, kind.plan))
     return f"{date_of(alarm.opened).replace('-', '')}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"

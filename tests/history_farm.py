@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from farm.history_figures import Followed, Watched
-from farm.history_folder import FolderRun, Kind
+from farm.history_folder import FolderRun, RunKind
 
-KIND = Kind("pixel-8", "6.1.99-android14", "google/shiba/shiba:14/AP1A", "nightly")
+KIND = RunKind("pixel-8", "6.1.99-android14", "google/shiba/shiba:14/AP1A", "nightly")
 CONTROL = Watched("fault_latency", 'comp_algorithm="lz4" slot="ram"', "fault.latency", "p50", "ns", "lower")
 SERIES = (
     CONTROL,
@@ -28,7 +28,7 @@ _BEGAN_S = 946_764_000.0
 class Shelf:
     """Phones of one kind. ``step`` is what each series but the control is worse by, from night ``since`` on."""
 
-    kind: Kind = KIND
+    kind: RunKind = KIND
     phones: int = 12
     series: Sequence[Watched] = SERIES
     step: float = 0.0

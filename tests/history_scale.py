@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from farm.history_figures import Watched
-from farm.history_folder import Kind, read_folder
+from farm.history_folder import RunKind, read_folder
 from farm.history_index import HistoryIndex, open_index
 from farm.history_night import judge_nights
 from farm.history_pages import fleet_page, phone_page
@@ -47,7 +47,7 @@ BOUNDS = {"night appended, CPU s": 10.0, "fleet page, CPU s": 1.0, "fleet page, 
 
 def shelves(phones: int) -> Sequence[Shelf]:
     """Phones of 20 kinds, or of fewer where there are fewer phones; one kind has a step in its last nights."""
-    kinds = [Kind(f"profile-{n}", "6.6.1-android15", f"vendor/device{n}/{n}:15", "nightly") for n in range(20)]
+    kinds = [RunKind(f"profile-{n}", "6.6.1-android15", f"vendor/device{n}/{n}:15", "nightly") for n in range(20)]
     return [
         Shelf(kind, PER_KIND, SERIES, seed=n, prefix=f"S{n:02}-") for n, kind in enumerate(kinds[: phones // PER_KIND])
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from farm.history_figures import Watched
-from farm.history_folder import Kind, date_of
+from farm.history_folder import RunKind, date_of
 from farm.history_index import HistoryIndex, open_index
 from farm.history_night import judge_nights
 from tests.history_farm import CONTROL, FIRST, KIND, Shelf, in_doubt
@@ -133,8 +133,8 @@ def test_a_new_version_of_ours_starts_the_window_anew_and_is_held_against_the_ni
 
 def test_a_new_kernel_is_a_boundary_and_another_plan_is_none(index: HistoryIndex) -> None:
     fill(index, Shelf(), range(FIRST, FIRST + 10))
-    newer = Kind(KIND.profile, "6.6.1-android15", KIND.build, KIND.plan)
-    cheaper = Kind(KIND.profile, KIND.kernel, KIND.build, "quick")
+    newer = RunKind(KIND.profile, "6.6.1-android15", KIND.build, KIND.plan)
+    cheaper = RunKind(KIND.profile, KIND.kernel, KIND.build, "quick")
     fill(index, Shelf(kind=newer), range(FIRST + 10, FIRST + 13))
     fill(index, Shelf(kind=cheaper), range(FIRST + 20, FIRST + 23))
     judge_nights(index)

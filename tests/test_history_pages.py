@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import ReportError
-from farm.history_folder import Kind
+from farm.history_folder import RunKind
 from farm.history_index import HistoryIndex, open_index
 from farm.history_night import judge_nights
 from farm.history_pages import fleet_page, phone_page
@@ -63,7 +63,7 @@ class Seen(HTMLParser):
 
 def test_the_fleet_page_begins_with_what_somebody_must_look_at(index: HistoryIndex) -> None:
     fill(index, Shelf(step=0.15, since=FIRST + 25), range(FIRST, FIRST + 30))
-    fill(index, Shelf(Kind("other", "6.6", "", "quick"), phones=3, prefix="O"), range(FIRST, FIRST + 30))
+    fill(index, Shelf(RunKind("other", "6.6", "", "quick"), phones=3, prefix="O"), range(FIRST, FIRST + 30))
     judge_nights(index)
     page = fleet_page(index)
     seen = Seen(page)
@@ -102,7 +102,7 @@ def test_a_phone_s_page_has_each_series_its_doubts_and_its_known_changes(index: 
 
 def test_what_a_phone_says_of_itself_is_text(index: HistoryIndex) -> None:
     evil = '<script>alert("x")</script>\x1b[2J'
-    fill(index, Shelf(Kind(evil, evil, evil, evil), prefix=evil, phones=9), range(FIRST, FIRST + 30))
+    fill(index, Shelf(RunKind(evil, evil, evil, evil), prefix=evil, phones=9), range(FIRST, FIRST + 30))
     judge_nights(index)
     for page in (fleet_page(index), phone_page(index, f"{evil}0003")):
         assert "script" not in Seen(page).tags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.history_folder import Kind
+from farm.history_folder import RunKind
 from farm.trend_alarms import Raised, alarm_id, alarms
 
 NIGHTS = {1: range(100, 120), 2: range(100, 120)}
@@ -42,6 +42,6 @@ def test_what_got_better_or_moved_the_control_calls_nobody() -> None:
 
 
 def test_its_name_does_not_hang_on_numbers_of_the_index() -> None:
-    names = {alarm_id(alarms(raised(105, kind=kind), NIGHTS)[0], Kind("a", "b", "c", "d")) for kind in (1, 2)}
+    names = {alarm_id(alarms(raised(105, kind=kind), NIGHTS)[0], RunKind("a", "b", "c", "d")) for kind in (1, 2)}
     assert len(names) == 1
-    assert alarm_id(alarms(raised(105), NIGHTS)[0], Kind("a", "b", "c", "e")) not in names
+    assert alarm_id(alarms(raised(105), NIGHTS)[0], RunKind("a", "b", "c", "e")) not in names
