@@ -10,7 +10,8 @@ def clean(text: str) -> str:
 
     Line ends and tabs stay.
     """
-    if text.isprintable():
+    # A page of half a megabyte is mostly this; character by character it would take longer than to make it.
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c)[0] == "C" and c not in "\n\t" else c for c in text
