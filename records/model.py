@@ -21,7 +21,7 @@ class Caveat(StrEnum):
     emulated_cpu = "the CPU is emulated (TCG): what is bound by the CPU is far too slow, against storage too"
     first_run_slow = "the first run, without a warm-up before it, was much slower: file blocks being allocated?"
     few_samples = "too few samples for an interval at this quantile: raise the number of samples"
-    few_repeats = "fewer than 5 repeats: the interval is wide or missing, raise --repeats or `repeats` in the profile"
+    few_repeats = "fewer than 5 turns: the interval is wide or missing; a longer --budget or more `repeats` make more"
     throttled = "the CPU's maximum frequency was lowered during the run: let the phone cool down"
     other_writer = "another program wrote zram pages back during the run: stop it (docs/profiles.md)"
     buffered_io = "the backing loop device uses buffered I/O: the page cache hides the storage"

@@ -8,6 +8,7 @@ from typing import Any
 from base.units import NS_PER_US
 from records import metrics as m
 from records.intervals import FEWEST_FOR_WORDS, FEWEST_TURNS, Ratio
+from records.model import Caveat
 from reports import wording as w
 from reports.plots import Mark
 from reports.point import Point, batch_rank, decided, ratio
@@ -23,6 +24,7 @@ HOW_TO_READ = (
     "by round, so that what a round has in common cancels. A difference is told in words if its whole interval lies "
     f"beyond {100 * RELEVANT:.0f} %, out of at least {FEWEST_FOR_WORDS} rounds."
 )
+DISTURBED = "disturbed"
 NO_DIFFERENCE = "no difference could be told"
 # CPU time is counted in ticks of the scheduler: less than one of them is noise.
 _TICK_S = 0.01
@@ -45,16 +47,18 @@ def first_point(points: Sequence[Point]) -> Point:
 
 
 def figure_cell(point: Point, metric: m.Quantity, quantile: str | None = None, *, gap: str = " ") -> str:
-    """A figure with its interval."""
+    """A figure with its interval; of a point without an undisturbed turn the word for it."""
     mark = mark_of(point, metric, quantile)
     if mark is None:
-        return w.MISSING
+        measured = metric.name in point.result.metrics or metric.name in point.result.raw
+        return DISTURBED if measured and 0 < point.disturbed == len(point.result.turns) else w.MISSING
     return f"< {_TICK_S}" if metric in _IN_TICKS and mark[0] < _TICK_S else w.bounded(*mark, gap=gap)
 
 
 def short_cell(point: Point, metric: m.Quantity, quantile: str | None = None) -> str:
     """The same without the interval, which still decides the digits."""
-    return figure_cell(point, metric, quantile).partition(" [")[0]
+    value = figure_cell(point, metric, quantile).partition(" [")[0]
+    return w.MISSING if value == DISTURBED else value
 
 
 def figure_of(metric: m.Quantity, quantile: str | None = None) -> Callable[[Point], str]:
@@ -83,10 +87,15 @@ def mark_of(point: Point, metric: m.Quantity, quantile: str | None = None) -> Ma
 
 
 def told(point: Point, metric: m.Quantity, quantile: str | None = None) -> str:
-    """A figure with its unit and, where it has one, its interval: ``49.8 MiB/s [46.3, 50.3]``."""
+    """A figure with its unit and, where it has one, its interval: ``49.8 MiB/s [46.3, 50.3]``.
+
+    Where other work disturbed too many turns that stands beside it.
+    """
     value, *interval = figure_cell(point, metric, quantile).partition(" [")
     unit = "µs" if metric.unit == "ns" else metric.unit
-    return f"{value} {w.clean(unit)}{''.join(interval)}"
+    spoilt = Caveat.disturbed in point.caveats
+    doubt = f" ({point.disturbed} of {len(point.result.turns)} turns disturbed)" if spoilt else ""
+    return f"{value} {w.clean(unit)}{''.join(interval)}{doubt}"
 
 
 def rate_field(gap: str = "\n") -> Field[Point]:

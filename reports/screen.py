@@ -6,12 +6,14 @@ says how much is missing.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from base.text import clean as printable
 from records import metrics as m
+from records.model import Caveat
 from reports import ledger, overview
 from reports import wording as w
 from reports.analysis import Analysis
@@ -127,7 +129,7 @@ def _terminal_head(analysis: Analysis) -> list[str]:
     return [
         f"zram writeback on {ledger.phone(analysis)}, Linux {w.clean(p.kernel_release)}",
         f"{ledger.machine(analysis)}; {w.clean(p.cpus)} CPUs, {w.size(p.ram_bytes)}; zram {_zram(p.zram)}; "
-        f"plan {w.clean(session.plan)}, seed {session.seed}, {w.clean(session.started_utc)}",
+        f"plan {w.clean(session.plan)}, seed {session.seed}, {_second(session.started_utc)}",
     ]
 
 
@@ -145,19 +147,26 @@ def _mail_head(analysis: Analysis) -> dict[str, str]:
         f"{w.pages_and_counters(p.page_size_bytes)}; governor {_governor(analysis)}",
         "Backing": f"{' on '.join(backing) or 'unknown'}{direct}; disk {' '.join(ufs) or 'unknown'}, "
         f"scheduler {_scheduler(p.backing)}",
-        "Date": f"{w.clean(session.started_utc)}, run {w.clean(session.run_id)}",
+        "Date": f"{_second(session.started_utc)}, run {w.clean(session.run_id)}",
     }
 
 
 def _headline(analysis: Analysis) -> str:
     """The one figure of a subject line, of a run that has nothing to be read before it."""
     point = None if verdict(analysis, ()).alarms else throughput.headline(analysis)
-    return f": {told(point, m.THROUGHPUT)} at batch {batch_label(point)}" if point else ""
+    if point is None or Caveat.disturbed in point.caveats:
+        return ""
+    return f": {told(point, m.THROUGHPUT)} at batch {batch_label(point)}"
 
 
 def _zram(known: Any) -> str:
     name = w.clean(known.get("comp_algorithm")) if known.get("comp_algorithm") else "compressor unknown"
     return name + (f", {w.clean(known['disksize'])}" if known.get("disksize") else "")
+
+
+def _second(moment: str) -> str:
+    """A time without fractions of a second."""
+    return w.clean(re.sub(r"[.]\d+", "", moment))
 
 
 def _module(known: Any) -> str:

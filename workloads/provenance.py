@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 from base.paths import REPO
+from devices.backing import with_queue
 from devices.capability import ZRAM_ATTRIBUTES
+from devices.device import Device
 from devices.phone import Phone
+from devices.transport import Exec, Read
 from devices.zram import selected
 from records.model import Provenance
 from workloads.stage import Stage
 
+_MODULE = "/sys/module/zram"
+_GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+# Of an ELF note in hexadecimal digits: two sizes, a type, and the name GNU.
+_NOTE_HEAD = 32
 _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")
 
 
@@ -46,8 +55,9 @@ def provenance(phone: Phone, stage: Stage | None) -> Provenance:
             "how": str(profile.zram.device),
             "comp_algorithm": profile.zram.comp_algorithm or selected(algorithms),
             "algorithms": algorithms.replace("[", "").replace("]", "").split(),
+            "module": _module(device) if stage else None,
         },
-        backing=stage.backing.facts() if stage else {},
+        backing=_backing(stage) if stage else {},
         profile=profile.name,
         profile_sha256=profile.sha256,
         virtual=identity.virtual,
@@ -58,6 +68,28 @@ def provenance(phone: Phone, stage: Stage | None) -> Provenance:
         root_style=device.transport.root,
         selinux=identity.selinux,
     )
+
+
+def governor(device: Device) -> str | None:
+    """Return what decides how fast the first CPU runs; None where the kernel does not say."""
+    return device.read_many([_GOVERNOR])[_GOVERNOR]
+
+
+def _module(device: Device) -> dict[str, str | None]:
+    """Tell whether zram is a module, and which build of it. Only a module has a state."""
+    state, build_id = device.execute(
+        Read(f"{_MODULE}/initstate"), Exec(("xxd", "-p", f"{_MODULE}/notes/.note.gnu.build-id")), keep_going=True
+    )
+    note = "".join(build_id.stdout.split()) if build_id.ok else ""
+    return {"kind": "module" if state.ok else "built in", "build id": note[_NOTE_HEAD:] or None}
+
+
+def _backing(stage: Stage) -> dict[str, Any]:
+    """The backing device, and the settings of the queue of the disk below it: that is where writes wait."""
+    if stage.disk is None:
+        return stage.backing.facts()
+    disk = with_queue(stage.device, replace(stage.backing, node=f"/dev/block/{stage.disk.name}"))
+    return {**stage.backing.facts(), "disk_queue": disk.queue}
 
 
 def _commit() -> str | None:

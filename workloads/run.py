@@ -39,7 +39,7 @@ from records.model import Caveat, End, Provenance, RunResult, Session, TestOutco
 from records.writing import Record, RunFolder
 from workloads.compressors import Compressor, compressors
 from workloads.noise import NoiseWatch, noise_facts
-from workloads.provenance import provenance
+from workloads.provenance import governor, provenance
 from workloads.stage import Stage, set_stage
 
 # What keeps a test from showing anything, whatever it tests.
@@ -211,6 +211,7 @@ class LabRun:
             stage = set_stage(changes, self.profile)
             self.stage = stage
             self.provenance = provenance(self.phone, stage)
+            self.facts["governor"] = governor(self.device)
         except BaseException:
             self._stored(self._session(provenance(self.phone, None), caveats))
             raise

@@ -239,10 +239,11 @@ def _line(axes: Axes, points: Sequence[Point], label: str, index: int, lines: in
         for spoilt, values in _turns(point).items():
             face, edge = ("none", 0.8) if spoilt else (colour, 0.0)
             axes.plot([x * aside] * len(values), values, "o", color=colour, ms=3.6, alpha=0.4, mfc=face, mew=edge)
-    marks = [mark for point in points if (mark := mark_of(point, m.THROUGHPUT))]
+    marked = [(x, mark) for x, point in zip(xs, points, strict=True) if (mark := mark_of(point, m.THROUGHPUT))]
+    marks = [mark for _, mark in marked]
     axes.errorbar(
-        xs, [value for value, _, _ in marks], yerr=error_bars(marks), color=colour, linestyle=dash, marker=marker,
-        markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
+        [x for x, _ in marked], [value for value, _, _ in marks], yerr=error_bars(marks), color=colour,
+        linestyle=dash, marker=marker, markersize=4.5, linewidth=1.4, elinewidth=1.1, capsize=2.5, label=label,
     )  # fmt: skip
 
 
