@@ -14,13 +14,13 @@ from base.arguments import CommandParser
 from base.errors import EXIT_FAILED, EXIT_NO_BASELINE, ReportError
 from base.text import clean
 from base.units import parse_size
-from farm.history import Update, on_index
-from farm.history_index import HistoryIndex
-from farm.history_marks import acknowledge
-from farm.history_pages import fleet_page, phone_page
-from farm.history_prune import FULL_NIGHTS, RECORD_NIGHTS, Pruning, plan_pruning, prune
-from farm.history_trends import ToldAlarm, Trends, trends
-from farm.history_wear import wear
+from farm.history.index import HistoryIndex
+from farm.history.marks import acknowledge
+from farm.history.pages import fleet_page, phone_page
+from farm.history.prune import FULL_NIGHTS, RECORD_NIGHTS, Pruning, plan_pruning, prune
+from farm.history.trends import ToldAlarm, Trends, trends
+from farm.history.update import Update, on_index
+from farm.history.wear import wear
 from records.writing import replace_file
 from reports.wording import size
 

@@ -1,1 +1,1 @@
-"""Runs on several phones or kernels."""
+"""Several phones or machines: runs side by side, nights over a shelf, and what many nights say."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from farm.history_figures import Followed, Watched
-from farm.history_folder import FolderRun, RunKind
+from farm.history.figures import Followed, Watched
+from farm.history.folder import FolderRun, RunKind
 
 KIND = RunKind("pixel-8", "6.1.99-android14", "google/shiba/shiba:14/AP1A", "nightly")
 CONTROL = Watched("fault_latency", 'comp_algorithm="lz4" slot="ram"', "fault.latency", "p50", "ns", "lower")

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from farm.history_figures import Watched
-from farm.history_folder import RunKind, read_folder
-from farm.history_index import HistoryIndex, open_index
-from farm.history_night import judge_nights
-from farm.history_pages import fleet_page, phone_page
+from farm.history.figures import Watched
+from farm.history.folder import RunKind, read_folder
+from farm.history.index import HistoryIndex, open_index
+from farm.history.night import judge_nights
+from farm.history.pages import fleet_page, phone_page
 from tests.history_farm import CONTROL, FIRST, Shelf
 
 PER_KIND = 50

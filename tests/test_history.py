@@ -17,11 +17,11 @@ import pytest
 
 from base.errors import EXIT_FAILED, EXIT_NO_BASELINE, EXIT_USAGE
 from commands.__main__ import main
-from farm.history import Update, on_index
-from farm.history_figures import followed
-from farm.history_folder import FIGURES, date_of, night_of, of_run, read_folder, write_figures
-from farm.history_index import HistoryIndex, index_path, open_index
-from farm.history_night import judge_nights
+from farm.history.figures import followed
+from farm.history.folder import FIGURES, date_of, night_of, of_run, read_folder, write_figures
+from farm.history.index import HistoryIndex, index_path, open_index
+from farm.history.night import judge_nights
+from farm.history.update import Update, on_index
 from records.metrics import FAULT_LATENCY, THROUGHPUT, WRITTEN
 from records.model import Caveat, RunResult, Turn
 from records.reading import RECORDS, StoredRun, load

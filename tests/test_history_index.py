@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from farm.history_figures import Watched
-from farm.history_folder import RunKind, date_of
-from farm.history_index import HistoryIndex, open_index
-from farm.history_night import judge_nights
+from farm.history.figures import Watched
+from farm.history.folder import RunKind, date_of
+from farm.history.index import HistoryIndex, open_index
+from farm.history.night import judge_nights
 from tests.history_farm import CONTROL, FIRST, KIND, Shelf, in_doubt
 
 

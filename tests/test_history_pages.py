@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from base.errors import ReportError
-from farm.history_folder import RunKind
-from farm.history_index import HistoryIndex, open_index
-from farm.history_night import judge_nights
-from farm.history_pages import fleet_page, phone_page
-from farm.history_wear import wear, weeks
+from farm.history.folder import RunKind
+from farm.history.index import HistoryIndex, open_index
+from farm.history.night import judge_nights
+from farm.history.pages import fleet_page, phone_page
+from farm.history.wear import wear, weeks
 from tests.history_farm import FIRST, KIND, Shelf, in_doubt
 from tests.history_scale import BOUNDS, measure
 

@@ -13,11 +13,11 @@ import pytest
 
 from base.errors import EXIT_REFUSED, EXIT_USAGE
 from commands.__main__ import main
-from farm.history import Update, on_index
-from farm.history_folder import FIGURES
-from farm.history_index import HistoryIndex
-from farm.history_night import judge_nights
-from farm.history_prune import KEEP, plan_pruning
+from farm.history.folder import FIGURES
+from farm.history.index import HistoryIndex
+from farm.history.night import judge_nights
+from farm.history.prune import KEEP, plan_pruning
+from farm.history.update import Update, on_index
 from records.model import SCHEMA
 from records.reading import RECORDS
 from tests.history_farm import FIRST, Shelf
@@ -138,7 +138,7 @@ def test_what_cannot_be_written_is_said(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("farm.history_folder.replace_file", full)
+    monkeypatch.setattr("farm.history.folder.replace_file", full)
     assert lab(results, "--delete") == EXIT_REFUSED
     assert "run-0: cannot be pruned: No space left on device" in capfd.readouterr().err
     assert RECORDS in names(results / "run-0")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from farm import trend as t
+from farm.history import trend as t
 
 Floats = npt.NDArray[np.float64]
 

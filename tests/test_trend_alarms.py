@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from farm.history_folder import RunKind
-from farm.trend_alarms import Raised, alarm_id, alarms
+from farm.history.alarms import Raised, alarm_id, alarms
+from farm.history.folder import RunKind
 
 NIGHTS = {1: range(100, 120), 2: range(100, 120)}
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from farm.trend import BASE, WINDOW, Moves, alarming, drifts, median_of_present, over_windows, pooled, steps
+from farm.history.trend import BASE, WINDOW, Moves, alarming, drifts, median_of_present, over_windows, pooled, steps
 
 Floats = npt.NDArray[np.float64]
 

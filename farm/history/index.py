@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 
 from base.errors import EnvironmentRefused
 from base.paths import cache_dir
-from farm.history_figures import Watched
-from farm.history_folder import FolderRun, RunKind
+from farm.history.figures import Watched
+from farm.history.folder import FolderRun, RunKind
 
 SCHEMA = 1
 _WAIT_S = 600.0

@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 from base.errors import LabError, StorageFailed
 from base.files import open_regular, replacing, sync_folder
-from farm.history_folder import FIGURES, read_folder, write_figures
-from farm.history_index import HistoryIndex
-from farm.history_trends import open_alarms
-from farm.trend import LAST
+from farm.history.folder import FIGURES, read_folder, write_figures
+from farm.history.index import HistoryIndex
+from farm.history.trend import LAST
+from farm.history.trends import open_alarms
 from records.reading import RECORDS
 
 FULL_NIGHTS, RECORD_NIGHTS = 14, 400

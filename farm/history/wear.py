@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from farm.history_folder import date_of
-from farm.history_index import HistoryIndex
+from farm.history.folder import date_of
+from farm.history.index import HistoryIndex
 
 WEEK = 7
 # After two thirds of a week's budget a plan that writes less keeps the phone in use.

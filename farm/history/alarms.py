@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from farm.history_folder import RunKind, date_of
+from farm.history.folder import RunKind, date_of
 
 GONE = 3
 

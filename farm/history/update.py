@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from base.errors import EnvironmentRefused, LabError, ReportError
 from base.output import tell
-from farm.history_baseline import take_baselines
-from farm.history_folder import FIGURES, FolderRun, read_folder
-from farm.history_index import HistoryIndex, index_path, one_writer, open_index, remove_index
-from farm.history_night import judge_nights
+from farm.history.baseline import take_baselines
+from farm.history.folder import FIGURES, FolderRun, read_folder
+from farm.history.index import HistoryIndex, index_path, one_writer, open_index, remove_index
+from farm.history.night import judge_nights
 from records.reading import RECORDS
 
 # results/nights/DATE/RUN is the deepest.

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from farm import trend
-from farm.history_folder import RunKind
-from farm.history_index import HistoryIndex
+from farm.history import trend
+from farm.history.folder import RunKind
+from farm.history.index import HistoryIndex
 from records.intervals import paired_ratio
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from farm.history_night import Cube, NightRows
+    from farm.history.night import Cube, NightRows
 
     Floats = npt.NDArray[np.float64]
 

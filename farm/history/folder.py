@@ -11,7 +11,7 @@ from pathlib import Path
 from base.errors import ReportError
 from base.files import open_regular, replace_file
 from base.kernel import PAGE_4K
-from farm.history_figures import WATCHED_TESTS, Followed, Watched, followed
+from farm.history.figures import WATCHED_TESTS, Followed, Watched, followed
 from records import metrics as m
 from records.model import End, RunResult
 from records.reading import RECORDS, StoredRun, load

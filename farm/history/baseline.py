@@ -11,8 +11,8 @@ from pathlib import Path
 
 from base.errors import LabError
 from base.output import tell
-from farm.history_folder import read_folder
-from farm.history_index import HistoryIndex
+from farm.history.folder import read_folder
+from farm.history.index import HistoryIndex
 from records.reading import RECORDS
 
 ABOUT = "pinned.json"

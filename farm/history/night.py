@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from farm import trend
-from farm.history_boundary import boundary_rows
-from farm.history_figures import Watched
-from farm.history_index import HistoryIndex
+from farm.history import trend
+from farm.history.boundary import boundary_rows
+from farm.history.figures import Watched
+from farm.history.index import HistoryIndex
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from farm import trend
-from farm.history_figures import Watched
-from farm.history_folder import RunKind, date_of
-from farm.history_index import HistoryIndex
-from farm.history_marks import acknowledged
-from farm.trend_alarms import Alarm, Raised, alarm_id, alarms
+from farm.history import trend
+from farm.history.alarms import Alarm, Raised, alarm_id, alarms
+from farm.history.figures import Watched
+from farm.history.folder import RunKind, date_of
+from farm.history.index import HistoryIndex
+from farm.history.marks import acknowledged
 
 # Boundaries and alarms that ended are told for so many nights.
 _TOLD_FOR = 14

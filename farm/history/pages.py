@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from base.errors import ReportError
 from base.text import clean as printable
-from farm.history_charts import ChartPoint, chart, spark
-from farm.history_figures import Watched
-from farm.history_folder import RunKind, date_of
-from farm.history_index import HistoryIndex
-from farm.history_trends import Trends, percent, trends
-from farm.history_wear import PhoneWear, wear, weeks
+from farm.history.charts import ChartPoint, chart, spark
+from farm.history.figures import Watched
+from farm.history.folder import RunKind, date_of
+from farm.history.index import HistoryIndex
+from farm.history.trends import Trends, percent, trends
+from farm.history.wear import PhoneWear, wear, weeks
 from reports import wording as w
 from reports.html import template
 
