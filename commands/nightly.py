@@ -14,6 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from base.arguments import CommandParser
+from base.errors import ProfileError
 from base.output import tell
 from base.paths import REPO
 from base.text import clean
@@ -55,6 +56,8 @@ def main(
         }  # fmt: skip
         log = begun(wanted.results, shelf, facts, tell)
     else:
+        if wanted.plan or wanted.pick:
+            raise ProfileError("--resume: that night has its phones and its plan", hint="leave out --pick and --plan")
         log = resumed(wanted.results, shelf, wanted.resume)
     if not wanted.until:
         window = window.kept(log.state.planned.get("until"))

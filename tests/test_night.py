@@ -17,6 +17,7 @@ import pytest
 
 from base.errors import EnvironmentRefused, ProfileError, ReportError, StorageFailed
 from base.locks import try_lock
+from commands.history import main as history
 from commands.nightly import main as nightly
 from farm.night_log import NIGHTS, PhoneEnd, nights_in, read_night
 from farm.standing import Register, State
@@ -183,6 +184,8 @@ def test_what_cannot_be_resumed_is_told(run: Run, memory_path: Path) -> None:
     other = write_farm(memory_path, ["P1"], name="others")
     with pytest.raises(ProfileError, match="that night is of fakes"):
         again(memory_path, other, "--resume", night.name)
+    with pytest.raises(ProfileError, match="that night has its phones and its plan"):
+        again(memory_path, memory_path / "fakes.yaml", "--resume", night.name, "--plan", "quick")
     (night / "night.jsonl").write_text("{}\n")
     with pytest.raises(ReportError, match="not the log of a night"):
         again(memory_path, memory_path / "fakes.yaml", "--resume", night.name)
@@ -207,3 +210,18 @@ def test_a_damaged_line_costs_only_itself(run: Run, memory_path: Path) -> None:
     assert state.phones["P1"].end is PhoneEnd.passed
     assert state.notes == [f"{log}:2: damaged: this line is left out"]
     assert NIGHTS in str(log)
+
+
+def test_the_index_of_many_nights_finds_each_run_of_a_night_once(
+    run: Run, memory_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def added() -> int:
+        capsys.readouterr()
+        assert history(["index", "--results", str(memory_path / "results"), "--json"]) == 0
+        return int(json.loads(capsys.readouterr().out)["added"])
+
+    run(["P1", "P2"], P2={"statuses": [10, 0]})
+    assert added() == 3
+    assert added() == 0
+    run(["P1"])
+    assert added() == 1

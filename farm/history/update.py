@@ -18,8 +18,8 @@ from farm.history.index import HistoryIndex, index_path, one_writer, open_index,
 from farm.history.night import judge_nights
 from records.reading import RECORDS
 
-# results/nights/DATE/RUN is the deepest.
-_DEEPEST = 3
+# results/nights/NIGHT/runs/ATTEMPT/RUN is the deepest; an attempt has one run.
+_DEEPEST = 5
 # So many folders are read and then written at once: a scan that is stopped keeps what it had.
 _AT_ONCE = 200
 _DAY_S = 86_400.0
@@ -122,7 +122,8 @@ def _new(index: HistoryIndex, results: Path) -> Iterator[tuple[str, int]]:
     sizes = dict(
         index.rows("SELECT folder, size FROM run WHERE status IS NULL UNION ALL SELECT folder, size FROM unreadable")
     )
-    for name in _runs_in(results, "", ended, _DEEPEST):
+    attempts = {name.rpartition("/")[0] for name in ended if name.count("/") == _DEEPEST - 1}
+    for name in _runs_in(results, "", ended | attempts, _DEEPEST):
         size = _size(results / name)
         if sizes.get(name) != size:
             yield name, size
