@@ -23,7 +23,7 @@ from farm.checkup import Check, check_phone
 from farm.closing import close_night
 from farm.night import PROGRAM, Night
 from farm.opening import begun, resumed
-from farm.plans import PlannedPhone, check_room, in_words, planned
+from farm.plans import PlannedPhone, check_room, in_words, planned, week_of
 from farm.shelf import Shelf, read_shelf
 from farm.standing import Register
 from farm.window import Window
@@ -44,7 +44,7 @@ def main(
     check_writable(wanted.results)
     if wanted.dry_run or not wanted.resume:
         plan, seed = wanted.plan or shelf.farm.plan, secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
-        phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed)
+        phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed, week_of(wanted.results, shelf))
         check_room(wanted.results, phones, shelf.farm.keep.least_free)
         if wanted.dry_run:
             _tell_plan(shelf, phones, plan, window, as_json=wanted.json)
@@ -52,9 +52,13 @@ def main(
         facts = {
             "file": str(shelf.file), "plan": plan, "seed": seed, "pid": os.getpid(), "command": argv,
             "until": window.end.isoformat() if window.end else None,
-            "phones": [each.phone.serial for each in phones],
+            "phones": [each.phone.serial for each in phones if not each.rests],
+            "plans": {each.phone.serial: str(Plan.quick) for each in phones if each.worn and not each.rests},
         }  # fmt: skip
         log = begun(wanted.results, shelf, facts, tell)
+        for each in phones:
+            if each.worn and log.is_new:
+                log.add("note", text=f"{each.phone.serial}: {in_words(each, plan)}")
     else:
         if wanted.plan or wanted.pick:
             raise ProfileError("--resume: that night has its phones and its plan", hint="leave out --pick and --plan")

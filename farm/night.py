@@ -8,6 +8,7 @@ night that was killed goes on where it was.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ class Night:
         elif job.is_fit:
             self._start(job, children)
         elif time.monotonic() >= job.not_before and self._claimed(job) and not job.is_done:
-            job.check = pool.submit(self.check, job.phone, str(self.log.state.planned["plan"]))
+            job.check = pool.submit(self.check, job.phone, self._plan_of(job))
 
     def _claimed(self, job: Job) -> bool:
         """Hold the phone, and settle what was before: another night's run, or an attempt of this night that was cut.
@@ -190,6 +191,11 @@ class Night:
         self.log.add("looked_at", phone=serial, facts={**found.facts, "seconds": found.seconds})
         for note in found.notes:
             self.log.add("note", phone=serial, text=note)
+        if reason := self._worn_out(found):
+            with self.register.changing(serial, "worn out") as standing:
+                standing.quarantined(reason, "nightly")
+            self._skip(job, PhoneEnd.quarantined, reason)
+            return
         if found.fitness is Fitness.fit:
             job.is_fit = True
             with self.register.changing(serial, "passed") as standing:
@@ -198,11 +204,24 @@ class Night:
         self.log.add("unfit", phone=serial, status=found.status, reason=clean(found.reason))
         self._after_attempt(job)
 
+    def _worn_out(self, found: Checkup) -> str:
+        """Why the phone's storage is to be spared for good, by what its UFS says of its life."""
+        limit, said = self.shelf.farm.budget.life_time, str(found.facts.get("ufs_life_time_estimation_a") or "")
+        life = int(said, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,4}", said) else None
+        if limit is None or life is None or life < limit:
+            return ""
+        return f"its storage says life_time_estimation_a {said}, budget.life_time is {limit:#04x}"
+
+    def _plan_of(self, job: Job) -> str:
+        """The night's plan, or the shorter one that spares this phone's storage."""
+        planned = self.log.state.planned
+        return str(planned.get("plans", {}).get(job.phone.serial, planned["plan"]))
+
     def _start(self, job: Job, children: Children) -> None:
         """Begin a run when there is a place for it, and a plan that fits into what is left of the window."""
         if sum(each.child is not None for each in self.jobs) >= self.shelf.farm.at_once:
             return
-        serial, wanted = job.phone.serial, str(self.log.state.planned["plan"])
+        serial, wanted = job.phone.serial, self._plan_of(job)
         standing = self.register.of(serial)
         if not (plan := fitting_plan(standing, wanted, self.window.left_s)):
             needs = f"{expected_s(standing, 'quick') / 60:.0f} min for plan quick"

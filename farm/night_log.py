@@ -209,6 +209,11 @@ class NightLog:
             raise _unwritable(folder, error) from error
         return None if lock is None else cls(folder, read_night(folder), lock)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing has been done in this night yet."""
+        return not any(phone.attempts for phone in self.state.phones.values()) and not self.state.notes
+
     def close(self) -> None:
         """Let go of the night."""
         os.close(self._lock)

@@ -12,6 +12,9 @@ from statistics import median
 from base.errors import EnvironmentRefused
 from base.units import MIB, format_duration, format_size
 from devices.profiles.what_is_measured import Plan
+from farm.history.update import on_index
+from farm.history.wear import PhoneWear
+from farm.history.wear import wear as wear_of
 from farm.shelf import Shelf, ShelfPhone
 from farm.standing import Standing, State
 from farm.window import Window
@@ -24,30 +27,54 @@ _MARGIN = 1.2
 
 @dataclass(frozen=True, slots=True)
 class PlannedPhone:
-    """A picked phone. ``plan`` is what fits into the window, empty when nothing does; ``bad`` is why not at all."""
+    """A picked phone. ``plan`` is what fits into the window, empty when nothing does; ``bad`` is why not at all.
+
+    ``worn`` is why its storage is spared: it has a shorter plan then, or rests (``rests``).
+    """
 
     phone: ShelfPhone
     plan: str
     seconds: float
     bad: str = ""
+    worn: str = ""
+    rests: bool = False
 
 
 def planned(
-    shelf: Shelf, standings: Mapping[str, Standing], only: Mapping[str, str], plan: str, window: Window, seed: int
-) -> list[PlannedPhone]:
+    shelf: Shelf, standings: Mapping[str, Standing], only: Mapping[str, str], plan: str, window: Window, seed: int,
+    wear: Mapping[str, PhoneWear] | None = None,
+) -> list[PlannedPhone]:  # fmt: skip
     """Return the picked phones in the order in which they are begun. Raises ProfileError when there is none.
 
-    Those that were not measured for longest come first, among them those that take longest.
+    Those that were not measured for longest come first, among them those that take longest. ``wear`` maps a serial to
+    what measuring has written to the phone within the week.
     """
     health = {serial: str(standing.state) for serial, standing in standings.items()}
     found = []
     for phone in shelf.picked(health, only):
         standing = standings.get(phone.serial) or Standing()
         bad = quarantine_of(standing)
-        chosen = "" if bad else fitting_plan(standing, plan, window.left_s)
-        found.append(PlannedPhone(phone, chosen, expected_s(standing, chosen or plan), bad))
+        own, worn = _spared(plan, (wear or {}).get(phone.serial))
+        chosen = fitting_plan(standing, own, window.left_s) if own and not bad else ""
+        found.append(PlannedPhone(phone, chosen, expected_s(standing, chosen or plan), bad, worn, not own))
     shuffled = random.Random(seed).sample(found, len(found))
     return sorted(shuffled, key=lambda each: (_measured(standings, each.phone.serial), -each.seconds))
+
+
+def week_of(results: Path, shelf: Shelf) -> Mapping[str, PhoneWear]:
+    """What measuring has written to each phone within the week; nothing where the farm's file sets no budget."""
+    budget = shelf.farm.budget.written_per_week
+    if budget is None or not results.is_dir():
+        return {}
+    return on_index(results, lambda index, _: {each.serial: each for each in wear_of(index, budget_bytes=budget)})
+
+
+def _spared(plan: str, wear: PhoneWear | None) -> tuple[str, str]:
+    """The plan that the week's budget leaves, empty for a rest, and why."""
+    if wear is None or wear.advice == "as planned" or (wear.advice != "rest" and plan == Plan.quick):
+        return plan, ""
+    why = f"week budget: {format_size(wear.written_bytes >> 20 << 20)} written, {wear.share:.0%} of what is allowed"
+    return ("", why) if wear.advice == "rest" else (str(Plan.quick), why)
 
 
 def expected_s(standing: Standing, plan: str) -> float:
@@ -86,9 +113,11 @@ def in_words(each: PlannedPhone, plan: str) -> str:
     """What a dry run says of one phone."""
     if each.bad:
         return each.bad
+    if each.rests:
+        return f"rests: {each.worn}"
     if not each.plan:
         return f"does not fit into the window: {plan} takes about {format_duration(round(each.seconds))}"
-    shorter = f" instead of {plan}, which does not fit" if each.plan != plan else ""
+    shorter = f" instead of {plan}, {each.worn or 'which does not fit'}" if each.plan != plan else ""
     return f"{each.plan}{shorter}, about {each.seconds / 60:.0f} min"
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from base.errors import LabError, ProfileError
-from base.units import GIB, TIB, shown
+from base.units import GIB, MIB, TIB, shown
 from devices.profiles.messages import did_you_mean, problems_of
 from devices.profiles.nodes import Node, Problem, Unreadable, read_tree
 from devices.profiles.profile import Profile
@@ -95,6 +95,23 @@ class BaselineSection(Model):
     """the folder of pinned runs, relative to this file"""
 
 
+def _life_time(value: object) -> object:
+    """``0x06`` as 6: steps of a tenth of its life, as UFS counts them."""
+    try:
+        return int(value, 0) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"{shown(value)} is no life time of UFS; expected for example 0x06") from None
+
+
+class BudgetSection(Model):
+    """How much of a phone's storage its measurements may wear out."""
+
+    written_per_week: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 64 * TIB))] | None = None
+    """bytes within seven nights; from two thirds of it on plan quick is taken, from all of it on the phone rests"""
+    life_time: Annotated[int, BeforeValidator(_life_time), Field(ge=1, le=11)] | None = None
+    """`life_time_estimation_a` of UFS from which on a phone is bad: 0x06 is half of its life"""
+
+
 class KeepSection(Model):
     """Room on this computer."""
 
@@ -121,6 +138,7 @@ class Farm(Model):
     quota: Share = 1.0
     """share of the picked phones that must be measured for a good night, for example 80 %"""
     baseline: BaselineSection = BaselineSection()
+    budget: BudgetSection = BudgetSection()
     keep: KeepSection = KeepSection()
     notify: tuple[Text, ...] = ()
     """a program and its arguments; it gets the night's JSON on stdin when the night is over"""

@@ -57,6 +57,7 @@ def _measured(folder: Path, serial: str, results: Path) -> int:
     run = results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{serial}"
     run.mkdir()
     session, *points, outcome, end = map(json.loads, (folder / TEMPLATE).read_text().splitlines())
+    session["started_utc"] = datetime.now(UTC).isoformat()
     session["provenance"] |= {"serial": serial, "build": told.get("build", "build-1")}
     _append(run, session)
     note(folder, "begin", serial)
@@ -71,7 +72,8 @@ def _measured(folder: Path, serial: str, results: Path) -> int:
         time.sleep(told.get("restore", 0.02))  # sleep: stands for putting a phone back
     reason = "it differs" if status == 1 else ""
     _append(run, {**outcome, "outcome": "failed" if reason else "passed", "reason": reason})
-    _append(run, {**end, "exit_status": status})
+    facts = {"disk_written_bytes": told.get("written", 1 << 20)}
+    _append(run, {**end, "exit_status": status, "facts": facts})
     note(folder, f"end {status}", serial)
     if status not in (0, 1):
         print(f"lab: {serial}: it went wrong\n  -> look at it", file=sys.stderr)
