@@ -60,7 +60,7 @@ class Job:
 class Night:
     """Measures the phones of a log. ``program`` is what measures one phone, ``check`` what looks at one.
 
-    ``pause_s`` is how long a phone rests that is in use or that the lab failed with.
+    ``pause_s`` is how long a phone rests that is in use or that the lab failed with. ``held`` counts claimed phones.
     """
 
     shelf: Shelf
@@ -72,6 +72,7 @@ class Night:
     check: Check = check_phone
     pause_s: float = 20.0
     jobs: list[Job] = field(default_factory=list)
+    held: int = 0
 
     def measure(self) -> None:
         """Measure until every phone is done, the window is over or a signal asks to end; phones are put back by then.
@@ -79,14 +80,18 @@ class Night:
         Raises StorageFailed when the log cannot be written; what runs is ended before.
         """
         self._prepare()
-        with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool, Children() as children:
-            while any(not job.is_done for job in self.jobs):
-                self._watch_time(children)
-                for job in [job for job in self.jobs if not job.is_done]:
-                    self._advance(job, children, pool)
-                if children.wait(_TICK_S) and not self.log.state.stopping:
-                    self.log.add("stopping", why=CANCELLED)
-                    self.say("a signal: no phone is begun any more; what runs puts its phone back")
+        try:
+            with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool, Children() as children:
+                while any(not job.is_done for job in self.jobs):
+                    self._watch_time(children)
+                    for job in [job for job in self.jobs if not job.is_done]:
+                        self._advance(job, children, pool)
+                    if children.wait(_TICK_S) and not self.log.state.stopping:
+                        self.log.add("stopping", why=CANCELLED)
+                        self.say("a signal: no phone is begun any more; what runs puts its phone back")
+        finally:
+            for job in self.jobs:
+                self._release(job)
 
     @property
     def folder(self) -> Path:
@@ -130,7 +135,7 @@ class Night:
         No more phones are held than can be looked at and measured soon: another night may have the others.
         """
         if job.claim is None:
-            if sum(each.claim is not None for each in self.jobs) >= self.shelf.farm.at_once + _CHECKS_AT_ONCE:
+            if self.held >= self.shelf.farm.at_once + _CHECKS_AT_ONCE:
                 return False
             job.claim = self.register.claim(job.phone.serial)
             if job.claim is None:
@@ -138,6 +143,7 @@ class Night:
                     self.say(f"{job.phone.serial}: another night has it, waiting")
                 job.told_busy = True
                 return False
+            self.held += 1
             self._settle(job)
         return True
 
@@ -309,6 +315,7 @@ class Night:
         if job.claim is not None:
             os.close(job.claim)
             job.claim = None
+            self.held -= 1
 
     def _relative(self, run: Path | None) -> str:
         return str(run.relative_to(self.folder)) if run else ""

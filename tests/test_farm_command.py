@@ -75,6 +75,11 @@ def test_a_tag_that_the_phone_agrees_with_is_no_objection(server: AdbServer) -> 
     assert check_phone(ShelfPhone(serial="A1", tags={"kernel": "6.6", "build": "g/b/1"}), "quick").fitness == "fit"
 
 
+def test_the_virtual_phone_is_fit_without_a_look_because_its_run_boots_it(server: AdbServer) -> None:
+    assert check_phone(ShelfPhone(serial="virtual"), "quick").facts["virtual"] is True
+    assert not server.services
+
+
 def test_answers_that_make_no_sense_cost_only_that_phone(server: AdbServer) -> None:
     server.shell = ready_shell({**ready_answers("A1"), "getconf PAGE_SIZE": "many"})
     assert check_phone(ShelfPhone(serial="A1"), "quick").fitness is Fitness.unfit

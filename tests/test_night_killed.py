@@ -5,16 +5,18 @@ Processes for real, phones not: tests/fake_run.py stands for a run.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -23,6 +25,8 @@ from typing import Any
 import pytest
 
 from base.deadline import Deadline, wait_until
+from base.errors import StorageFailed
+from base.files import append_line
 from commands.nightly import main as nightly
 from farm.night import Night
 from farm.night_log import NightLog, nights_in, read_night
@@ -198,3 +202,44 @@ def test_what_runs_when_the_window_is_over_is_stopped_and_put_back(memory_path: 
     assert log.state.stopping == "the window is over"
     assert datetime.now().astimezone() < now + timedelta(seconds=60)
     log.close()
+
+
+def test_a_disk_that_is_full_ends_what_runs_and_the_night_goes_on_later(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_farm(memory_path, ["P1"], P1={"seconds": 60})
+    arguments = [str(file), "--results", str(memory_path / "results")]
+
+    def full(path: Path, line: bytes) -> None:
+        if ledger(memory_path, "begin"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append_line(path, line)
+
+    # What the night looks at while the run goes on: the clock, which tells by a line of the log.
+    with monkeypatch.context() as patch:
+        patch.setattr("farm.night_log.append_line", full)
+        patch.setattr(Window, "stepped_s", lambda self: 100.0 if ledger(memory_path, "begin") else 0.0)
+        with pytest.raises(StorageFailed, match="No space left on device"):
+            nightly(arguments, program=PROGRAM, check=checks_of(memory_path))
+    assert len(ledger(memory_path, "begin")) == len(ledger(memory_path, "end 2")) == 1
+    write_farm(memory_path, ["P1"])
+    assert nightly(arguments, program=PROGRAM, check=checks_of(memory_path)) == 0
+    assert len(nights_in(memory_path / "results")) == 1
+
+
+def test_a_clock_that_is_set_back_is_told_and_moves_no_window(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now().astimezone()
+    window = Window.of(None, f"{now + timedelta(hours=2):%H:%M}", now=now)
+    left_s = window.left_s
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> SetBack:
+            return cls.fromtimestamp(time.time() - 3600, tz)
+
+    monkeypatch.setattr("farm.window.datetime", SetBack)
+    assert window.stepped_s() == pytest.approx(-3600, abs=5)
+    assert window.stepped_s() == 0
+    assert window.left_s == pytest.approx(left_s, abs=5)
