@@ -124,7 +124,8 @@ def against_baseline(folder: Path, run: Path, by: Sequence[str]) -> Against:
               for each in found.with_verdict(verdict))
         for verdict in (Verdict.worse, Verdict.better)
     )  # fmt: skip
-    return Against(found.exit_status, f"{newest.kind}/{newest.name}", worse, better)
+    undecided = "too few repeats or runs for a verdict on any figure" if found.exit_status == EXIT_NO_BASELINE else ""
+    return Against(found.exit_status, f"{newest.kind}/{newest.name}", worse, better, undecided)
 
 
 def _lacking(facts: Provenance, by: Sequence[str]) -> str:

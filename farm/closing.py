@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from base.errors import EXIT_NO_BASELINE
+from base.errors import EXIT_NO_BASELINE, LabError
 from farm.baselines import Against, against_baseline
 from farm.fleet_page import fleet_page
 from farm.fleet_text import fleet_text
+from farm.history.trends import trends
+from farm.history.update import on_index
 from farm.hook import call_hook
 from farm.junit import junit
 from farm.kcidb import kcidb
@@ -34,7 +36,7 @@ FORMS: Mapping[str, Callable[[Story], str]] = {
 def close_night(shelf: Shelf, log: NightLog, register: Register, say: Callable[[str], None]) -> Story:
     """Compare, tell, and mark the night as done. A form that cannot be made costs only itself. Raises StorageFailed."""
     against = compared(shelf, log, say)
-    story = tell_night(shelf, log, register, against)
+    story = tell_night(shelf, log, register, against) | {"trends": trend_lines(log.folder.parents[1], shelf)}
     _write(log.folder, story, say)
     if told := call_hook(shelf.farm.notify, story, shelf.file.parent):
         say(told)
@@ -56,6 +58,26 @@ def compared(shelf: Shelf, log: NightLog, say: Callable[[str], None]) -> dict[st
             if found[serial].status == EXIT_NO_BASELINE:
                 say(f"{serial}: not compared: {found[serial].reason.splitlines()[0]}")
     return found
+
+
+def trend_lines(results: Path, shelf: Shelf) -> list[str]:
+    """What many nights say, a line each: open alarms, known changes that moved a figure, phones that moved alone."""
+    try:
+        baselines = shelf.baselines if shelf.baselines.is_dir() else None
+        found = on_index(results, lambda index, _: trends(index), baselines=baselines)
+    except LabError as error:
+        return [f"not known: {error.for_people()}"]
+    if found is None:
+        return []
+    lines = []
+    for alarm in found.alarms:
+        if alarm.state != "ended":
+            what = "all phones moved: room or host?" if alarm.is_common else "worse" if alarm.is_worse else "better"
+            kind = f"{alarm.kind.profile}, {alarm.kind.kernel}, {alarm.kind.plan}"
+            lines.append(f"{alarm.id} {alarm.state}: {kind}: {what}, since {alarm.opened}: {'; '.join(alarm.series)}")
+    lines += [f"{each.night} {each.kind.profile}: {each.what}: {'; '.join(each.series)}" for each in found.boundaries
+              if each.series]  # fmt: skip
+    return lines + [f"{serial} moved alone: {'; '.join(words)}" for serial, words in found.suspects.items()]
 
 
 def _write(folder: Path, story: Story, say: Callable[[str], None]) -> None:

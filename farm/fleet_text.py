@@ -37,6 +37,8 @@ def _lines(story: Story) -> Iterator[str]:
             yield from (f"    worse: {figure}" for figure in phone["against"]["worse"])
     heads = ("phone", "profile", "kernel", "ended", "tries", "took", "against", "why")
     yield from ("", tabulate([_row(phone) for phone in story["phones"]], headers=heads))
+    if story["trends"]:
+        yield from ("", "Trends", *(f"  {line}" for line in story["trends"]))
 
 
 def _row(phone: Story) -> tuple[str, ...]:

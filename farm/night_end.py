@@ -27,13 +27,13 @@ WORST_FIRST = (
 
 
 def counts_of(state: NightState, against: Mapping[str, Against]) -> dict[str, int]:
-    """How many phones ended how, and how many were picked, measured, regressed and without a baseline."""
+    """How many phones ended how, and how many were picked, measured, regressed, not compared."""
     ends = [phone.end for phone in state.phones.values()]
     return {
         "picked": len(ends),
         "measured": sum(end in MEASURED for end in ends),
         "regressions": sum(each.status == EXIT_FAILED for each in against.values()),
-        "no_baseline": sum(each.status == EXIT_NO_BASELINE for each in against.values()),
+        "not_compared": sum(each.status == EXIT_NO_BASELINE for each in against.values()),
         "infra": sum(each.kind == "infra" for phone in state.phones.values() for each in phone.attempts),
         **{str(end): ends.count(end) for end in PhoneEnd},
     }
@@ -60,5 +60,5 @@ def _statuses(counts: Mapping[str, int], quota: float) -> Iterable[int]:
             yield EXIT_DEVICE_LOST
         if counts["refused"] or counts["quarantined"]:
             yield EXIT_REFUSED
-    if counts["no_baseline"]:
+    if counts["not_compared"]:
         yield EXIT_NO_BASELINE

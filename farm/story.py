@@ -61,8 +61,8 @@ def summary(counts: Mapping[str, int]) -> str:
     ):  # fmt: skip
         if counts[end]:
             parts.append(f"{counts[end]} {words}")
-    if counts["no_baseline"]:
-        parts.append(f"{counts['no_baseline']} without a baseline")
+    if counts["not_compared"]:
+        parts.append(f"{counts['not_compared']} not compared")
     return ", ".join(parts)
 
 

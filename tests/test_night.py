@@ -31,6 +31,7 @@ Run = Callable[..., int]
 def run(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Write a farm and measure it for a night."""
     monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
+    monkeypatch.setenv("ZRAM_LAB_CACHE", str(memory_path / "cache"))
     monkeypatch.setenv(FOLDER, str(memory_path))
 
     def measured(serials: Sequence[str], *options: str, more: str = "", name: str = "fakes", **phones: Any) -> int:
@@ -215,13 +216,12 @@ def test_a_damaged_line_costs_only_itself(run: Run, memory_path: Path) -> None:
 def test_the_index_of_many_nights_finds_each_run_of_a_night_once(
     run: Run, memory_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def added() -> int:
+    def added(*options: str) -> int:
         capsys.readouterr()
-        assert history(["index", "--results", str(memory_path / "results"), "--json"]) == 0
+        assert history(["index", "--results", str(memory_path / "results"), "--json", *options]) == 0
         return int(json.loads(capsys.readouterr().out)["added"])
 
     run(["P1", "P2"], P2={"statuses": [10, 0]})
-    assert added() == 3
-    assert added() == 0
+    assert (added(), added("--rebuild"), added()) == (0, 3, 0)
     run(["P1"])
-    assert added() == 1
+    assert (added(), added("--rebuild")) == (0, 4)

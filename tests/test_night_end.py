@@ -54,4 +54,4 @@ def test_the_counts_add_up() -> None:
     state, against = state_of(13, 4, 1, 10, 11, 12)
     counts = counts_of(state, against)
     assert sum(counts[end] for end in PhoneEnd) == counts["picked"] == 6
-    assert (counts["measured"], counts["infra"], counts["no_baseline"]) == (2, 6, 1)
+    assert (counts["measured"], counts["infra"], counts["not_compared"]) == (2, 6, 1)

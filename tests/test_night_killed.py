@@ -47,6 +47,7 @@ ONCE = dict.fromkeys(EIGHT, 1)
 @pytest.fixture(autouse=True)
 def own_state(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
+    monkeypatch.setenv("ZRAM_LAB_CACHE", str(memory_path / "cache"))
     monkeypatch.setenv(FOLDER, str(memory_path))  # of a night in this process
     monkeypatch.setenv("PYTHONPATH", str(REPO))
 

@@ -15,9 +15,10 @@ import pytest
 
 from commands.farm import main as farm
 from commands.nightly import main as nightly
-from farm.closing import FORMS
+from farm.closing import FORMS, trend_lines
 from farm.hook import call_hook
 from farm.night_log import PhoneEnd, nights_in
+from farm.shelf import read_shelf
 from tests.fake_farm import checks_of, write_farm
 from tests.fake_run import FOLDER, PROGRAM
 
@@ -32,6 +33,7 @@ Told = tuple[int, Path]
 def run(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
     """Measure a farm for a night; returns the exit status and the night's folder."""
     monkeypatch.setenv("ZRAM_LAB_STATE", str(memory_path / "state"))
+    monkeypatch.setenv("ZRAM_LAB_CACHE", str(memory_path / "cache"))
     monkeypatch.setenv(FOLDER, str(memory_path))
 
     def measured(serials: Sequence[str], *options: str, more: str = "", **phones: Any) -> Told:
@@ -154,12 +156,26 @@ def big_story(phones: int) -> dict[str, Any]:
         "attempts": [attempt], "facts": {"kernel_release": "6.6"}, "notes": [], "outcomes": outcomes,
         "figures": figures, "kernel": None, "against": None, "health": "good",
     } for n in range(phones)]  # fmt: skip
-    counts = dict.fromkeys([*PhoneEnd, "picked", "measured", "regressions", "no_baseline", "infra"], 0)
+    counts = dict.fromkeys([*PhoneEnd, "picked", "measured", "regressions", "not_compared", "infra"], 0)
     return {
         "night": "n", "folder": "/n", "farm": "f", "plan": "quick", "seed": 1, "began": now, "ended": now,
         "until": None, "stopped": "", "status": 0, "summary": "s", "counts": counts, "needs_a_person": [], "notes": [],
-        "phones": each,
+        "phones": each, "trends": [],
     }  # fmt: skip
+
+
+def test_trends_come_after_the_phones_and_one_that_is_not_known_says_why(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, memory_path: Path
+) -> None:
+    assert json.loads((mixed / "night.json").read_text())["trends"] == []
+    story = big_story(2) | {"trends": ["A1 open: pixel-8, 6.6, nightly: worse, since 2026-11-20: <throughput>"]}
+    page, text = FORMS["fleet.html"](story), FORMS["fleet.txt"](story)
+    assert page.index(">Phones<") < page.index("A1 open") and "&lt;throughput&gt;" in page
+    assert text.index("P0001") < text.index("A1 open")
+    (memory_path / "no-folder").write_text("")
+    monkeypatch.setenv("ZRAM_LAB_CACHE", str(memory_path / "no-folder"))
+    (line,) = trend_lines(memory_path / "results", read_shelf(memory_path / "fakes.yaml"))
+    assert line.startswith("not known: ")
 
 
 def test_a_thousand_phones_fit_on_a_page_that_is_made_at_once() -> None:
@@ -183,7 +199,7 @@ def test_a_night_is_compared_with_the_pinned_baseline_of_its_build_only(
     assert status == 12
     assert "no baseline for profile virtual" in (other / "night.json").read_text()
     assert "build build-2" in (other / "night.json").read_text()
-    assert "1 without a baseline" in (other / "fleet.txt").read_text().splitlines()[0]
+    assert "1 not compared" in (other / "fleet.txt").read_text().splitlines()[0]
 
 
 def test_a_run_that_is_much_slower_than_its_baseline_is_a_regression(
