@@ -159,12 +159,16 @@ class PhoneNight:
 
 @dataclass(slots=True)
 class NightState:
-    """What the lines of a log add up to. ``done`` is the last line of a night that was told to its end."""
+    """What the lines of a log add up to. ``done`` is the last line of a night that was told to its end.
+
+    ``pid`` is of the process that began it or took it up last.
+    """
 
     planned: Mapping[str, Any]
     phones: dict[str, PhoneNight]
     stopping: str = ""
     done: Mapping[str, Any] | None = None
+    pid: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -243,6 +247,7 @@ def read_night(folder: Path) -> NightState:
     if first.get("schema") != NIGHT_SCHEMA:
         raise ReportError(f"{path}:1: schema {first.get('schema')!r}; this version reads {NIGHT_SCHEMA}")
     state = NightState(first, {str(serial): PhoneNight(str(serial)) for serial in first["phones"]})
+    state.pid = int(first.get("pid") or 0)
     for line in lines[1:]:
         if line.record is None:
             state.notes.append(f"{path}:{line.number}: {'cut off' if line.torn else 'damaged'}: this line is left out")
@@ -287,7 +292,7 @@ def _take(state: NightState, entry: Mapping[str, Any]) -> None:
         case "done":
             state.done = entry
         case "resumed":
-            state.stopping, state.done = "", None
+            state.stopping, state.done, state.pid = "", None, int(entry["pid"])
             for each in state.phones.values():
                 if each.skipped is PhoneEnd.cut:
                     each.skipped, each.reason = None, ""
