@@ -12,6 +12,8 @@ enum {
 	RATIO_DEFAULT = 300,
 	RATIO_MIN = 130,
 	RATIO_MAX = 2000,
+	/* All shares together. */
+	WHOLE = 1000,
 };
 
 /* "zwbpage1" */
@@ -42,24 +44,27 @@ static int take_digits(const char **at)
 	return *at == start ? -1 : value;
 }
 
-/* "3", "2.5" or "2.25" as hundredths; -1 if it is none of them. */
-static int take_ratio(const char **at)
+/*
+ * "3", "2.5" or "2.25" in units of a last decimal place: one is 10 for one place, 100 for two. -1 if there is no number,
+ * or nothing behind its point.
+ */
+static int take_decimal(const char **at, int one)
 {
-	int ratio = take_digits(at), weight = 10;
+	int value = take_digits(at), weight = one / 10;
 
-	if (ratio < 0)
+	if (value < 0)
 		return -1;
-	ratio *= 100;
+	value *= one;
 	if (**at != '.')
-		return ratio;
+		return value;
 	for ((*at)++; **at >= '0' && **at <= '9' && weight; weight /= 10)
-		ratio += weight * (*(*at)++ - '0');
-	return weight == 10 ? -1 : ratio;
+		value += weight * (*(*at)++ - '0');
+	return weight == one / 10 ? -1 : value;
 }
 
 static bool take_share(const char **at, struct share *share)
 {
-	int percent, ratio = RATIO_DEFAULT;
+	int permille, ratio = RATIO_DEFAULT;
 	int kind = 0;
 
 	while (kind < KINDS && kind_names[kind].letter != **at)
@@ -67,16 +72,16 @@ static bool take_share(const char **at, struct share *share)
 	if (kind == KINDS)
 		return false;
 	(*at)++;
-	percent = take_digits(at);
-	if (percent < 0 || percent > 100)
+	permille = take_decimal(at, 10);
+	if (permille < 0 || permille > WHOLE)
 		return false;
 	if (kind == KIND_COMPRESSIBLE && **at == '@') {
 		(*at)++;
-		ratio = take_ratio(at);
+		ratio = take_decimal(at, 100);
 		if (ratio < RATIO_MIN || ratio > RATIO_MAX)
 			return false;
 	}
-	*share = (struct share){ (enum kind)kind, (unsigned int)percent, (unsigned int)ratio };
+	*share = (struct share){ (enum kind)kind, (unsigned int)permille, (unsigned int)ratio };
 	return true;
 }
 
@@ -93,15 +98,15 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 			return reply_fail(rep, 0, "mix=%s: expected for example z5,s5,c60@3,i30 (ratio 1.3 to 20)",
 					  text);
 		mix->count++;
-		sum += share->percent;
+		sum += share->permille;
 		if (*at != ',')
 			break;
 		at++;
 	}
 	if (*at)
 		return reply_fail(rep, 0, "mix=%s: not understood from \"%s\" on", text, at);
-	if (sum != 100)
-		return reply_fail(rep, 0, "mix=%s: adds up to %u per cent, not to 100", text, sum);
+	if (sum != WHOLE)
+		return reply_fail(rep, 0, "mix=%s: adds up to %g per cent, not to 100", text, sum / 10.0);
 	return 0;
 }
 
@@ -116,11 +121,11 @@ static uint64_t page_state(uint64_t seed, uint64_t page)
 
 static const struct share *page_share(const struct mix *mix, uint64_t draw)
 {
-	unsigned int point = (unsigned int)(draw % 100);
+	unsigned int point = (unsigned int)(draw % WHOLE);
 	int i = 0;
 
-	while (i < mix->count - 1 && point >= mix->share[i].percent)
-		point -= mix->share[i++].percent;
+	while (i < mix->count - 1 && point >= mix->share[i].permille)
+		point -= mix->share[i++].permille;
 	return &mix->share[i];
 }
 

@@ -11,7 +11,7 @@ struct mix {
 	int count;
 	struct share {
 		enum kind kind;
-		unsigned int percent;
+		unsigned int permille;
 		unsigned int ratio_x100;
 	} share[8];
 };
@@ -35,7 +35,7 @@ static inline uint64_t splitmix64(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-/* "z5,s5,c60@3,i30": per cent of zero, same-filled, compressible (to 1/3) and incompressible pages. */
+/* "z5,s5,c60@3,i30": per cent, to a tenth, of zero, same-filled, compressible (to 1/3) and incompressible. */
 int mix_parse(struct mix *mix, const char *text, struct reply *rep);
 /* Which kind a page is of, without making it. */
 enum kind content_kind(const struct mix *mix, uint64_t seed, uint64_t page);

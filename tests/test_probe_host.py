@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,12 +136,15 @@ def test_bad_mix_is_refused_and_leaves_no_area(probe: Served, mix: str) -> None:
     assert "no such area" in probe.ask("drop name=a")["error"]
 
 
-def test_mix_is_kept_and_counted(probe: Served) -> None:
-    reply = fill(probe, "a", 10000)
+@pytest.mark.parametrize(
+    ("mix", "shares"), [(MIX, (0.05, 0.05, 0.60, 0.30)), ("z0.5,s0.7,c90.3,i8.5", (0.005, 0.007, 0.903, 0.085))]
+)
+def test_mix_is_kept_and_counted(probe: Served, mix: str, shares: Sequence[float]) -> None:
+    reply = fill(probe, "a", 10000, mix=mix)
     kinds = [reply[kind] for kind in ("zero", "same", "compressible", "incompressible")]
     assert sum(kinds) == reply["pages"] == 10000
     # Five standard deviations of a binomial distribution.
-    for count, share in zip(kinds, (0.05, 0.05, 0.60, 0.30), strict=True):
+    for count, share in zip(kinds, shares, strict=True):
         assert abs(count / 10000 - share) < 5 * (share * (1 - share) / 10000) ** 0.5
 
 

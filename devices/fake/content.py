@@ -19,10 +19,12 @@ CONTENT = np.dtype([("seed", "<u8"), ("page", "<u4"), ("ratio", "<u2"), ("kind",
 Contents = npt.NDArray[np.void]
 Numbers = npt.NDArray[np.int64]
 
-_SHARE = re.compile(r"([zsi])([0-9]{1,4})|(c)([0-9]{1,4}+)(?:@([0-9]{1,4}+(?:\.[0-9]{1,2}|(?!\.)))|(?!@))")
+_PERCENT = r"[0-9]{1,4}+(?:\.[0-9]|(?!\.))"
+_RATIO = r"[0-9]{1,4}+(?:\.[0-9]{1,2}|(?!\.))"
+_SHARE = re.compile(rf"([zsi])({_PERCENT})|(c)({_PERCENT})(?:@({_RATIO})|(?!@))")
 _GOLDEN, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _RATIO_DEFAULT, _RATIO_MIN, _RATIO_MAX = 300, 130, 2000
-_MOST_SHARES, _FIRST_CORRUPT = 8, 8
+_MOST_SHARES, _FIRST_CORRUPT, _WHOLE = 8, 8, 1000
 
 
 class BadMix(Exception):
@@ -31,10 +33,10 @@ class BadMix(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many per cent of pages of a kind; the ratio, in hundredths, is of compressible ones."""
+    """So many of a thousand pages are of a kind; the ratio, in hundredths, is of compressible ones."""
 
     kind: int
-    percent: int
+    permille: int
     ratio: int
 
 
@@ -62,23 +64,23 @@ def parse_mix(text: str) -> list[Share]:
         at += 1
     if at < len(text):
         raise BadMix(f'mix={text}: not understood from "{text[at:]}" on')
-    if (total := sum(share.percent for share in shares)) != 100:
-        raise BadMix(f"mix={text}: adds up to {total} per cent, not to 100")
+    if (total := sum(share.permille for share in shares)) != _WHOLE:
+        raise BadMix(f"mix={text}: adds up to {total / 10:g} per cent, not to 100")
     return shares
 
 
 def _share(match: re.Match[str]) -> Share | None:
-    kind, percent = "zsci".index(match[1] or match[3]), int(match[2] or match[4])
+    kind, permille = "zsci".index(match[1] or match[3]), round(float(match[2] or match[4]) * 10)
     ratio = round(float(match[5]) * 100) if match[5] else _RATIO_DEFAULT
-    return Share(kind, percent, ratio) if percent <= 100 and _RATIO_MIN <= ratio <= _RATIO_MAX else None
+    return Share(kind, permille, ratio) if permille <= _WHOLE and _RATIO_MIN <= ratio <= _RATIO_MAX else None
 
 
 def make_contents(mix: Sequence[Share], seed: int, pages: Numbers) -> Contents:
     """Return what these pages of an area or a device hold after they were filled."""
     number = pages.astype(np.uint64)
     state = splitmix64(np.uint64(seed) ^ splitmix64(number))
-    point = (splitmix64(state) % np.uint64(100)).astype(np.int64)
-    bounds = np.cumsum([share.percent for share in mix])
+    point = (splitmix64(state) % np.uint64(_WHOLE)).astype(np.int64)
+    bounds = np.cumsum([share.permille for share in mix])
     chosen = np.minimum(np.searchsorted(bounds, point, side="right"), len(mix) - 1)
     made = np.zeros(len(pages), CONTENT)
     made["seed"], made["page"] = np.uint64(seed), pages
