@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "content.h"
+#include "heap.h"
 
 enum {
 	/* A compressible page repeats this: random bytes, then copies of the page's own phrase. */
@@ -31,6 +32,7 @@ static const struct {
 	[KIND_SAME] = { 's', "same" },
 	[KIND_COMPRESSIBLE] = { 'c', "compressible" },
 	[KIND_INCOMPRESSIBLE] = { 'i', "incompressible" },
+	[KIND_HEAP] = { 'h', "heap" },
 };
 
 /* Digits, at most four of them; -1 if there are none. */
@@ -45,8 +47,8 @@ static int take_digits(const char **at)
 }
 
 /*
- * "3", "2.5" or "2.25" in units of a last decimal place: one is 10 for one place, 100 for two. -1 if there is no number,
- * or nothing behind its point.
+ * "3", "2.5" or "2.25" in units of the last decimal place: one is 10 for one place, 100 for two. -1 if there is no
+ * number, or nothing behind its point.
  */
 static int take_decimal(const char **at, int one)
 {
@@ -95,8 +97,10 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 		struct share *share = &mix->share[mix->count];
 
 		if (mix->count == (int)(COUNT(mix->share)) || !take_share(&at, share))
-			return reply_fail(rep, 0, "mix=%s: expected for example z5,s5,c60@3,i30 (ratio 1.3 to 20)",
-					  text);
+			return reply_fail(
+				rep, 0,
+				"mix=%s: expected for example z5,s5,c60@3,i30 or s11.1,i8.3,h80.6 (ratio 1.3 to 20)",
+				text);
 		mix->count++;
 		sum += share->permille;
 		if (*at != ',')
@@ -129,11 +133,12 @@ static const struct share *page_share(const struct mix *mix, uint64_t draw)
 	return &mix->share[i];
 }
 
-enum kind content_kind(const struct mix *mix, uint64_t seed, uint64_t page)
+bool content_has_object(const struct mix *mix, uint64_t seed, uint64_t page)
 {
 	uint64_t state = page_state(seed, page);
+	enum kind kind = page_share(mix, splitmix64(&state))->kind;
 
-	return page_share(mix, splitmix64(&state))->kind;
+	return kind != KIND_ZERO && kind != KIND_SAME;
 }
 
 static void fill_random(uint64_t *state, uint64_t *out, size_t words)
@@ -191,6 +196,9 @@ enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void
 		return share->kind;
 	case KIND_COMPRESSIBLE:
 		fill_compressible(&state, out, bytes, share->ratio_x100);
+		break;
+	case KIND_HEAP:
+		heap_fill(seed, state, out, bytes);
 		break;
 	default:
 		fill_random(&state, out, bytes / 8);

@@ -5,7 +5,7 @@
 
 #include "probe.h"
 
-enum kind { KIND_ZERO, KIND_SAME, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE, KINDS };
+enum kind { KIND_ZERO, KIND_SAME, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE, KIND_HEAP, KINDS };
 
 struct mix {
 	int count;
@@ -37,8 +37,8 @@ static inline uint64_t splitmix64(uint64_t *state)
 
 /* "z5,s5,c60@3,i30": per cent, to a tenth, of zero, same-filled, compressible (to 1/3) and incompressible. */
 int mix_parse(struct mix *mix, const char *text, struct reply *rep);
-/* Which kind a page is of, without making it. */
-enum kind content_kind(const struct mix *mix, uint64_t seed, uint64_t page);
+/* Whether zram stores an object for the page, without making it: not for zeros and not for one repeated word. */
+bool content_has_object(const struct mix *mix, uint64_t seed, uint64_t page);
 /* Writes the page; bytes is a multiple of 4096 and out is aligned to 8. */
 enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void *out, size_t bytes);
 /* Compares a whole page with what it should hold; scratch is as large as a page. */

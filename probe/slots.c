@@ -49,17 +49,6 @@ int zram_swap_type(uint64_t zram, unsigned int *type, unsigned int *active, stru
 	return 0;
 }
 
-/*
- * zram keeps a page of one repeated word as that word and never writes it back; a swapped page of zeros does not even
- * get to zram since 6.12.
- */
-static bool has_object(const struct area *area, uint64_t page)
-{
-	enum kind kind = content_kind(&area->mix, area->seed, page);
-
-	return kind == KIND_COMPRESSIBLE || kind == KIND_INCOMPRESSIBLE;
-}
-
 /* Pages that lie in a RAM slot of this zram and can be written back. */
 int slot_work_find(struct slot_work *work, struct area *area, uint64_t zram, struct reply *rep)
 {
@@ -77,7 +66,9 @@ int slot_work_find(struct slot_work *work, struct area *area, uint64_t zram, str
 	for (uint64_t i = 0; i < area->pages; i++) {
 		uint64_t entry = map[i];
 
-		if (!(entry & PAGEMAP_SWAPPED) || area_label(area)[i] == LABEL_WRITTEN_BACK || !has_object(area, i))
+		/* A page without object is never written back; one of zeros does not even get to zram since 6.12. */
+		if (!(entry & PAGEMAP_SWAPPED) || area_label(area)[i] == LABEL_WRITTEN_BACK ||
+		    !content_has_object(&area->mix, area->seed, i))
 			continue;
 		if (active > 1 && pagemap_type(entry) >= active)
 			return reply_fail(rep, 0,

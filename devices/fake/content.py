@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-ZERO, SAME, COMPRESSIBLE, INCOMPRESSIBLE = range(4)
-KIND_NAMES = ("zero", "same", "compressible", "incompressible")
+ZERO, SAME, COMPRESSIBLE, INCOMPRESSIBLE, HEAP = range(5)
+KIND_NAMES = ("zero", "same", "compressible", "incompressible", "heap")
 # All zeros is a page of zeros: what a slot holds that nothing was written to.
 CONTENT = np.dtype([("seed", "<u8"), ("page", "<u4"), ("ratio", "<u2"), ("kind", "u1"), ("damaged", "u1")])
 Contents = npt.NDArray[np.void]
@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.int64]
 
 _PERCENT = r"[0-9]{1,4}+(?:\.[0-9]|(?!\.))"
 _RATIO = r"[0-9]{1,4}+(?:\.[0-9]{1,2}|(?!\.))"
-_SHARE = re.compile(rf"([zsi])({_PERCENT})|(c)({_PERCENT})(?:@({_RATIO})|(?!@))")
+_SHARE = re.compile(rf"([zsih])({_PERCENT})|(c)({_PERCENT})(?:@({_RATIO})|(?!@))")
 _GOLDEN, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _RATIO_DEFAULT, _RATIO_MIN, _RATIO_MAX = 300, 130, 2000
 _MOST_SHARES, _FIRST_CORRUPT, _WHOLE = 8, 8, 1000
@@ -56,7 +56,7 @@ def parse_mix(text: str) -> list[Share]:
         match = _SHARE.match(text, at)
         share = _share(match) if match and len(shares) < _MOST_SHARES else None
         if match is None or share is None:
-            raise BadMix(f"mix={text}: expected for example z5,s5,c60@3,i30 (ratio 1.3 to 20)")
+            raise BadMix(f"mix={text}: expected for example z5,s5,c60@3,i30 or s11.1,i8.3,h80.6 (ratio 1.3 to 20)")
         shares.append(share)
         at = match.end()
         if text[at : at + 1] != ",":
@@ -70,7 +70,7 @@ def parse_mix(text: str) -> list[Share]:
 
 
 def _share(match: re.Match[str]) -> Share | None:
-    kind, permille = "zsci".index(match[1] or match[3]), round(float(match[2] or match[4]) * 10)
+    kind, permille = "zscih".index(match[1] or match[3]), round(float(match[2] or match[4]) * 10)
     ratio = round(float(match[5]) * 100) if match[5] else _RATIO_DEFAULT
     return Share(kind, permille, ratio) if permille <= _WHOLE and _RATIO_MIN <= ratio <= _RATIO_MAX else None
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from base.units import NS_PER_S, NS_PER_US
 from devices.fake.android import Refused
-from devices.fake.content import CONTENT, INCOMPRESSIBLE, SAME, Contents, Numbers, has_object
+from devices.fake.content import CONTENT, HEAP, INCOMPRESSIBLE, SAME, Contents, Numbers, has_object
 from devices.fake.storage import FakeClock, FakeDisk, Writes
 
 BUSY, INVALID, NO_FILE, IO_ERROR = (
@@ -34,8 +34,11 @@ DOORS = ("idle", "writeback", "reset")
 _KEPT_BY_RESET = ("writeback_limit", "writeback_limit_enable", "writeback_batch_size", "compressed_writeback")
 _FROZEN = ("disksize", "comp_algorithm", "backing_dev", "compressed_writeback")
 EMPTY, RAM, BACKED = range(3)
-# Of what lzo-rle leaves of a page, and what it takes to make a page whole again, in us.
+# Of what lzo-rle leaves of a compressible page.
 _SIZE_BY = {"lzo-rle": 1.0, "lzo": 1.0, "lz4": 1.05, "zstd": 0.8}
+# Bytes of a page like a heap's for each one that is left of it.
+_HEAP_RATIO_BY = {"lzo-rle": 2.6, "lzo": 2.6, "lz4": 2.7, "lz4hc": 3.0, "zstd": 3.6, "deflate": 3.7}
+# What it takes to make a page whole again.
 _READ_US_BY = {"lzo-rle": 4.0, "lzo": 4.0, "lz4": 3.0, "zstd": 9.0}
 _PAGE = re.compile(r"page_index=(\d+)|page_indexes=(\d+)-(\d+)")
 
@@ -257,6 +260,7 @@ class FakeZram:
         content = self.content[slots]
         size = PAGE_4K * 100 * _SIZE_BY.get(self.algorithm, 1.0) / np.maximum(content["ratio"], 1)
         size = np.where(content["kind"] == INCOMPRESSIBLE, PAGE_4K, size)
+        size = np.where(content["kind"] == HEAP, PAGE_4K / _HEAP_RATIO_BY.get(self.algorithm, 2.6), size)
         return np.where(has_object(content), size, 0).astype(np.int64)
 
     def books(self, name: str) -> str:

@@ -109,12 +109,13 @@ class Filled:
     same: int
     compressible: int
     incompressible: int
+    heap: int
     wall_ns: int
 
     @property
     def stored(self) -> int:
         """Return the pages that zram can write back: zeros and one repeated word never reach the backing device."""
-        return self.compressible + self.incompressible
+        return self.compressible + self.incompressible + self.heap
 
 
 @dataclass(frozen=True, slots=True)
