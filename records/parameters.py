@@ -30,7 +30,10 @@ BATCH_SIZE = Parameter(
     "batch", {None: "none"},
 )  # fmt: skip
 DATA_BYTES = Parameter("data_bytes", "bytes of the pages that are written back", "data")
-PAGES = Parameter("pages", "what the pages hold", "pages", _as_they_are("incompressible", "mixed", "compressible"))
+PAGES = Parameter("pages", "what the pages hold", "pages", {
+    **_as_they_are("incompressible", "mixed"), "memory": "like memory",
+    **_as_they_are("compressible"), "synthetic_mixed": "mixed by assumption",
+})  # fmt: skip
 ORDER = Parameter(
     "order", "in which zram's slots are filled, and so lie in the backing file", "slot order",
     _as_they_are("random", "sequential"),

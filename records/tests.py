@@ -83,10 +83,17 @@ BACKING = MeasuredTest(
     (Fact("verified", "what the backing device was read back as"), _OVERHEAD),
 )  # fmt: skip
 COMPRESSOR = MeasuredTest(
-    "compressor", "writeback by compressor", (p.ALGORITHM, p.COMPRESSED, p.BATCH_SIZE, p.DATA_BYTES), m.THROUGHPUT
+    "compressor",
+    "writeback by compressor",
+    (p.ALGORITHM, p.COMPRESSED, p.PAGES, p.BATCH_SIZE, p.DATA_BYTES),
+    m.THROUGHPUT,
 )
 COMPRESSOR_FAULTS = MeasuredTest(
-    "compressor_faults", "page faults by compressor", (p.ALGORITHM, p.COMPRESSED, p.SLOT), m.FAULT_LATENCY, (_OVERHEAD,)
+    "compressor_faults",
+    "page faults by compressor",
+    (p.ALGORITHM, p.COMPRESSED, p.PAGES, p.SLOT),
+    m.FAULT_LATENCY,
+    (_OVERHEAD,),
 )
 APP_SWITCH = MeasuredTest(
     "app_switch", "switching between apps while zram holds their memory (docs/app-switch.md)",

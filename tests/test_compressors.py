@@ -135,7 +135,7 @@ def test_records_have_ratio_writeback_and_faults_of_both_slots_turn_by_turn(memo
         assert compressor_results(fake.bench, Compressor("lzo", None), rounds) == []
     assert {visit.point for visit in rounds.visits} == set(points)
     assert (written.test, ram.test) == ("compressor", "compressor_faults")
-    point = {"comp_algorithm": "zstd", "compressed_writeback": True}
+    point = {"comp_algorithm": "zstd", "compressed_writeback": True, "pages": "memory"}
     assert written.params == {**point, "batch_size": 8, "data_bytes": MIB}
     assert written.metrics["zram.ratio"].better == "higher"
     assert len(written.metrics["zram.ratio"].values) == len(written.turns) == written.facts["rounds"] == 5

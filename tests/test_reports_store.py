@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,17 @@ def test_a_run_of_the_first_schema_is_read_whole(folder: RunFolder) -> None:
         for metric, name in result.raw.items():
             again = folder.path / folder.save_raw(Path(name).stem, run.samples(result, metric))
             assert again.read_bytes() == (STORED / name).read_bytes()
+
+
+@pytest.mark.parametrize(("schema", "told"), [(1, "synthetic_mixed"), (2, "mixed")])
+def test_mixed_pages_of_the_first_schema_are_not_those_of_today(folder: RunFolder, schema: int, told: str) -> None:
+    run = load(STORED)
+    folder.append(run.session)
+    folder.append(replace(run.runs[0], params={**run.runs[0].params, "pages": "mixed"}))
+    first, *rest = records_of(folder)
+    first = json.dumps(json.loads(first) | {"schema": schema, "caveats": []})
+    (folder.path / "results.jsonl").write_text("\n".join([first, *rest, ""]), encoding="utf-8")
+    assert [result.params["pages"] for result in load(folder.path).runs] == [told]
 
 
 def test_writing_a_run_starts_without_the_heavy_libraries() -> None:

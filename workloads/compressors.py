@@ -21,9 +21,6 @@ from workloads.stage import Stage
 from workloads.timed_writeback import TimedWriteback, fill_and_write_back, metrics, writeback_caveats, written_check
 from workloads.turns import NotAvailable, faults_by_turn, measure_share, not_measurable, share_of_faults
 
-# What phones hold, as far as is known; how well an algorithm does depends on little else.
-PAGES = PageKind.mixed
-
 
 @dataclass(frozen=True, slots=True)
 class Compressor:
@@ -65,6 +62,7 @@ def measure_compressors(bench: Bench, points: Sequence[Compressor], into: Compre
     stage = bench.stage
     bench = replace(bench, rounds=bench.rounds.at_most(stage.profile.compressors.repeats))
     pages, batch_size = stage.pages(stage.profile.compressors.data), batch_size_of(stage)
+    content = stage.profile.compressors.pages
     bench.progress("compressors: allocating the backing file's blocks")
     _allocate_blocks(bench, max(pages, share_of_faults(bench)))
     offered = stage.zram.read("comp_algorithm").replace("[", "").replace("]", "").split()
@@ -78,8 +76,8 @@ def measure_compressors(bench: Bench, points: Sequence[Compressor], into: Compre
         except ValueKept as error:
             # Where a module parameter fixes the algorithm, another is taken with success and ignored.
             raise NotAvailable(f"{point.algorithm}: {error}") from error
-        run = fill_and_write_back(bench.on(mine), mine.all_pages(pages), pages=PAGES, batch_size=batch_size)
-        return CompressorTurn(run, measure_share(bench.on(mine), number))
+        run = fill_and_write_back(bench.on(mine), mine.all_pages(pages), pages=content, batch_size=batch_size)
+        return CompressorTurn(run, measure_share(bench.on(mine), number, content=content))
 
     first, *others = points
     measure_in_rounds(
@@ -122,7 +120,7 @@ def _faults_result(bench: Bench, point: Compressor, slot: str, rounds: Compresso
     return RunResult(
         test=t.COMPRESSOR_FAULTS.name,
         title=bench.title,
-        params={**_params(point), "slot": slot},
+        params={**_params(bench, point), "slot": slot},
         metrics=m.MAJOR_FAULTS.of([count]),
         raw=faults_by_turn(bench, f"compressor-{point.name}-{slot}", latencies),
         checks={READS_CHECK: read} if slot == "written_back" else {},
@@ -136,8 +134,12 @@ def _faults_result(bench: Bench, point: Compressor, slot: str, rounds: Compresso
     )
 
 
-def _params(point: Compressor) -> dict[str, Any]:
-    return {"comp_algorithm": point.algorithm, "compressed_writeback": point.compressed_writeback}
+def _params(bench: Bench, point: Compressor) -> dict[str, Any]:
+    return {
+        "comp_algorithm": point.algorithm,
+        "compressed_writeback": point.compressed_writeback,
+        "pages": str(bench.stage.profile.compressors.pages),
+    }
 
 
 def _writeback_result(bench: Bench, point: Compressor, rounds: CompressorRounds) -> RunResult:
@@ -148,7 +150,7 @@ def _writeback_result(bench: Bench, point: Compressor, rounds: CompressorRounds)
     return RunResult(
         test=t.COMPRESSOR.name,
         title=bench.title,
-        params={**_params(point), "batch_size": batch_size, "data_bytes": stage.profile.compressors.data},
+        params={**_params(bench, point), "batch_size": batch_size, "data_bytes": stage.profile.compressors.data},
         metrics=metrics(runs) | ratio,
         checks=written_check(runs),
         caveats=[
@@ -156,6 +158,6 @@ def _writeback_result(bench: Bench, point: Compressor, rounds: CompressorRounds)
             *rounds.caveats(point),
             *not_measurable(stage),
         ],
-        facts={"pages": str(PAGES), "mm_stat_before_writeback": before[-1].facts(), **rounds.facts()},
+        facts={"mm_stat_before_writeback": before[-1].facts(), **rounds.facts()},
         turns=rounds.turns(point),
     )

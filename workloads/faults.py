@@ -49,7 +49,9 @@ class FaultSamples:
 
 
 @contextmanager
-def faulting(bench: Bench, samples: int) -> Iterator[Callable[[int], FaultSamples]]:
+def faulting(
+    bench: Bench, samples: int, *, content: PageKind = PageKind.compressible
+) -> Iterator[Callable[[int], FaultSamples]]:
     """Make zram a swap with room for an area of which a block of faults times so many pages of each kind.
 
     Yields what measures a block; it takes the seed by which pages are drawn. Of that, NothingMeasured when the kernel
@@ -59,7 +61,7 @@ def faulting(bench: Bench, samples: int) -> Iterator[Callable[[int], FaultSample
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
     overhead, algorithm = probe_overhead(bench), algorithm_of(stage)
-    probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=bench.seed)
+    probe.fill_area(_AREA, pages * stage.page_bytes, mix=content.mix, seed=bench.seed)
 
     def block(seed: int) -> FaultSamples:
         swap_out(bench, _AREA, pages)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from base.errors import LabError
 from devices.capability import Capability
+from devices.profiles.sections import PageKind
 from records import courses as c
 from records import metrics as m
 from records.model import Caveat
@@ -62,14 +63,14 @@ def share_of_faults(bench: Bench) -> int:
     return -(-bench.stage.profile.faults.samples // bench.rounds.fewest)
 
 
-def measure_share(bench: Bench, turn: int) -> FaultSamples | None:
-    """Measure a turn's share of the faults; None where they cannot be measured.
+def measure_share(bench: Bench, turn: int, *, content: PageKind = PageKind.compressible) -> FaultSamples | None:
+    """Measure a turn's share of the faults on pages of such content; None where they cannot be measured.
 
     Marking idle is no way: it reaches all slots, and one half must stay in memory.
     """
     if not_measurable(bench.stage):
         return None
-    with faulting(bench, share_of_faults(bench)) as block:
+    with faulting(bench, share_of_faults(bench), content=content) as block:
         return block(bench.seed + turn)
 
 

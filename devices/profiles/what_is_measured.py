@@ -157,6 +157,8 @@ class Compressors(Model):
     """batch size at which they are compared"""
     repeats: Repeats = 8
     """most rounds, each of which measures every algorithm once"""
+    pages: PageKind = PageKind.memory
+    """what the pages hold; only on `memory` and `mixed` do algorithms rank as they do in a phone"""
 
 
 _Span = Annotated[Seconds, AfterValidator(DurationRange(0, 3600))]
