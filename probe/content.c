@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "content.h"
+#include "files.h"
 #include "heap.h"
 
 enum {
@@ -33,6 +34,7 @@ static const struct {
 	[KIND_COMPRESSIBLE] = { 'c', "compressible" },
 	[KIND_INCOMPRESSIBLE] = { 'i', "incompressible" },
 	[KIND_HEAP] = { 'h', "heap" },
+	[KIND_FILE] = { 'f', "file" },
 };
 
 /* Digits, at most four of them; -1 if there are none. */
@@ -91,6 +93,7 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 {
 	const char *at = text;
 	unsigned int sum = 0;
+	bool of_files = false;
 
 	mix->count = 0;
 	for (;;) {
@@ -103,6 +106,7 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 				text);
 		mix->count++;
 		sum += share->permille;
+		of_files |= share->kind == KIND_FILE;
 		if (*at != ',')
 			break;
 		at++;
@@ -111,7 +115,7 @@ int mix_parse(struct mix *mix, const char *text, struct reply *rep)
 		return reply_fail(rep, 0, "mix=%s: not understood from \"%s\" on", text, at);
 	if (sum != WHOLE)
 		return reply_fail(rep, 0, "mix=%s: adds up to %g per cent, not to 100", text, sum / 10.0);
-	return 0;
+	return of_files ? files_load(rep) : 0;
 }
 
 /* The state that everything about a page is drawn from. */
@@ -200,6 +204,9 @@ enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void
 	case KIND_HEAP:
 		heap_fill(seed, state, out, bytes);
 		break;
+	case KIND_FILE:
+		files_fill(splitmix64(&state), out, bytes);
+		break;
 	default:
 		fill_random(&state, out, bytes / 8);
 		break;
@@ -221,17 +228,19 @@ static bool is_zero(const void *page, size_t bytes)
 enum finding content_check(const struct mix *mix, uint64_t seed, uint64_t page, const void *found, void *scratch,
 			   size_t bytes)
 {
+	enum kind kind = content_make(mix, seed, page, scratch, bytes);
 	const struct header *header = found;
 
-	content_make(mix, seed, page, scratch, bytes);
 	if (!memcmp(found, scratch, bytes))
 		return PAGE_GOOD;
 	if (is_zero(found, bytes))
 		return PAGE_ZEROED;
-	if (header->magic == page_magic && header->hash == body_hash(found, bytes) &&
-	    (header->page != page || header->seed != seed))
+	if (header->magic != page_magic || header->hash != body_hash(found, bytes))
+		return PAGE_DAMAGED;
+	if (header->page != page || header->seed != seed)
 		return PAGE_MISPLACED;
-	return PAGE_DAMAGED;
+	/* The file has changed since the page was filled, and the page has not. */
+	return kind == KIND_FILE ? PAGE_GOOD : PAGE_DAMAGED;
 }
 
 void census_check(struct census *census, const struct mix *mix, uint64_t seed, uint64_t page, const void *found,

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a page holds: a function of (mix, seed, page number), so that it can be checked without keeping a copy. */
+/*
+ * What a page holds: a function of (mix, seed, page number), so that it can be checked without keeping a copy. One of a
+ * system file follows from the phone's files too.
+ */
 #ifndef PROBE_CONTENT_H
 #define PROBE_CONTENT_H
 
 #include "probe.h"
 
-enum kind { KIND_ZERO, KIND_SAME, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE, KIND_HEAP, KINDS };
+enum kind { KIND_ZERO, KIND_SAME, KIND_COMPRESSIBLE, KIND_INCOMPRESSIBLE, KIND_HEAP, KIND_FILE, KINDS };
 
 struct mix {
 	int count;

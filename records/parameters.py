@@ -31,7 +31,7 @@ BATCH_SIZE = Parameter(
 )  # fmt: skip
 DATA_BYTES = Parameter("data_bytes", "bytes of the pages that are written back", "data")
 PAGES = Parameter("pages", "what the pages hold", "pages", {
-    **_as_they_are("incompressible", "mixed"), "memory": "like memory",
+    **_as_they_are("incompressible", "mixed"), "memory": "like memory", "system_files": "of system files",
     **_as_they_are("compressible"), "synthetic_mixed": "mixed by assumption",
 })  # fmt: skip
 ORDER = Parameter(

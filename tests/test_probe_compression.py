@@ -62,6 +62,12 @@ def test_pages_differ_in_how_much_they_shrink_and_none_is_huge(heap: dict[str, S
     assert largest < 0.75 * PAGE
 
 
+def test_pages_of_system_files_rank_compressors_too(tmp_path: Path) -> None:
+    ratio = ratios(sizes(filled(tmp_path, "f100", 1)))
+    assert ratio["zstd"] >= 1.2 * ratio["lz4"] > 1.2
+    assert ratio["deflate"] >= 0.95 * ratio["zstd"]
+
+
 def test_a_ratio_that_is_asked_for_says_nothing_about_compressors(tmp_path: Path) -> None:
     """It is met by all alike, which is why compressors are not compared on such pages."""
     ratio = ratios(sizes(filled(tmp_path, "c100@3", 1)[:300]))

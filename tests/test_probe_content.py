@@ -136,8 +136,8 @@ def test_bad_selection_is_refused_and_writes_nothing(argv: list[str], device: Pa
     assert device.read_bytes() == bytes(400 * PAGE)
 
 
-def verify(argv: list[str], device: Path, *words: str, seed: int = 1) -> dict[str, object]:
-    status, reply = run(argv, "verify", f"path={device}", "lo=0", "hi=399", f"mix={MIX}", f"seed={seed}", *words)
+def verify(argv: list[str], device: Path, *words: str, seed: int = 1, mix: str = MIX) -> dict[str, object]:
+    status, reply = run(argv, "verify", f"path={device}", "lo=0", "hi=399", f"mix={mix}", f"seed={seed}", *words)
     assert status == 0
     return {name: reply[name] for name in ("pages", "corrupt", "zeroed", "misplaced", "damaged", "first_corrupt")}
 
@@ -163,6 +163,36 @@ def test_verify_knows_the_pages_of_another_seed(argv: list[str], device: Path) -
     filled(argv, device, "i100", seed=2)
     _, reply = run(argv, "verify", f"path={device}", "lo=0", "hi=399", "mix=i100", "seed=1")
     assert (reply["corrupt"], reply["misplaced"]) == (400, 400)
+
+
+def hash_of(body: bytes) -> int:
+    """The header's hash of what follows it, written down again."""
+    value, mask = PAGE, 2**64 - 1
+    for word in np.frombuffer(body, "<u8").tolist():
+        value = (((value ^ word) * 0x100000001B3) ^ (value >> 29)) & mask
+    return value
+
+
+@pytest.mark.parametrize(("mix", "corrupt"), [("f100", 1), ("h100", 2)])
+def test_a_page_of_a_file_that_has_changed_is_known_by_its_hash(
+    argv: list[str], device: Path, mix: str, corrupt: int
+) -> None:
+    """Of two pages that are not as they would be filled today one has the hash of what it holds."""
+    pages = filled(argv, device, mix)
+    other = bytes(range(256)) * (PAGE // 256)
+    with device.open("r+b") as file:
+        file.write(pages[0][:24] + hash_of(other[32:]).to_bytes(8, "little") + other[32:])
+        file.write(pages[1][:32] + other[32:])
+    _, reply = run(argv, "verify", f"path={device}", "lo=0", "hi=399", f"mix={mix}", "seed=1")
+    assert (reply["corrupt"], reply["damaged"]) == (corrupt, corrupt)
+
+
+def test_pages_of_files_are_the_same_in_each_process_and_unique(argv: list[str], device: Path) -> None:
+    pages = filled(argv, device, "f100")
+    assert len(set(pages)) == 400
+    assert len({page[32:] for page in pages}) > 150
+    assert verify(argv, device, mix="f100") == GOOD
+    assert filled(argv, device, "f100", seed=2) != pages
 
 
 def test_verify_of_a_pick_reads_those_pages_only(argv: list[str], device: Path) -> None:

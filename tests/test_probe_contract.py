@@ -134,7 +134,7 @@ REFUSED = [
     *(f"fill name=a bytes={PAGE} mix={mix} seed=1" for mix in (
         "i90", "i101", "z50,i51", "c100@1", "c100@1.2", "c100@21", "c100@", "q100", "i100,", ",i100", "i", "100",
         "i100@3", "c100@3.", "c100@2.505", "i50x,i50", "i10,i10,i10,i10,i10,i10,i10,i10,i20", "i01000",
-        "i99.9", "i100.1", "s0.5,i99", "i100.", "i99.95", "i.5", "h100@3", "h99",
+        "i99.9", "i100.1", "s0.5,i99", "i100.", "i99.95", "i.5", "h100@3", "h99", "f100@2",
     )),
     "verify name=nobody", "drop name=nobody", "pageout name=nobody", "slots name=nobody", "corrupt name=nobody page=0",
     "touch name=nobody order=random seed=1 out=/x", "writeback name=nobody zram=99",
@@ -197,7 +197,7 @@ def test_pages_are_of_the_same_kinds_and_found_as_they_are(both: Both) -> None:
     for seed in (0, 1, 2**64 - 1):
         both.alike(f"fill name=c bytes={200 * PAGE} mix={MIX} seed={seed}")
         both.alike("drop name=c")
-    both.alike(f"fill name=c bytes={200 * PAGE} mix=s11.1,i8.3,c20.5@3.59,h60.1 seed=1")
+    both.alike(f"fill name=c bytes={200 * PAGE} mix=s11.1,i8.3,c20.5@3.59,h50.1,f10 seed=1")
     both.alike("drop name=c")
     device = f"path={both.folder}/device lo=1 hi=6 mix={MIX} seed=3"
     both.alike(f"fill {device}")

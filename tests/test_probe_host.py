@@ -138,11 +138,11 @@ def test_bad_mix_is_refused_and_leaves_no_area(probe: Served, mix: str) -> None:
 
 @pytest.mark.parametrize(
     ("mix", "shares"),
-    [(MIX, (0.05, 0.05, 0.60, 0.30, 0)), ("z0.5,s0.7,c10.3,i8.5,h80", (0.005, 0.007, 0.103, 0.085, 0.8))],
+    [(MIX, (0.05, 0.05, 0.60, 0.30, 0, 0)), ("z0.5,s0.7,c10.3,i8.5,h75,f5", (0.005, 0.007, 0.103, 0.085, 0.75, 0.05))],
 )
 def test_mix_is_kept_and_counted(probe: Served, mix: str, shares: Sequence[float]) -> None:
     reply = fill(probe, "a", 10000, mix=mix)
-    kinds = [reply[kind] for kind in ("zero", "same", "compressible", "incompressible", "heap")]
+    kinds = [reply[kind] for kind in ("zero", "same", "compressible", "incompressible", "heap", "file")]
     assert sum(kinds) == reply["pages"] == 10000
     # Five standard deviations of a binomial distribution.
     for count, share in zip(kinds, shares, strict=True):
@@ -168,7 +168,7 @@ def test_verify_lists_the_first_eight_and_counts_all(probe: Served) -> None:
     assert (reply["corrupt"], reply["first_corrupt"]) == (20, list(range(20, 28)))
 
 
-@pytest.mark.parametrize("mix", ["z100", "s100", "c100@3", "i100", "h100"])
+@pytest.mark.parametrize("mix", ["z100", "s100", "c100@3", "i100", "h100", "f100"])
 def test_a_flipped_byte_is_found_in_every_kind_of_page(probe: Served, mix: str) -> None:
     fill(probe, "a", 3, mix=mix)
     probe.good("corrupt name=a page=1")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-ZERO, SAME, COMPRESSIBLE, INCOMPRESSIBLE, HEAP = range(5)
-KIND_NAMES = ("zero", "same", "compressible", "incompressible", "heap")
+ZERO, SAME, COMPRESSIBLE, INCOMPRESSIBLE, HEAP, FILE = range(6)
+KIND_NAMES = ("zero", "same", "compressible", "incompressible", "heap", "file")
 # All zeros is a page of zeros: what a slot holds that nothing was written to.
 CONTENT = np.dtype([("seed", "<u8"), ("page", "<u4"), ("ratio", "<u2"), ("kind", "u1"), ("damaged", "u1")])
 Contents = npt.NDArray[np.void]
@@ -21,7 +21,7 @@ Numbers = npt.NDArray[np.int64]
 
 _PERCENT = r"[0-9]{1,4}+(?:\.[0-9]|(?!\.))"
 _RATIO = r"[0-9]{1,4}+(?:\.[0-9]{1,2}|(?!\.))"
-_SHARE = re.compile(rf"([zsih])({_PERCENT})|(c)({_PERCENT})(?:@({_RATIO})|(?!@))")
+_SHARE = re.compile(rf"([zsihf])({_PERCENT})|(c)({_PERCENT})(?:@({_RATIO})|(?!@))")
 _GOLDEN, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _RATIO_DEFAULT, _RATIO_MIN, _RATIO_MAX = 300, 130, 2000
 _MOST_SHARES, _FIRST_CORRUPT, _WHOLE = 8, 8, 1000
@@ -70,7 +70,7 @@ def parse_mix(text: str) -> list[Share]:
 
 
 def _share(match: re.Match[str]) -> Share | None:
-    kind, permille = "zscih".index(match[1] or match[3]), round(float(match[2] or match[4]) * 10)
+    kind, permille = "zscihf".index(match[1] or match[3]), round(float(match[2] or match[4]) * 10)
     ratio = round(float(match[5]) * 100) if match[5] else _RATIO_DEFAULT
     return Share(kind, permille, ratio) if permille <= _WHOLE and _RATIO_MIN <= ratio <= _RATIO_MAX else None
 

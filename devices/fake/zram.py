@@ -17,7 +17,7 @@ import numpy.typing as npt
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from base.units import NS_PER_S, NS_PER_US
 from devices.fake.android import Refused
-from devices.fake.content import CONTENT, HEAP, INCOMPRESSIBLE, SAME, Contents, Numbers, has_object
+from devices.fake.content import CONTENT, FILE, HEAP, INCOMPRESSIBLE, SAME, Contents, Numbers, has_object
 from devices.fake.storage import FakeClock, FakeDisk, Writes
 
 BUSY, INVALID, NO_FILE, IO_ERROR = (
@@ -36,8 +36,11 @@ _FROZEN = ("disksize", "comp_algorithm", "backing_dev", "compressed_writeback")
 EMPTY, RAM, BACKED = range(3)
 # Of what lzo-rle leaves of a compressible page.
 _SIZE_BY = {"lzo-rle": 1.0, "lzo": 1.0, "lz4": 1.05, "zstd": 0.8}
-# Bytes of a page like a heap's for each one that is left of it.
-_HEAP_RATIO_BY = {"lzo-rle": 2.6, "lzo": 2.6, "lz4": 2.7, "lz4hc": 3.0, "zstd": 3.6, "deflate": 3.7}
+# Bytes of a page like a heap's, and of one of a system file, for each one that is left of it.
+_RATIOS_BY: dict[int, dict[str, float]] = {
+    HEAP: {"lzo-rle": 2.6, "lzo": 2.6, "lz4": 2.7, "lz4hc": 3.0, "zstd": 3.6, "deflate": 3.7},
+    FILE: {"lzo-rle": 1.9, "lzo": 1.9, "lz4": 1.9, "lz4hc": 2.1, "zstd": 2.4, "deflate": 2.5},
+}
 # What it takes to make a page whole again.
 _READ_US_BY = {"lzo-rle": 4.0, "lzo": 4.0, "lz4": 3.0, "zstd": 9.0}
 _PAGE = re.compile(r"page_index=(\d+)|page_indexes=(\d+)-(\d+)")
@@ -260,7 +263,8 @@ class FakeZram:
         content = self.content[slots]
         size = PAGE_4K * 100 * _SIZE_BY.get(self.algorithm, 1.0) / np.maximum(content["ratio"], 1)
         size = np.where(content["kind"] == INCOMPRESSIBLE, PAGE_4K, size)
-        size = np.where(content["kind"] == HEAP, PAGE_4K / _HEAP_RATIO_BY.get(self.algorithm, 2.6), size)
+        for kind, ratio_by in _RATIOS_BY.items():
+            size = np.where(content["kind"] == kind, PAGE_4K / ratio_by.get(self.algorithm, ratio_by["lzo"]), size)
         return np.where(has_object(content), size, 0).astype(np.int64)
 
     def books(self, name: str) -> str:

@@ -110,12 +110,13 @@ class Filled:
     compressible: int
     incompressible: int
     heap: int
+    file: int
     wall_ns: int
 
     @property
     def stored(self) -> int:
         """Return the pages that zram can write back: zeros and one repeated word never reach the backing device."""
-        return self.compressible + self.incompressible + self.heap
+        return self.compressible + self.incompressible + self.heap + self.file
 
 
 @dataclass(frozen=True, slots=True)

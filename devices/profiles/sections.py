@@ -68,6 +68,7 @@ class PageKind(StrEnum):
     incompressible = "incompressible"
     mixed = "mixed"
     memory = "memory"
+    system_files = "system_files"
     compressible = "compressible"
     synthetic_mixed = "synthetic_mixed"
 
@@ -82,6 +83,7 @@ _MIXES = {
     # Of a phone in use: same-filled, incompressible, the rest like memory, together 3.25 : 1 (docs/decisions.md).
     PageKind.mixed: "s11.1,i8.3,h80.6",
     PageKind.memory: "h100",
+    PageKind.system_files: "f100",
     PageKind.compressible: "c100@3",
     # An assumption of before, kept for runs to be compared with theirs.
     PageKind.synthetic_mixed: "z5,s5,c60@3,i30",

@@ -158,7 +158,7 @@ class Compressors(Model):
     repeats: Repeats = 8
     """most rounds, each of which measures every algorithm once"""
     pages: PageKind = PageKind.memory
-    """what the pages hold; only on `memory` and `mixed` do algorithms rank as they do in a phone"""
+    """what the pages hold; algorithms rank as in a phone only on `memory`, `mixed` and `system_files`"""
 
 
 _Span = Annotated[Seconds, AfterValidator(DurationRange(0, 3600))]
