@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import yaml
 from tabulate import tabulate
 
 from base.arguments import CommandParser
@@ -23,6 +25,7 @@ from devices.health import HEALTH_OPS, parse_health
 from devices.identity import identify
 from devices.journal import Journal
 from devices.journal_files import all_journals, measuring_with
+from devices.page_mix import read_mix
 from devices.phone import matching
 from devices.transport import Read, Transport
 
@@ -37,7 +40,10 @@ def main(argv: list[str]) -> int:
     parser = CommandParser(prog="lab doctor", description="What is there, what is missing, what to do.")
     parser.add_argument("--device", action="append", default=[], metavar="SERIAL", help="only this phone; repeatable")
     parser.add_argument("--json", action="store_true", help="machine-readable on stdout")
+    parser.add_argument("--content", action="store_true", help="what a phone's swapped pages are like, as YAML")
     arguments = parser.parse_args(argv)
+    if arguments.content:
+        return _tell_content(arguments.device or chosen_serials() or list(attached()), as_json=arguments.json)
     host = [_checked(name, check) for name, check in _HOST_CHECKS.items()]
     states = attached() if host[0]["verdict"] == "ok" else {}
     wanted = arguments.device or chosen_serials() or list(states)
@@ -53,6 +59,29 @@ def main(argv: list[str]) -> int:
         print(tabulate(rows, headers=("phone", "verdict", "what to do")) if rows else _NO_PHONE)
     good = all(row["verdict"] != "missing" for row in host) and all(p["verdict"] == "ready" for p in phones)
     return 0 if good else EXIT_REFUSED
+
+
+def _tell_content(serials: Sequence[str], *, as_json: bool) -> int:
+    """Print what the pages of each phone are like, and the mix of the probe's that is like them."""
+    told = {serial: _content_of(serial) for serial in serials}
+    if not told:
+        print(_NO_PHONE, file=sys.stderr)
+    elif as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        print(yaml.safe_dump(told, sort_keys=False, width=120), end="")
+    return 0 if told and all("mix" in facts for facts in told.values()) else EXIT_REFUSED
+
+
+def _content_of(serial: str) -> dict[str, object]:
+    try:
+        with closing(connect(serial)) as transport:
+            deadline = Deadline.after(60)
+            identity = identify(transport, deadline=deadline)
+            number, page_bytes = matching(identity).zram.number, identity.page_size_bytes
+            return read_mix(transport, number, page_bytes=page_bytes, deadline=deadline).facts()
+    except LabError as error:
+        return {"problem": error.for_people()}
 
 
 def _checked(name: str, check: Callable[[], tuple[bool, str]]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from base.errors import CommandFailed
 from base.units import MIB
 from devices.adb import AdbTransport, RootStyle
 from devices.counters import BdStat
+from devices.page_mix import HEAP_RATIOS
 from devices.probe.build import build
 from devices.probe.commands import DevicePages
 from devices.probe.replies import LoopAttached
@@ -187,6 +188,25 @@ def test_zram_sees_each_kind_of_page_as_it_is_meant(zram: Lab, algorithm: str) -
         assert (same, huge) == (300 if mix == "z50,s50" else 0, 300 if mix == "i100" else 0)
         assert zram.probe.verify_device(zram.pages(299), mix=mix, seed=3).corrupt == 0
         zram.sh(f"echo 1 > {zram.sysfs}/reset")
+
+
+@pytest.mark.parametrize("algorithm", ["lz4", "zstd"])
+def test_zram_ranks_compressors_on_pages_like_memory(zram: Lab, algorithm: str) -> None:
+    zram.configure(algorithm=algorithm)
+    zram.probe.fill_device(zram.pages(999), mix="h100", seed=3)
+    original, compressed, *_, huge, _ = zram.mm_stat()
+    assert original / compressed == pytest.approx(HEAP_RATIOS[algorithm], rel=0.08)
+    assert huge == 0
+    assert zram.probe.verify_device(zram.pages(999), mix="h100", seed=3).corrupt == 0
+
+
+def test_a_phones_own_files_fill_pages_and_are_known_again(zram: Lab) -> None:
+    zram.configure()
+    filled = zram.probe.fill_device(zram.pages(299), mix="f100", seed=3)
+    original, compressed, *_ = zram.mm_stat()
+    assert (filled.file, filled.stored) == (300, 300)
+    assert original > 1.2 * compressed
+    assert zram.probe.verify_device(zram.pages(299), mix="f100", seed=3).corrupt == 0
 
 
 def test_timed_writeback_of_a_device_agrees_with_the_kernels_books(zram: Lab) -> None:

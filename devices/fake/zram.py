@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -19,6 +19,7 @@ from base.units import NS_PER_S, NS_PER_US
 from devices.fake.android import Refused
 from devices.fake.content import CONTENT, FILE, HEAP, INCOMPRESSIBLE, SAME, Contents, Numbers, has_object
 from devices.fake.storage import FakeClock, FakeDisk, Writes
+from devices.page_mix import HEAP_RATIOS
 
 BUSY, INVALID, NO_FILE, IO_ERROR = (
     "Device or resource busy", "Invalid argument", "No such file or directory", "I/O error"
@@ -37,8 +38,8 @@ EMPTY, RAM, BACKED = range(3)
 # Of what lzo-rle leaves of a compressible page.
 _SIZE_BY = {"lzo-rle": 1.0, "lzo": 1.0, "lz4": 1.05, "zstd": 0.8}
 # Bytes of a page like a heap's, and of one of a system file, for each one that is left of it.
-_RATIOS_BY: dict[int, dict[str, float]] = {
-    HEAP: {"lzo-rle": 2.6, "lzo": 2.6, "lz4": 2.7, "lz4hc": 3.0, "zstd": 3.6, "deflate": 3.7},
+_RATIOS_BY: Mapping[int, Mapping[str, float]] = {
+    HEAP: HEAP_RATIOS,
     FILE: {"lzo-rle": 1.9, "lzo": 1.9, "lz4": 1.9, "lz4hc": 2.1, "zstd": 2.4, "deflate": 2.5},
 }
 # What it takes to make a page whole again.
