@@ -70,7 +70,7 @@ def _tell_content(serials: Sequence[str], *, as_json: bool) -> int:
         print(json.dumps(told, indent=2))
     else:
         print(yaml.safe_dump(told, sort_keys=False, width=120), end="")
-    return 0 if told and all("mix" in facts for facts in told.values()) else EXIT_REFUSED
+    return 0 if told and all("own_pages" in facts for facts in told.values()) else EXIT_REFUSED
 
 
 def _content_of(serial: str) -> dict[str, object]:

@@ -52,7 +52,7 @@ class PageMix:
     def facts(self) -> dict[str, object]:
         """Return what is printed of it."""
         return {
-            "mix": self.mix,
+            "own_pages": self.mix,
             "pages": self.pages,
             "same_filled_percent": round(100 * self.same / self.pages, 1),
             "incompressible_percent": round(100 * self.incompressible / self.pages, 1),

@@ -32,7 +32,7 @@ BATCH_SIZE = Parameter(
 DATA_BYTES = Parameter("data_bytes", "bytes of the pages that are written back", "data")
 PAGES = Parameter("pages", "what the pages hold", "pages", {
     **_as_they_are("incompressible", "mixed"), "memory": "like memory", "system_files": "of system files",
-    **_as_they_are("compressible"), "synthetic_mixed": "mixed by assumption",
+    **_as_they_are("compressible"), "synthetic_mixed": "mixed by assumption", "own": "as the profile has them",
 })  # fmt: skip
 ORDER = Parameter(
     "order", "in which zram's slots are filled, and so lie in the backing file", "slot order",

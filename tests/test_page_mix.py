@@ -18,7 +18,7 @@ from devices.counters import MmStat
 from devices.fake.content import COMPRESSIBLE, HEAP, INCOMPRESSIBLE, SAME, make_contents, parse_mix
 from devices.fake.phone import FakePhone
 from devices.page_mix import PageMix, mix_of, read_mix
-from devices.profiles.sections import PageKind
+from devices.profiles.profile import Compressors, PageKind, Profile
 
 PAGES = 20_000
 
@@ -110,7 +110,14 @@ def test_doctor_prints_a_mix_that_the_probe_takes(
     told = yaml.safe_load(capsys.readouterr().out)
     assert [told[serial]["comp_algorithm"] for serial in phones] == ["zstd", "lz4"]
     assert told["2C3D"]["same_filled_percent"] == pytest.approx(30, abs=1)
-    assert all(parse_mix(facts["mix"]) for facts in told.values())
+    assert all(parse_mix(facts["own_pages"]) for facts in told.values())
     assert doctor.main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == told
     assert [phone.state() for phone in phones.values()] == before
+
+
+def test_what_was_told_is_what_pages_of_a_profiles_own_are() -> None:
+    told = mix_on(phone_with("s20,h50,c30@8")).mix
+    profile = Profile(name="x", own_pages=told, compressors=Compressors(pages=PageKind.own))
+    assert profile.mix_of(profile.compressors.pages) == told
+    assert profile.mix_of(PageKind.mixed) == PageKind.mixed.mix

@@ -11,8 +11,8 @@ from devices.profiles.reading import known, load, match_profile
 
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (
-    "name, extends, tried, match, connection, root, selinux, must_have, precision, budget, tests, zram, backing, "
-    "sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
+    "name, extends, tried, match, connection, root, selinux, must_have, precision, budget, tests, own_pages, zram, "
+    "backing, sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
 )
 
 
@@ -40,6 +40,18 @@ ONE_MESSAGE = {
     "a trace that no pattern reads": (
         "name: x\napps: {trace: days.txt}\n",
         "p.yaml:2: apps.trace: pattern: trace and a file in trace go together",
+    ),
+    "own pages that nobody named": (
+        "name: x\nsweep: {pages: [mixed, own]}\n",
+        "p.yaml:2: sweep.pages: pages: own needs own_pages, which says what they are",
+    ),
+    "own pages that do not add up": (
+        "name: x\nown_pages: s11.1,h88.8\n",
+        "p.yaml:2: own_pages: 's11.1,h88.8' is not a mix that adds up to 100, for example s11.1,i8.3,h60,c20.6@20",
+    ),
+    "own pages of a ratio that nothing has": (
+        "name: x\nown_pages: c100@21\n",
+        "p.yaml:2: own_pages: 'c100@21' is not a mix that adds up to 100, for example s11.1,i8.3,h60,c20.6@20",
     ),
     "a pattern without its trace": (
         "name: x\napps: {pattern: trace}\n",

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from base.units import MIB
 from devices.fake.content import COMPRESSIBLE, make_contents, parse_mix
 from devices.profiles.sections import PageKind
-from devices.profiles.what_is_measured import Faults
+from devices.profiles.what_is_measured import Compressors, Faults
 from tests.fake_bench import PAGES, PARTITION, SCRATCH, Fake, fake_bench, median, small_profile
 from workloads.bench import Bench
 from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
@@ -71,6 +72,22 @@ def test_a_checker_that_sees_nothing_is_found_out(memory_path: Path) -> None:
         fake.bench.stage.as_block_device(PAGES)
         # The very page that is damaged on purpose is damaged already: the flipped bit makes it whole again.
         assert not check_block(fake.bench, PAGES).checker_works
+
+
+def test_a_profiles_own_pages_are_what_compressors_get(memory_path: Path) -> None:
+    own = small_profile(
+        faults=FEW.faults, own_pages="s5,h70,c25@8", compressors=Compressors(data=MIB, pages=PageKind.own)
+    )
+    points, rounds = compressors(["zstd"], has_compressed_writeback=True), CompressorRounds()
+    with fake_bench(memory_path, profile=own) as fake:
+        measure_compressors(fake.bench, points, rounds)
+        filled = [line for line in fake.phone.log if line.startswith("fill ")]
+        results = compressor_results(fake.bench, points[0], rounds)
+    first, *turns = filled
+    assert "mix=i100" in first
+    assert len(turns) > 2
+    assert all("mix=s5,h70,c25@8" in line for line in turns)
+    assert {result.params["pages"] for result in results} == {"own"}
 
 
 def test_a_better_compressor_saves_more_and_reads_slower(memory_path: Path) -> None:

@@ -61,7 +61,7 @@ def faulting(
     # Twice the room: what else the phone swaps out meanwhile must not push the probe's pages elsewhere.
     stage.as_swap(2 * pages)
     overhead, algorithm = probe_overhead(bench), algorithm_of(stage)
-    probe.fill_area(_AREA, pages * stage.page_bytes, mix=content.mix, seed=bench.seed)
+    probe.fill_area(_AREA, pages * stage.page_bytes, mix=stage.profile.mix_of(content), seed=bench.seed)
 
     def block(seed: int) -> FaultSamples:
         swap_out(bench, _AREA, pages)

@@ -106,7 +106,8 @@ def synthetic_apps(bench: Bench) -> Iterator[SyntheticApps]:
     bench.probe.apps_make(
         apps.count, anonymous=_whole_pages(stage, apps.anonymous),
         file_backed=_whole_pages(stage, apps.file_backed), working_set=_whole_pages(stage, apps.working_set),
-        mix=apps.pages.mix, seed=bench.seed, order=str(apps.touch), folder=PROBE_FOLDER, seconds=_PREPARE_S,
+        mix=stage.profile.mix_of(apps.pages), seed=bench.seed, order=str(apps.touch), folder=PROBE_FOLDER,
+        seconds=_PREPARE_S,
     )  # fmt: skip
     try:
         yield SyntheticApps(bench, apps.count)

@@ -61,7 +61,7 @@ def fill_and_write_back(
     """
     stage, probe = bench.stage, bench.probe
     limit_s = stage.profile.deadlines.writeback
-    filled = probe.fill_device(area, mix=pages.mix, seed=bench.seed, seconds=limit_s)
+    filled = probe.fill_device(area, mix=stage.profile.mix_of(pages), seed=bench.seed, seconds=limit_s)
     # Over the probe's open connection: a shell of its own for each write would cost more than the write.
     if batch_size is not None:
         write_attribute(bench, "writeback_batch_size", str(batch_size))

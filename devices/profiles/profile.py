@@ -20,7 +20,7 @@ from base.units import KIB, MIB, format_size
 from devices.capability import Capability
 from devices.profiles.kept_partitions import kept_name
 from devices.profiles.messages import too_short_for_another_reason, words_for
-from devices.profiles.quantities import Share
+from devices.profiles.quantities import Mix, Share
 from devices.profiles.sections import (
     AdbConnection,
     Backing,
@@ -136,6 +136,8 @@ class Profile(Model):
     """how long a run measures, shared among its tests by weight; without it precision and `repeats` alone decide"""
     tests: Tests = tuple(SuiteName)
     """what a run measures that names no test, in this order"""
+    own_pages: Mix | None = None
+    """what `pages: own` means, in per cent of each kind (probe/README.md); `./lab doctor --content` tells a phone's"""
     zram: ZramSection = ZramSection()
     backing: Backing = Backing()
     sweep: Sweep = Sweep()
@@ -154,6 +156,10 @@ class Profile(Model):
             text = "; ".join(conflict.message for conflict in conflicts)
             raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": conflicts})
         return self
+
+    def mix_of(self, pages: PageKind) -> str:
+        """Return what the probe calls such pages."""
+        return self.own_pages if pages == PageKind.own and self.own_pages else pages.mix
 
     @property
     def planned_writes(self) -> int:
@@ -293,6 +299,10 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
         sizes = f"working_set {format_size(apps.working_set)}, anonymous {format_size(apps.anonymous)}"
         yield Conflict((("apps", "working_set"), ("apps", "anonymous")), f"an app touches more than it holds: {sizes}")
     yield from _foreign_keys("apps", apps)
+    kinds = {"sweep": profile.sweep.pages, "compressors": (profile.compressors.pages,), "apps": (apps.pages,)}
+    for section, pages in kinds.items():
+        if PageKind.own in pages and profile.own_pages is None:
+            yield Conflict(((section, "pages"), ("own_pages",)), "pages: own needs own_pages, which says what they are")
     if (apps.trace is None) == (apps.pattern == SwitchPattern.trace):
         yield Conflict((("apps", "trace"), ("apps", "pattern")), "pattern: trace and a file in trace go together")
     variants = profile.variants

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from base.units import (
     parse_duration,
     parse_share,
     parse_size,
+    shown,
 )
 
 
@@ -82,3 +84,24 @@ Share = Annotated[
     WithJsonSchema({"type": "string", "pattern": SHARE_PATTERN}),
 ]
 """A share of one, written in per cent."""
+
+
+_PERCENT = r"[0-9]{1,3}(?:\.[0-9])?"
+_MIX_SHARE = re.compile(rf"[zsihf]({_PERCENT})|c({_PERCENT})(?:@([0-9]{{1,2}}(?:\.[0-9]{{1,2}})?))?")
+_MOST_SHARES, _LONGEST, _LEAST_RATIO, _MOST_RATIO = 8, 63, 1.3, 20.0
+
+
+def _adds_up(mix: str) -> str:
+    shares = [_MIX_SHARE.fullmatch(share) for share in mix.split(",")]
+    good = (
+        len(shares) <= _MOST_SHARES
+        and len(mix) <= _LONGEST
+        and all(share and _LEAST_RATIO <= float(share[3] or _MOST_RATIO) <= _MOST_RATIO for share in shares)
+    )
+    if not good or sum(round(float(share[1] or share[2]) * 10) for share in shares if share) != 1000:
+        raise ValueError(f"{shown(mix)} is not a mix that adds up to 100, for example s11.1,i8.3,h60,c20.6@20")
+    return mix
+
+
+Mix = Annotated[str, AfterValidator(_adds_up)]
+"""Shares of pages in per cent, as probe/README.md has them."""

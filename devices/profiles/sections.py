@@ -71,10 +71,11 @@ class PageKind(StrEnum):
     system_files = "system_files"
     compressible = "compressible"
     synthetic_mixed = "synthetic_mixed"
+    own = "own"
 
     @property
     def mix(self) -> str:
-        """Return what the probe calls such pages (probe/README.md, Pages): per cent of each kind."""
+        """Return what the probe calls such pages (probe/README.md, Pages); ``Profile.mix_of`` does for ``own`` too."""
         return _MIXES[self]
 
 
