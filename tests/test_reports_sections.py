@@ -273,20 +273,26 @@ def test_compressors_show_both_kinds_of_writeback(full: Rendered, run: StoredRun
     assert [float(row[3]) for row in rows] == pytest.approx([median(each, m.THROUGHPUT) for each in (off, on)], abs=0.1)
 
 
-def test_a_compressor_is_praised_for_what_rounds_tell_and_never_for_the_ratio_of_made_pages(
-    run: StoredRun, folder: RunFolder
+@pytest.mark.parametrize(
+    ("pages", "ratios"), [("memory", "compression ratio: zstd 3.00, lz4 2.00; "), ("synthetic_mixed", "")]
+)
+def test_a_compressor_is_praised_for_what_rounds_tell_and_its_ratio_told_of_pages_like_memory(
+    run: StoredRun, folder: RunFolder, pages: str, ratios: str
 ) -> None:
     rates = {"lz4": 50.0, "zstd": 30.0}
+    found = {name: produced(run, t.COMPRESSOR, comp_algorithm=name, compressed_writeback=False) for name in rates}
     points = [
         dataclasses.replace(
-            produced(run, t.COMPRESSOR, comp_algorithm=name, compressed_writeback=False),
+            found[name], params={**found[name].params, "pages": pages},
             metrics=m.THROUGHPUT.of([rate * share for share in SHARES]) | m.RATIO.of([2.0 if name == "lz4" else 3.0]),
             turns=turns(len(SHARES)), raw={},
         )
         for name, rate in rates.items()
     ]  # fmt: skip
-    said = findings(render(folder, *points))["Compressors"]
-    assert said == "lz4 without compressed writeback wrote back fastest, 50.00 MiB/s [49.00, 51.00]."
+    rendered = render(folder, *points)
+    said = findings(rendered)["Compressors"]
+    assert said == f"{ratios}lz4 without compressed writeback wrote back fastest, 50.00 MiB/s [49.00, 51.00]."
+    assert ("made by the probe" in " ".join(rendered.text.split())) is not bool(ratios)
 
 
 def test_faults_of_compressors_alone_are_shown(folder: RunFolder) -> None:

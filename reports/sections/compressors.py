@@ -36,10 +36,15 @@ FAULT_SERIES = (Series("page in RAM", 0), Series("page in storage", 1))
 SHOWS: Shows = {t.COMPRESSOR: (m.THROUGHPUT, *COSTS, m.RATIO), t.COMPRESSOR_FAULTS: ()}
 HOW = "x behind a name: how much smaller the pages got."
 INTRO = (
-    "The pages are made by the probe: their ratios, and what it costs to compress and decompress them, are not those "
-    "of an app's memory. Compressed writeback (compressed_writeback) writes a page as zram keeps it and decompresses "
-    "it when it comes back. Faults: p50 in µs."
+    "Compressed writeback (compressed_writeback) writes a page as zram keeps it and decompresses it when it comes "
+    "back. Faults: p50 in µs."
 )
+MADE = (
+    "The pages are made by the probe: their ratios, and what it costs to compress and decompress them, are not those "
+    "of an app's memory. "
+)
+LIKE_MEMORY = frozenset({"memory", "mixed", "system_files", "own"})
+"""kinds of pages on which compressors differ as they do on an app's memory (docs/decisions.md)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +138,27 @@ def _table(panels: Sequence[Sequence[Setting]], faults: Sequence[Point]) -> Tabl
         _of(lambda setting: setting.storage, Field(Column("fault storage", wrap=7), p50)),
     ]
     title = f"Writeback and faults by compressor{shared_words(writebacks, VARIED) if writebacks else ''}"
-    return build("compressors-table", title, INTRO, fields, settings, overhead_notes(faults))
+    intro = INTRO if settings and all(map(_like_memory, settings)) else MADE + INTRO
+    return build("compressors-table", title, intro, fields, settings, overhead_notes(faults))
 
 
 def _findings(settings: Sequence[Setting]) -> list[str]:
-    told_so = [*_best_rate(settings), *_best_fault(settings)]
+    told_so = [*_ratios(settings), *_best_rate(settings), *_best_fault(settings)]
     return [f"{'; '.join(told_so)}."] if told_so else []
+
+
+def _like_memory(setting: Setting) -> bool:
+    point = setting.writeback or setting.ram or setting.storage
+    return point is not None and point.param("pages") in LIKE_MEMORY
+
+
+def _ratios(settings: Sequence[Setting]) -> list[str]:
+    """Those of pages like memory; a ratio is the same in every turn."""
+    known = {s.name: found for s in settings if _like_memory(s) and (found := _ratio(s)) is not None}
+    if len(known) < 2:
+        return []
+    names = sorted(known, key=lambda name: -known[name])
+    return [f"compression ratio: {', '.join(f'{name} {w.number(known[name])}' for name in names)}"]
 
 
 def _best_rate(settings: Sequence[Setting]) -> list[str]:
