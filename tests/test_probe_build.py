@@ -23,7 +23,7 @@ PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 ET_EXEC = 2
 EM_ARM, EM_X86_64, EM_AARCH64 = 40, 62, 183
 PAGE_16K = 16384
-MIX = "z5,s5,c60@3,i30"
+MIX = "z5,s5,c30@3,i20,h40"
 
 # These need no phone. But the first build for another processor takes a minute, which the fast part of the tests does
 # not have, and they fetch an emulator.
