@@ -93,9 +93,13 @@ def told(point: Point, metric: m.Quantity, quantile: str | None = None) -> str:
     """
     value, *interval = figure_cell(point, metric, quantile).partition(" [")
     unit = "µs" if metric.unit == "ns" else metric.unit
-    spoilt = Caveat.disturbed in point.caveats
-    doubt = f" ({point.disturbed} of {len(point.result.turns)} turns disturbed)" if spoilt else ""
-    return f"{value} {w.clean(unit)}{''.join(interval)}{doubt}"
+    return f"{value} {w.clean(unit)}{''.join(interval)}{spoilt(point)}"
+
+
+def spoilt(point: Point) -> str:
+    """What stands beside a figure in a sentence where other work disturbed too many turns; else nothing."""
+    too_many = Caveat.disturbed in point.caveats
+    return f" ({point.disturbed} of {len(point.result.turns)} turns disturbed)" if too_many else ""
 
 
 def rate_field(gap: str = "\n") -> Field[Point]:

@@ -56,8 +56,8 @@ def test_a_slow_control_is_a_reason_only_where_the_phone_waited_too() -> None:
     """The control alone may be slow for a cause within the phone, which the turn shares with all others."""
     watch = NoiseWatch(host=lambda: None)
     for _ in range(5):
-        assert not virtual_turn(watch, host(1.0, 0.09)).disturbed
-    assert virtual_turn(watch, host(1.0, 0.09), cpu_ns=4 * CPU_NS).disturbed == [str(Disturbance.slow_cpu)]
+        assert not virtual_turn(watch, host(1.0, 0.15)).disturbed
+    assert virtual_turn(watch, host(1.0, 0.15), cpu_ns=4 * CPU_NS).disturbed == [str(Disturbance.slow_cpu)]
     assert not virtual_turn(watch, host(1.0, 0.01), cpu_ns=4 * CPU_NS).disturbed
 
 

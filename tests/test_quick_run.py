@@ -193,7 +193,7 @@ def test_variants_compressors_and_load_are_for_longer_plans(quick: Finished) -> 
 
 def test_apps_were_switched_and_a_written_back_working_set_was_read_again(quick: Finished) -> None:
     switched = {(r.params["writeback"], r.params["batch_size"]): r for r in quick.runs("app_switch")}
-    assert switched.keys() == {("off", None), ("idle", 1), ("idle", 32)}
+    assert switched.keys() == {("off", None), ("idle", 32)}
     assert {r.params["apps"] for r in switched.values()} == {8}
     assert len({r.facts["sequence_sha256"] for r in switched.values()}) == 1
     for (trigger, _), result in switched.items():

@@ -20,8 +20,8 @@ from devices.virtual.host_time import HostTime
 from records.model import Turn
 
 # Bounds; docs/decisions.md has what was seen on quiet phones.
-MOST_WAIT = 0.10
-IDLE_WAIT = 0.07
+MOST_WAIT = 0.20
+IDLE_WAIT = 0.12
 MOST_OTHERS = 0.20
 SLOW_CONTROL = 1.5
 _FEWEST_CONTROLS = 5

@@ -39,7 +39,8 @@ from workloads.timed_writeback import (
 # How long a writeback lasts at the fastest batch where its size may be chosen, and below which it is in doubt.
 WANTED_S, SHORT_S = 0.5, 0.3
 # The rate of the first writeback is that of a short one; a longer one may be faster.
-_ROOM = 1.25
+_ROOM = 1.15
+_STEP = 4 * MIB
 _FIRST = 8 * MIB
 # Batch sizes that are told apart although one is not the other's control.
 _NEIGHBOURS = (32, 64)
@@ -176,9 +177,9 @@ def _allocate(bench: Bench, found: MeasuredSweep, size: int) -> tuple[DevicePage
 
 
 def _lasting(run: TimedWriteback, size: int) -> int:
-    """Return the next power of two MiB that such a writeback takes long enough for."""
+    """Return the next multiple of 4 MiB that such a writeback takes long enough for."""
     wanted = size * WANTED_S * 1e9 / run.timed.wall_ns * _ROOM
-    return MIB << max(0, math.ceil(math.log2(wanted / MIB)))
+    return _STEP * max(1, math.ceil(wanted / _STEP))
 
 
 def most_data(stage: Stage) -> int:

@@ -17,6 +17,7 @@ from reports.cells import (
     mapping_fact,
     shared_words,
     short_cell,
+    spoilt,
     turns_field,
     varying_fields,
 )
@@ -227,6 +228,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
         for p in loops or points
         if _verdict(p) not in ("as expected", w.MISSING)
     ]
+    said += spoilt(chosen)
     return [f"{said}.", *([f"Most in flight, not as expected: {w.listing(odd)}."] if odd else [])]
 
 
