@@ -208,8 +208,9 @@ class AdbTransport:
             raise StorageFailed(f"{local} cannot be read, to be pushed: {error.strerror or error}") from error
         self._transfer(f"push {local.name} -> {remote}", script, content, deadline)
 
-    def pull(self, remote: str, local: Path, *, deadline: Deadline) -> None:
-        content = self._transfer(f"pull {remote}", f"cat {shlex.quote(remote)}", b"", deadline)
+    def pull(self, remote: str, local: Path, *, deadline: Deadline, remove: bool = False) -> None:
+        path = shlex.quote(remote)
+        content = self._transfer(f"pull {remote}", f"cat {path}{f' && rm -f {path}' * remove}", b"", deadline)
         try:
             local.write_bytes(content)
         except OSError as error:
@@ -234,12 +235,26 @@ class AdbTransport:
 
     def _transfer(self, what: str, script: str, stdin: bytes, deadline: Deadline) -> bytes:
         begin = time.monotonic()
-        out, err, status = self._shell(self._root.wrap(script), stdin, what, deadline, _FILE_BYTES)
+        if self._held is None or stdin:
+            out, err, status = self._shell(self._root.wrap(script), stdin, what, deadline, _FILE_BYTES)
+        else:
+            out, err, status = self._fetched(script, what, deadline)
         self.wire.add(time.monotonic() - begin)
         self._transcript.note(self.serial, f"{what}: {len(stdin) or len(out)} bytes, status {status}")
         if status != 0:
             raise CommandFailed(f"{self.serial}: {what}", status, err.decode(errors="replace"))
         return out
+
+    def _fetched(self, script: str, what: str, deadline: Deadline) -> tuple[bytes, bytes, int]:
+        """What a script prints in the shell that is held, whatever bytes it is; its exit status comes as a line."""
+        assert self._held is not None
+        token = f"LAB{secrets.token_hex(8)}"
+        refuse = partial(_refuse_flood, f"{self.serial}: {what}", limit=_FILE_BYTES)
+        out, err, _ = self._held.run(f'{script}\necho "{token} $?" >&2', token, what, deadline, refuse)
+        words, found, status = err.rpartition(f"{token} ".encode())
+        if not found or not status.strip().isdigit():
+            raise CommandFailed(f"{self.serial}: {what}", 0, err.decode(errors="replace") or "the shell ended early")
+        return out, words, int(status)
 
     def _shell(self, command: str, stdin: bytes, what: str, deadline: Deadline, limit: int) -> tuple[bytes, bytes, int]:
         streams = {_STDOUT: bytearray(), _STDERR: bytearray()}

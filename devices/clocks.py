@@ -109,14 +109,17 @@ class ClockWatch:
         """Takes the reading that all later ones are compared with."""
         self._first = self._last = self._narrow_reading()
 
-    def check(self) -> bool:
+    def check(self, *, known_for_s: float = 0.0) -> bool:
         """True if the clock is in doubt. Compares with the begin, and with the last check: it may change its mind.
 
-        Raises ClockWrong on a virtual phone.
+        A check that is not older than ``known_for_s`` is not made again: records that are written one after the other
+        share one. Raises ClockWrong on a virtual phone.
         """
         if self._first is None or self._last is None:
             self.begin()
             return False
+        if time.clock_gettime(time.CLOCK_BOOTTIME) - self._last.host_after_s < known_for_s:
+            return self.off is not None
         now = self._narrow_reading()
         self.rate = clock_rate(self._first, now)
         for rate in (self.rate, clock_rate(self._last, now)):

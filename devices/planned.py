@@ -120,7 +120,7 @@ class PlannedTransport:
     def push(self, local: Path, remote: str, *, mode: int = 0o644, deadline: Deadline) -> None:
         self._plan(Push(remote, local.stat().st_size))
 
-    def pull(self, remote: str, local: Path, *, deadline: Deadline) -> None:
+    def pull(self, remote: str, local: Path, *, deadline: Deadline, remove: bool = False) -> None:
         self._phone.pull(remote, local, deadline=deadline)
 
     def close(self) -> None:

@@ -113,6 +113,16 @@ def test_a_clock_that_changes_its_mind_is_seen_by_the_next_check(phone: Clocked,
     assert watch.check()
 
 
+def test_records_that_follow_each_other_share_a_check(phone: Clocked, device: Device) -> None:
+    watch = begun(device, virtual=False)
+    assert not watch.check()
+    trips = phone.wire.trips, len(phone.log)
+    phone.speed = 1.1
+    assert not watch.check(known_for_s=60)
+    assert (phone.wire.trips, len(phone.log)) == trips
+    assert watch.check()
+
+
 def test_a_sound_clock_is_no_doubt_and_its_bounds_are_recorded(device: Device) -> None:
     watch = begun(device, virtual=True)
     assert watch.facts() == {}

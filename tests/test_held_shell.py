@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -161,4 +162,19 @@ def test_a_script_that_does_not_end_is_given_up_and_its_answer_is_nobodys(transp
     with pytest.raises(DeviceTimeout):
         ask(transport, "sh", "-c", "sleep 1; echo late", seconds=0.4)
     assert time.monotonic() - began < 3
+    assert ask(transport, "echo", "next").text == "next"
+
+
+def test_a_file_is_fetched_whatever_bytes_it_is_and_taken_off_in_the_same_trip(
+    phone: Phone, transport: AdbTransport, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 2000 + b"\r\n\n\0"
+    there, here = tmp_path / "it's there", tmp_path / "here"
+    there.write_bytes(content)
+    transport.pull(str(there), here, deadline=Deadline.after(20))
+    assert (here.read_bytes(), there.exists()) == (content, True)
+    transport.pull(str(there), here, deadline=Deadline.after(20), remove=True)
+    assert (here.read_bytes(), there.exists(), len(phone.shells)) == (content, False, 1)
+    with pytest.raises(CommandFailed, match="No such file"):
+        transport.pull(str(there), here, deadline=Deadline.after(20))
     assert ask(transport, "echo", "next").text == "next"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from base.deadline import Deadline, wait_until
 from base.errors import CommandFailed, DeviceLost, DeviceTimeout
-from devices.adb import AdbTransport
+from devices.adb import AdbTransport, RootStyle
 from devices.fake.phone import FakePhone
 from devices.probe.build import build
 from devices.probe.session import PROBE_FOLDER, PROBE_PATH, Probe
@@ -221,7 +222,13 @@ def test_binary_files_come_and_go_unchanged(transport: AdbTransport, tmp_path: P
         [Exec(("sha256sum", remote)), Exec(("stat", "-c", "%a", remote))], deadline=Deadline.after(60)
     )
     transport.pull(remote, back, deadline=Deadline.after(60))
-    transport.execute([Exec(("rm", remote))], deadline=Deadline.after(30))
+    held = AdbTransport(transport.serial, root=RootStyle.su_c)
+    held.hold_shell()
+    with contextlib.closing(held):
+        held.pull(remote, tmp_path / "again", deadline=Deadline.after(60), remove=True)
+        with pytest.raises(CommandFailed, match="No such file or directory"):
+            held.pull(remote, tmp_path / "gone", deadline=Deadline.after(30))
+    assert (tmp_path / "again").read_bytes() == content
     assert summed.text.split()[0] == hashlib.sha256(content).hexdigest()
     assert mode.text == "755"
     assert back.read_bytes() == content

@@ -78,10 +78,12 @@ def test_data_are_sized_for_half_a_second_at_the_largest_batch(memory_path: Path
             fake.bench, replace(RANDOM, data_bytes=None, batch_sizes=(16, 32), repeats=1, warmups=0)
         )
         points = by_param(results, "batch_size")
-    assert {result.params["data_bytes"] for result in results} == {256 * MIB}
+    (size,) = {result.params["data_bytes"] for result in results}
+    assert size % (4 * MIB) == 0
     for result in results:
         assert result.metrics["writeback.wall"].values[0] >= 0.5
         assert Caveat.short_writeback not in result.caveats
+    assert points[32].metrics["writeback.wall"].values[0] < 0.7
     assert list(points[32].warmups["writeback.throughput"].values) == pytest.approx([312], rel=0.2)
     assert points[16].warmups == {}
 

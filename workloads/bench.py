@@ -13,7 +13,6 @@ import numpy.typing as npt
 from base.deadline import Deadline
 from base.errors import DeviceError
 from devices.probe.session import ProbeSession
-from devices.transport import Exec
 from records.model import Caveat, RunResult
 from workloads.budget import RoundsPlan
 from workloads.noise import NoiseWatch
@@ -74,7 +73,7 @@ class Bench:
         Raises DeviceError when the file does not hold exactly ``count`` records.
         """
         local, device = self.folder / remote.rpartition("/")[2], self.stage.device
-        device.transport.pull(remote, local, deadline=Deadline.after(_PULL_S))
+        device.transport.pull(remote, local, deadline=Deadline.after(_PULL_S), remove=True)
         size = local.stat().st_size
         if size != count * dtype.itemsize:
             raise DeviceError(
@@ -83,7 +82,6 @@ class Bench:
             )
         records: npt.NDArray[np.void] = np.fromfile(local, dtype=dtype)
         local.unlink()
-        device.execute(Exec(("rm", "-f", remote)))
         return records
 
 

@@ -172,8 +172,10 @@ class FakePhone:
         size = local.stat().st_size
         self.spend(f"push {remote}", lambda: self.files.__setitem__(remote, f"{size} bytes"))
 
-    def pull(self, remote: str, local: Path, *, deadline: Deadline) -> None:
+    def pull(self, remote: str, local: Path, *, deadline: Deadline, remove: bool = False) -> None:
         local.write_bytes(self.spend(f"pull {remote}", lambda: self._pulled(remote)))
+        if remove:
+            self.remove(remote)
 
     def _pulled(self, remote: str) -> bytes:
         if remote in self.binaries:
