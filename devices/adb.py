@@ -8,6 +8,7 @@ bytes, whatever the phone sends.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shlex
 import time
@@ -22,7 +23,7 @@ from base.errors import CommandFailed, DeviceError, DeviceLost, DeviceTimeout, S
 from base.units import GIB, MIB, format_size
 from devices.adb_server import Server, Talk, TalkFailed, adb_server
 from devices.held_shell import HeldShell
-from devices.shell_script import compile_script, parse_answer
+from devices.shell_script import compile_script, elapsed_by, parse_answer
 from devices.transcript import Transcript
 from devices.transport import CommandResult, Op, Process, WireTime
 
@@ -235,26 +236,32 @@ class AdbTransport:
 
     def _transfer(self, what: str, script: str, stdin: bytes, deadline: Deadline) -> bytes:
         begin = time.monotonic()
+        on_phone_s: float | None = None
         if self._held is None or stdin:
             out, err, status = self._shell(self._root.wrap(script), stdin, what, deadline, _FILE_BYTES)
         else:
-            out, err, status = self._fetched(script, what, deadline)
-        self.wire.add(time.monotonic() - begin)
+            out, err, status, on_phone_s = self._fetched(script, what, deadline)
+        self.wire.add(time.monotonic() - begin, on_phone_s)
         self._transcript.note(self.serial, f"{what}: {len(stdin) or len(out)} bytes, status {status}")
         if status != 0:
             raise CommandFailed(f"{self.serial}: {what}", status, err.decode(errors="replace"))
         return out
 
-    def _fetched(self, script: str, what: str, deadline: Deadline) -> tuple[bytes, bytes, int]:
-        """What a script prints in the shell that is held, whatever bytes it is; its exit status comes as a line."""
+    def _fetched(self, script: str, what: str, deadline: Deadline) -> tuple[bytes, bytes, int, float | None]:
+        """What a script prints in the shell that is held, whatever bytes it is, and what it took on the phone.
+
+        Its exit status comes as a line of stderr, with the phone's own clock before and after.
+        """
         assert self._held is not None
         token = f"LAB{secrets.token_hex(8)}"
         refuse = partial(_refuse_flood, f"{self.serial}: {what}", limit=_FILE_BYTES)
-        out, err, _ = self._held.run(f'{script}\necho "{token} $?" >&2', token, what, deadline, refuse)
-        words, found, status = err.rpartition(f"{token} ".encode())
-        if not found or not status.strip().isdigit():
+        timed = f'B=$EPOCHREALTIME\n{script}\necho "{token} $? ${{B:-0}} ${{EPOCHREALTIME:-0}}" >&2'
+        out, err, _ = self._held.run(timed, token, what, deadline, refuse)
+        words, found, last = err.rpartition(f"{token} ".encode())
+        status, *clock = last.decode(errors="replace").split()[:3] if found and last.strip() else [""]
+        if not re.fullmatch(r"[0-9]{1,3}", status):
             raise CommandFailed(f"{self.serial}: {what}", 0, err.decode(errors="replace") or "the shell ended early")
-        return out, words, int(status)
+        return out, words, int(status), elapsed_by(*clock) if len(clock) == 2 else None
 
     def _shell(self, command: str, stdin: bytes, what: str, deadline: Deadline, limit: int) -> tuple[bytes, bytes, int]:
         streams = {_STDOUT: bytearray(), _STDERR: bytearray()}

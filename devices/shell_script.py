@@ -86,6 +86,12 @@ def parse_answer(ops: Sequence[Op], token: str, stdout: str, stderr: str) -> Ans
     return Answer(results, _elapsed(begin, now, up_begin, up_now))
 
 
+def elapsed_by(begin: str, end: str) -> float | None:
+    """Seconds between two readings of the phone's exact clock; None where it has none, or says what no clock says."""
+    first, last = _clock(begin), _clock(end)
+    return last - first if first is not None and last is not None else None
+
+
 def _status(text: str, op: Op) -> int:
     status = whole_number(text, f"{op}: exit status")
     if not 0 <= status <= 255:
