@@ -263,7 +263,7 @@ def test_an_older_kernel_has_its_one_point_and_says_so(older_kernel: Finished) -
 
 def test_an_older_kernel_has_one_synchronous_write_in_flight(older_kernel: Finished) -> None:
     at_loop = depth(older_kernel, None, "loop")
-    assert at_loop.metrics["writeback.inflight_max"].values == [1]
+    assert set(at_loop.metrics["writeback.inflight_max"].values) == {1}
     assert at_loop.facts["sync"] is True
 
 
