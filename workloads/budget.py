@@ -12,10 +12,10 @@ from devices.profiles.what_is_measured import SuiteName
 
 # Shares of a run's time: what a short budget shall answer first gets most. They add up to one.
 WEIGHTS: Mapping[SuiteName, float] = {
-    SuiteName.writeback_throughput: 0.35,
-    SuiteName.inflight_depth: 0.12,
-    SuiteName.fault_latency: 0.06,
-    SuiteName.faults_during_writeback: 0.27,
+    SuiteName.writeback_throughput: 0.40,
+    SuiteName.inflight_depth: 0.10,
+    SuiteName.fault_latency: 0.05,
+    SuiteName.faults_during_writeback: 0.25,
     SuiteName.data_integrity: 0.05,
     SuiteName.app_switch: 0.15,
 }
