@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from base.arguments import CommandParser
-from reports.comparison.compare import RELEVANT
+from records.intervals import RELEVANT
 from reports.comparison.render import FORMATS, report_comparison
 
 

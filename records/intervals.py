@@ -24,6 +24,8 @@ CONFIDENCE = 0.95
 FEWEST_TURNS = 5
 # Nothing is said in words out of fewer turns or rounds.
 FEWEST_FOR_WORDS = 8
+RELEVANT = 0.05
+"""the least relevant difference, as a share: words and verdicts need an interval that lies beyond it"""
 _EXACT_UP_TO = 60
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from base.units import NS_PER_US
 from records import metrics as m
-from records.intervals import FEWEST_FOR_WORDS, FEWEST_TURNS, Ratio
+from records.intervals import FEWEST_FOR_WORDS, FEWEST_TURNS, RELEVANT, Ratio
 from records.model import Caveat
 from reports import wording as w
 from reports.plots import Mark
 from reports.point import Point, batch_rank, decided, ratio
-from reports.stats import RELEVANT, SHARES
+from reports.stats import SHARES
 from reports.tables import Column, Field
 
 COSTS = (m.WALL, m.SYS_CPU, m.CPU_ALL)

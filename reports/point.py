@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from records.courses import Course
-from records.intervals import FEWEST_FOR_WORDS, Ratio, paired_ratio
+from records.intervals import FEWEST_FOR_WORDS, RELEVANT, Ratio, paired_ratio
 from records.metrics import Quantity
 from records.model import Caveat, RunResult
 from records.tests import TESTS
-from reports.stats import RELEVANT, PointFigure
+from reports.stats import PointFigure
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,10 +10,10 @@ from typing import Any
 
 from records import metrics as m
 from records import tests as t
+from records.intervals import RELEVANT
 from records.model import Provenance
 from records.tests import MeasuredTest
 from reports.point import Point
-from reports.stats import RELEVANT
 
 _QUANTILE = "p50"
 

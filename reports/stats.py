@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE = intervals.CONFIDENCE
 FEWEST_FOR_INTERVAL = intervals.FEWEST_TURNS
-RELEVANT = 0.05
-"""the least relevant difference, as a share: words need a ratio whose whole interval lies beyond it"""
-
 SHARES: Mapping[str, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 # A turn gives a quantile if so many of its samples lie beyond it, and all samples together if that many do.
 _BEYOND_IN_A_TURN, _BEYOND_IN_THE_POOL = 2, 10

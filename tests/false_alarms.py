@@ -24,8 +24,9 @@ from tabulate import tabulate
 
 from base.units import MIB
 from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
+from records.intervals import RELEVANT
 from records.writing import replace_file
-from reports.comparison.compare import RELEVANT, compare
+from reports.comparison.compare import compare
 from reports.comparison.verdicts import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent

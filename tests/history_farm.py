@@ -9,6 +9,7 @@ import numpy as np
 
 from farm.history.figures import Followed, Watched
 from farm.history.folder import FolderRun, RunKind
+from farm.history.index import HistoryIndex
 
 KIND = RunKind("pixel-8", "6.1.99-android14", "google/shiba/shiba:14/AP1A", "nightly")
 CONTROL = Watched("fault_latency", 'comp_algorithm="lz4" slot="ram"', "fault.latency", "p50", "ns", "lower")
@@ -59,3 +60,11 @@ class Shelf:
 def in_doubt(run: FolderRun) -> FolderRun:
     """The same run with a doubt on every figure."""
     return replace(run, caveats=["noisy_host"], figures=[replace(each, used=False) for each in run.figures])
+
+
+def fill(index: HistoryIndex, shelf: Shelf, nights: range, common: float = 0.0) -> None:
+    """Index what a shelf measured in these nights; ``common`` is a change that all phones have."""
+    for night in nights:
+        with index.writing():
+            for folder, run in shelf.night(night, common):
+                index.add(folder, run)

@@ -14,7 +14,7 @@ from farm.history.figures import Watched
 from farm.history.folder import RunKind, date_of
 from farm.history.index import HistoryIndex, open_index
 from farm.history.night import judge_nights
-from tests.history_farm import CONTROL, FIRST, KIND, Shelf, in_doubt
+from tests.history_farm import CONTROL, FIRST, KIND, Shelf, fill, in_doubt
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +28,6 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def index(tmp_path: Path) -> Iterator[HistoryIndex]:
     with open_index(tmp_path / "index.sqlite3") as found:
         yield found
-
-
-def fill(index: HistoryIndex, shelf: Shelf, nights: range, common: float = 0.0) -> None:
-    for night in nights:
-        with index.writing():
-            for folder, run in shelf.night(night, common):
-                index.add(folder, run)
 
 
 def raised(index: HistoryIndex) -> list[tuple[int, str]]:

@@ -16,7 +16,7 @@ from farm.history.index import HistoryIndex, open_index
 from farm.history.night import judge_nights
 from farm.history.pages import fleet_page, phone_page
 from farm.history.wear import wear, weeks
-from tests.history_farm import FIRST, KIND, Shelf, in_doubt
+from tests.history_farm import FIRST, KIND, Shelf, fill, in_doubt
 from tests.history_scale import BOUNDS, measure
 
 
@@ -30,13 +30,6 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def index(tmp_path: Path) -> Iterator[HistoryIndex]:
     with open_index(tmp_path / "index.sqlite3") as found:
         yield found
-
-
-def fill(index: HistoryIndex, shelf: Shelf, nights: range) -> None:
-    with index.writing():
-        for night in nights:
-            for folder, run in shelf.night(night):
-                index.add(folder, run)
 
 
 class Seen(HTMLParser):

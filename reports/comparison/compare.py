@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from records.intervals import RELEVANT
 from reports.comparison.points import Pairing, pair_points
 from reports.comparison.sides import (
     EXIT_NOTHING,
@@ -20,7 +21,6 @@ from reports.comparison.values import figures_of
 from reports.comparison.verdicts import Compared, Verdict, judge
 
 EXIT_WORSE = 1
-RELEVANT = 0.05
 
 
 @dataclass(frozen=True, slots=True)

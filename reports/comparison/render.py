@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from records.intervals import RELEVANT
 from records.writing import replace_file
-from reports.comparison.compare import RELEVANT, Comparison, compare
+from reports.comparison.compare import Comparison, compare
 from reports.comparison.html import render_html
 from reports.comparison.json_form import render_json
 from reports.comparison.screen import render_mail, render_screen
