@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from base.errors import EXIT_DEVICE_LOST, EXIT_INTERRUPTED, EXIT_RESTORE_FAILED
 from records import tests as t
 from reports import wording as w
 from reports.analysis import Analysis
@@ -44,9 +45,18 @@ def verdict(analysis: Analysis, sections: Sequence[Section]) -> RunVerdict:
     return RunVerdict(tuple(alarms), tuple(findings))
 
 
+_ENDINGS = {
+    EXIT_INTERRUPTED: "The run was interrupted: what had been measured by then is whole, the rest is missing.",
+    EXIT_DEVICE_LOST: "The phone was lost during the run. Figures up to there are whole.",
+    EXIT_RESTORE_FAILED: "The phone could not be put back as it was: `./lab restore` tries again.",
+}
+
+
 def _state(analysis: Analysis) -> list[str]:
-    if analysis.run.complete:
-        return []
+    """How the run ended, where that was before its time or left the phone changed."""
+    if analysis.run.end is not None:
+        told = _ENDINGS.get(analysis.run.end.exit_status)
+        return [told] if told else []
     return ["The run did not reach its end: it was killed or the host went down. Figures up to there are whole."]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 import re
 import time
 import xml.etree.ElementTree as ElementTree
@@ -326,3 +327,19 @@ def test_report_goes_on_after_a_bad_run_and_fails_at_the_end(tmp_path: Path, cap
     out, err = capfd.readouterr()
     assert str(path / "mail.txt") in out
     assert ("no such run" in err, "->" in err) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(0, ""), (1, ""), (2, "was interrupted"), (10, "was lost"), (13, "could not be put back")]
+)
+def test_how_a_run_ended_stands_before_its_figures(status: int, told: str, tmp_path: Path) -> None:
+    run = sample.write_run(tmp_path)
+    records = run / "results.jsonl"
+    *rest, end = records.read_text(encoding="utf-8").splitlines()
+    ended = json.dumps(json.loads(end) | {"exit_status": status})
+    records.write_text("\n".join([*rest, ended, ""]), encoding="utf-8")
+    rendered = render_all(run)
+    for text in (rendered.screen, rendered.mail):
+        above = " ".join(text.partition("By batch size")[0].split())
+        assert ("ATTENTION: The" in above) is bool(told)
+        assert told in above
