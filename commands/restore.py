@@ -19,8 +19,9 @@ def main(argv: list[str]) -> int:
     parser = CommandParser(prog="lab restore", description="Put phones back that a killed run left changed.")
     parser.add_argument("--device", action="append", default=[], metavar="SERIAL", help="only this phone; repeatable")
     named: list[str] = parser.parse_args(argv).device
-    states = attached()
+    # The books first: what is wrong with this host's folders would reach people as an adb server that cannot start.
     pending = [path for path in all_journals() if _needs_restore(path)]
+    states = attached()
     if not pending:
         print("nothing to restore: no journal of an unfinished run")
         return 0

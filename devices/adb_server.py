@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 from adbutils import AdbError, adb_path
@@ -86,6 +87,11 @@ def _start(server: ServerAddress, refused: OSError) -> None:
         reason = done.stderr.decode(errors="replace").strip() if done.returncode else ""
     except (AdbError, OSError, subprocess.SubprocessError) as error:
         reason = str(error)
+    if reason and not (home := Path(os.environ.get("HOME") or "/")).is_dir():
+        raise EnvironmentRefused(
+            f"HOME={home}: no folder, and adb, which keeps its keys there, cannot start",
+            hint="set HOME to your own folder, or start an adb server and set ANDROID_ADB_SERVER_PORT",
+        ) from refused
     if reason:
         raise EnvironmentRefused(
             f"no adb server listens at {server.host}:{server.port}, and none can be started: {reason}",
