@@ -42,6 +42,7 @@ WANTED_S, SHORT_S = 0.5, 0.3
 _ROOM = 1.15
 _STEP = 4 * MIB
 _FIRST = 8 * MIB
+_LOOKS = 3
 # Batch sizes that are told apart although one is not the other's control.
 _NEIGHBOURS = (32, 64)
 Batch = int | None
@@ -160,11 +161,12 @@ def _prepare(bench: Bench, found: MeasuredSweep) -> tuple[DevicePages, TimedWrit
     half, preparation = _allocate(bench, found, first)
     if sweep.data_bytes is not None:
         return half, preparation
-    batch = sweep.batch_sizes[-1]
-    bench.progress(f"deciding how much to write back, at batch {batch or 1}")
-    run = fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)
-    bench.probe.free(half)
-    found.warmups[batch] = [run]
+    # The fastest of the large batches decides: a single look is off by as much as a half on a busy phone.
+    for batch in sweep.batch_sizes[-_LOOKS:]:
+        bench.progress(f"deciding how much to write back, at batch {batch or 1}")
+        found.warmups[batch] = [fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)]
+        bench.probe.free(half)
+    run = max((runs[-1] for runs in found.warmups.values()), key=lambda run: run.mib_s)
     found.facts["sized_by_mib_s"] = round(run.mib_s, 2)
     size = min(_lasting(run, first), most_data(bench.stage))
     return (half, preparation) if size <= first else _allocate(bench, found, size)
