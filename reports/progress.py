@@ -41,12 +41,17 @@ class ProgressBar:
         if self._bar is None and title != self._last_said:
             self._last_said = title
             spent_s = time.monotonic() - self._began_s
-            self.say(f"{spent_s:4.0f} s, step {self._done} of {self._total}: {title}")
+            self.say(f"{spent_s:4.0f} s, {self._share()}: {title}")
+
+    def _share(self) -> str:
+        """How much of it is done. Rounds go on until the precision is reached, so that the total is an estimate."""
+        return f"step {self._done} of {self._total}" if self._done <= self._total else f"step {self._done}"
 
     def step(self, what: str) -> None:
         """One step begins; the one before it is done."""
         self._done += 1
         if self._bar is not None:
+            self._bar.total = max(self._total, self._done)
             self._bar.set_description_str(what, refresh=False)
             self._bar.update(1)
 

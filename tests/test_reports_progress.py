@@ -33,6 +33,16 @@ def test_elsewhere_than_on_a_terminal_a_test_has_one_line() -> None:
     assert "step 100 of 300" in lines[2]
 
 
+def test_rounds_that_go_on_longer_than_was_thought_are_no_share_of_a_whole() -> None:
+    out = io.StringIO()
+    progress = ProgressBar(out)
+    progress.total(1)
+    for _ in range(2):
+        progress.step("round")
+    progress.test("Faults")
+    assert "step 2: Faults" in out.getvalue()
+
+
 def test_a_terminal_has_a_bar_and_no_lines() -> None:
     said, bar = shown(Terminal()).split("\n")
     assert said == "results: here"
