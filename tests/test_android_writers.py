@@ -83,7 +83,18 @@ def test_vendors_writers_are_known(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["[kswapd0]", "[kswapd0:0]", "[kcompactd0]", "com.example.swap", "memtrackd", "lmkd", "swapper", "mmdumpd"]
+    "name",
+    [
+        "[zswap-shrink]",
+        "[kswapd0]",
+        "[kswapd0:0]",
+        "[kcompactd0]",
+        "com.example.swap",
+        "memtrackd",
+        "lmkd",
+        "swapper",
+        "mmdumpd",
+    ],
 )
 def test_what_only_sounds_alike_is_none(tmp_path: Path, name: str) -> None:
     phone = phone_that_lives()

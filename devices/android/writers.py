@@ -23,6 +23,8 @@ _NAME = re.compile(
     r"mmd|(?:.*[._@:/-])?(?:extm|nandswap|hybridswap|hyperhold|zswap|zram|(?<=hardware[.])swap|(?<=vendor[.])swap)"
     r"(?:d[0-9]*|writeback)?(?:[._@:/-].*)?"
 )
+# A worker that each kernel with zswap built in has from boot on; it has nothing to do while zswap is off, as on phones.
+_IDLE_WORKERS = {"zswap-shrink"}
 _JOBS = {811: "job android/811 (marks pages idle)", 812: "job android/812 (writes idle pages back)"}
 _DELAYS = ("mm.zram.maintenance.first_delay_seconds", "mm.zram.maintenance.periodic_delay_seconds")
 _NEVER_S = "2147483647"
@@ -66,7 +68,7 @@ def find_writers(transport: Transport, *, deadline: Deadline) -> Writers:
     # A service's process has the service's name or, where a vendor prefixes that, its last part.
     known = {part for service in services for part in (service, re.split(r"[._-]", service)[-1])}
     names = {name.strip("[]") for name in processes.stdout.split()}
-    daemons = {name for name in names if _NAME.fullmatch(name)} - known
+    daemons = {name for name in names if _NAME.fullmatch(name)} - known - _IDLE_WORKERS
     jobs = tuple(_JOBS[job] for job, state in zip(_JOBS, states, strict=True) if _scheduled(state))
     delays = tuple((name, properties.get(name, "")) for name in _DELAYS) if "mmd" in services else ()
     return Writers(services, tuple(sorted(daemons)), jobs, delays)
