@@ -34,37 +34,46 @@ def test_names_that_are_not_folder_names_are_refused(name: str) -> None:
 
 
 def test_new_disks_want_formatting_until_a_boot_is_through(state: PhoneState) -> None:
-    assert state.disks(64 * MIB, fresh=False) is True
-    assert state.disks(64 * MIB, fresh=False) is True
-    state.mark_formatted()
-    assert state.disks(64 * MIB, fresh=False) is False
+    assert state.disks(64 * MIB, page_bytes=4096, fresh=False) is True
+    assert state.disks(64 * MIB, page_bytes=4096, fresh=False) is True
+    state.mark_formatted(4096)
+    assert state.disks(64 * MIB, page_bytes=4096, fresh=False) is False
     assert (state.folder / UNITS[0]).stat().st_size == 64 * MIB
 
 
 def test_disks_take_no_room_until_they_are_written(state: PhoneState) -> None:
-    state.disks(1 << 30, fresh=False)
+    state.disks(1 << 30, page_bytes=4096, fresh=False)
     assert sum((state.folder / unit).stat().st_blocks for unit in UNITS) < 100
 
 
 def test_fresh_means_empty_disks_that_want_formatting(state: PhoneState) -> None:
-    state.disks(64 * MIB, fresh=False)
-    state.mark_formatted()
+    state.disks(64 * MIB, page_bytes=4096, fresh=False)
+    state.mark_formatted(4096)
     (state.folder / UNITS[0]).write_bytes(b"x")
-    assert state.disks(64 * MIB, fresh=True) is True
+    assert state.disks(64 * MIB, page_bytes=4096, fresh=True) is True
     assert (state.folder / UNITS[0]).read_bytes()[:1] == b"\0"
 
 
 def test_a_disk_of_another_size_is_not_thrown_away(state: PhoneState) -> None:
-    state.disks(64 * MIB, fresh=False)
+    state.disks(64 * MIB, page_bytes=4096, fresh=False)
     with pytest.raises(EnvironmentRefused, match="64 MiB, asked for are 32 MiB") as caught:
-        state.disks(32 * MIB, fresh=False)
+        state.disks(32 * MIB, page_bytes=4096, fresh=False)
     assert "--fresh" in caught.value.hint
+
+
+def test_a_disk_that_was_formatted_for_other_pages_is_named_and_kept(state: PhoneState) -> None:
+    state.disks(64 * MIB, page_bytes=4096, fresh=False)
+    state.mark_formatted(4096)
+    with pytest.raises(EnvironmentRefused, match=r"for pages of 4096 bytes.*asked for are 16384") as caught:
+        state.disks(64 * MIB, page_bytes=16384, fresh=False)
+    assert "--fresh" in caught.value.hint
+    assert state.disks(64 * MIB, page_bytes=16384, fresh=True) is True
 
 
 def test_a_full_disk_of_the_host_is_refused(state: PhoneState, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * MIB))
     with pytest.raises(EnvironmentRefused, match="100 MiB are free") as caught:
-        state.disks(64 * MIB, fresh=False)
+        state.disks(64 * MIB, page_bytes=4096, fresh=False)
     assert "ZRAM_LAB_STATE" in caught.value.hint
 
 

@@ -139,7 +139,8 @@ def start(
             )
         adb_link.require_server()
         image, accelerator = _choose(config, progress)
-        to_format = state.disks(config.ufs_bytes, fresh=fresh)
+        page_bytes = config.page_size
+        to_format = state.disks(config.ufs_bytes, page_bytes=page_bytes, fresh=fresh)
         if to_format:
             forget(_serialno(config.name))
         for attempt in range(1, _ATTEMPTS + 1):
@@ -151,7 +152,7 @@ def start(
                 if attempt == _ATTEMPTS:
                     raise
                 progress(f"{error}, booting again")
-        state.mark_formatted()
+        state.mark_formatted(page_bytes)
         return phone
 
 

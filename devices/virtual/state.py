@@ -107,10 +107,11 @@ class PhoneState:
         self.record(booted)
         return booted
 
-    def disks(self, ufs_bytes: int, *, fresh: bool) -> bool:
+    def disks(self, ufs_bytes: int, *, page_bytes: int, fresh: bool) -> bool:
         """Makes the disks if there are none (or ``fresh``); True if they have yet to be formatted.
 
-        Raises EnvironmentRefused when the disk that is there has another size, or the host's disk is full.
+        Raises EnvironmentRefused when the disk that is there has another size, or was formatted by a kernel with other
+        pages than ``page_bytes``, or the host's disk is full.
         """
         free = shutil.disk_usage(self.folder).free
         if free < _LEAST_ROOM_BYTES:
@@ -126,6 +127,12 @@ class PhoneState:
                 f"virtual phone {self.name}: its UFS disk has {size >> 20} MiB, asked for are {ufs_bytes >> 20} MiB",
                 hint="--fresh makes a new one (what is on /data is lost); or give it another --name.",
             )
+        if whole and not fresh and (formatted := self._pages_of_format()) not in (None, page_bytes):
+            raise EnvironmentRefused(
+                f"virtual phone {self.name}: its /data was formatted for pages of {formatted} bytes, and only a kernel "
+                f"with those mounts its F2FS; asked for are {page_bytes}",
+                hint="--fresh makes a new one (what is on /data is lost); or give it another --name.",
+            )
         if fresh or not whole:
             self._formatted.unlink(missing_ok=True)
             for unit, size in zip(units, (ufs_bytes, EXTRA_UNIT_BYTES, EXTRA_UNIT_BYTES), strict=True):
@@ -134,8 +141,15 @@ class PhoneState:
                     file.truncate(size)
         return not self._formatted.exists()
 
-    def mark_formatted(self) -> None:
-        self._formatted.touch()
+    def mark_formatted(self, page_bytes: int) -> None:
+        replace_file(self._formatted, f"{page_bytes}\n")
+
+    def _pages_of_format(self) -> int | None:
+        """The page size of the kernel that formatted them, in bytes; None where they are not, or nobody noted it."""
+        try:
+            return int(self._formatted.read_text())
+        except (OSError, ValueError):
+            return None
 
     @property
     def _formatted(self) -> Path:
