@@ -9,10 +9,15 @@
  * one size class. That is an aim. What was hit is counted: a read at the backing device during a touch means that the
  * page was written back already, and pages that were touched before their write was begun are never written, so the
  * device's writes tell how many those were.
+ *
+ * The control is the very same loop while nothing is written: the other thread sleeps, or burns as much CPU time as one
+ * that writes, and the victim's pages are touched in the order in which they would be written. What every touch brought
+ * is compared with what was stored, once nothing is timed any more.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +28,22 @@
 #include "slots.h"
 #include "touch.h"
 
-enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABELS = 4 };
+enum { LABEL_IN_FLIGHT = 2, LABEL_LATE = 3, LABEL_VICTIM = 4, LABELS = 5 };
+
+static const char *const label_names[LABELS] = {
+	[LABEL_RAM] = "ram",
+	[LABEL_WRITTEN_BACK] = "written_back",
+	[LABEL_IN_FLIGHT] = "in_flight",
+	[LABEL_LATE] = "late",
+	[LABEL_VICTIM] = "victim",
+};
+
+enum {
+	/* Some microseconds of work between two looks at the clock. */
+	BURN_STEPS = 2000,
+};
+
+enum writer { WRITER_WRITES, WRITER_SLEEPS, WRITER_BURNS };
 
 struct race {
 	struct slot_work victims;
@@ -36,7 +56,11 @@ struct race {
 	uint64_t lag; /* how many pages the completed writes lag behind their place in the order */
 	int stat_fd, writeback_fd;
 	uint64_t writes_at_start;
-	/* of the writing thread */
+	enum writer kind;
+	uint64_t burn_percent;
+	/* that nothing is to be touched any more */
+	sem_t touched;
+	/* of the writing thread, or of the one in its place */
 	pthread_t writer;
 	atomic_bool written;
 	uint64_t done;
@@ -54,12 +78,39 @@ static void race_free(struct race *race)
 	close_scoped(&race->writeback_fd);
 }
 
+static void sleep_until_touched(struct race *race)
+{
+	while (sem_wait(&race->touched))
+		;
+}
+
+/* This thread's share of a CPU, from its first moment on. */
+static void burn_until_touched(struct race *race)
+{
+	uint64_t begin_ns = now_ns(CLOCK_MONOTONIC), cpu_ns = now_ns(CLOCK_THREAD_CPUTIME_ID), state = begin_ns;
+
+	while (sem_trywait(&race->touched)) {
+		uint64_t spent = now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
+
+		if (spent > (now_ns(CLOCK_MONOTONIC) - begin_ns) / 100 * race->burn_percent)
+			sleep_ms(1);
+		else
+			for (int i = 0; i < BURN_STEPS; i++)
+				splitmix64(&state);
+	}
+}
+
 static void *write_back(void *argument)
 {
 	struct race *race = argument;
 
 	cost_start(&race->cost);
-	race->error = slot_work_write(&race->victims, race->writeback_fd, &race->done);
+	if (race->kind == WRITER_SLEEPS)
+		sleep_until_touched(race);
+	else if (race->kind == WRITER_BURNS)
+		burn_until_touched(race);
+	else
+		race->error = slot_work_write(&race->victims, race->writeback_fd, &race->done);
 	cost_stop(&race->cost);
 	atomic_store(&race->written, true);
 	return NULL;
@@ -81,12 +132,25 @@ static int predict_order(struct race *race, struct reply *rep)
 	return 0;
 }
 
+static int choose_writer(struct race *race, const struct request *req, struct reply *rep)
+{
+	const char *writer = arg_text(req, "writer", "write");
+
+	race->kind = !strcmp(writer, "write") ? WRITER_WRITES : !strcmp(writer, "burn") ? WRITER_BURNS : WRITER_SLEEPS;
+	race->burn_percent = arg_number(req, "burn_percent", 0);
+	if (arg_given(req, "burn_percent") != (race->kind == WRITER_BURNS) || race->burn_percent > 100)
+		return reply_fail(rep, 0, "burn_percent: 0 to 100, with writer=burn and no other");
+	return 0;
+}
+
 static int prepare(struct race *race, const struct request *req, uint64_t zram, struct reply *rep)
 {
 	struct area *victim;
 	char path[PATH_BYTES];
 	uint32_t *order;
 
+	if (choose_writer(race, req, rep))
+		return -1;
 	race->area = area_named(req, rep);
 	victim = race->area ? area_by_name(arg_text(req, "victim", ""), rep) : NULL;
 	if (!victim)
@@ -138,7 +202,18 @@ static void touch_area(struct race *race, size_t bytes)
 	area_label(race->area)[page] = LABEL_RAM;
 }
 
-/* Aims at the middle of what is in flight; a page found written back says that the aim lags behind. */
+/* Of what is in flight the middle; where nothing is written, the next one. The number of pages for none. */
+static uint64_t aim(const struct race *race, const struct blockstat *now)
+{
+	uint64_t at;
+
+	if (race->kind != WRITER_WRITES)
+		return race->next_victim;
+	at = now->writes - race->writes_at_start + now->in_flight / 2 + race->lag;
+	return now->in_flight && at >= race->next_victim ? at : race->victims.count;
+}
+
+/* A page found written back says that the aim lags behind. */
 static int touch_victim(struct race *race, size_t bytes)
 {
 	struct sample *sample = next_sample(race);
@@ -148,16 +223,20 @@ static int touch_victim(struct race *race, size_t bytes)
 
 	if (blockstat_read(race->stat_fd, &before))
 		return -1;
-	at = before.writes - race->writes_at_start + before.in_flight / 2 + race->lag;
-	if (!before.in_flight || at < race->next_victim || at >= race->victims.count)
+	at = aim(race, &before);
+	if (at >= race->victims.count)
 		return 0;
 	race->next_victim = at + 1;
 	touch_page(race->victims.area->base, bytes, race->order[at], sample);
 	if (blockstat_read(race->stat_fd, &after))
 		return -1;
 	late = after.reads != before.reads;
-	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
 	area_label(race->victims.area)[race->order[at]] = LABEL_RAM;
+	if (race->kind != WRITER_WRITES) {
+		keep(race, sample, LABEL_VICTIM);
+		return 0;
+	}
+	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
 	/* A page touched before its write was begun is never written, and what is in flight lies as much further on. */
 	if (late)
 		race->lag += before.in_flight / 2 + 1;
@@ -183,6 +262,7 @@ static int run(struct race *race, struct reply *rep)
 		if (!atomic_load(&race->written))
 			error = touch_victim(race, bytes);
 	}
+	sem_post(&race->touched);
 	pthread_join(race->writer, NULL);
 	return error ? reply_fail(rep, errno, "the counters of the backing device") : 0;
 }
@@ -194,19 +274,42 @@ static int report(struct race *race, const struct cost *cost, struct reply *rep)
 	if (blockstat_settled(race->stat_fd, &end))
 		return reply_fail(rep, errno, "the counters of the backing device");
 	reply_u64(rep, "samples", race->taken);
-	reply_u64(rep, "ram", race->seen[LABEL_RAM]);
-	reply_u64(rep, "written_back", race->seen[LABEL_WRITTEN_BACK]);
-	reply_u64(rep, "in_flight", race->seen[LABEL_IN_FLIGHT]);
-	reply_u64(rep, "late", race->seen[LABEL_LATE]);
+	for (int label = 0; label < LABELS; label++)
+		reply_u64(rep, label_names[label], race->seen[label]);
 	reply_u64(rep, "victims", race->victims.count);
 	reply_u64(rep, "device_writes", end.writes - race->writes_at_start);
 	reply_i64(rep, "majflt", cost->majflt);
 	reply_u64(rep, "wall_ns", race->cost.wall_ns);
+	reply_u64(rep, "user_ns", race->cost.user_ns);
 	reply_u64(rep, "sys_ns", race->cost.sys_ns);
 	reply_u64(rep, "calls", race->victims.calls);
 	if (race->error)
 		return reply_fail(rep, race->error, "writeback after %llu of %llu pages",
 				  (unsigned long long)race->done, (unsigned long long)race->victims.count);
+	return 0;
+}
+
+/* Compares each page that was touched with what it was filled with, and counts those that differ by label. */
+static int check_contents(const struct race *race, struct reply *rep)
+{
+	const struct sample *sample = race->samples.data;
+	uint64_t corrupt[LABELS] = { 0 };
+	SCOPED_BUFFER scratch = { 0 };
+	size_t bytes = page_bytes();
+
+	if (buffer_make(&scratch, 1, bytes, rep))
+		return -1;
+	for (size_t i = 0; i < race->taken; i++) {
+		const struct area *area = sample[i].label < LABEL_IN_FLIGHT ? race->area : race->victims.area;
+
+		corrupt[sample[i].label] +=
+			content_check(&area->mix, area->seed, sample[i].page, area->base + sample[i].page * bytes,
+				      scratch.data, bytes) != PAGE_GOOD;
+	}
+	reply_open(rep, "corrupt", '{');
+	for (int label = 0; label < LABELS; label++)
+		reply_u64(rep, label_names[label], corrupt[label]);
+	reply_close(rep, '{');
 	return 0;
 }
 
@@ -220,6 +323,7 @@ int cmd_race(const struct request *req, struct reply *rep)
 	if (prepare(&race, req, zram, rep) || area_pagemap(race.area, &map, rep) || read_bd_stat(zram, before, rep))
 		return -1;
 	race.area_map = map.data;
+	sem_init(&race.touched, 0, 0);
 	cost_start(&cost);
 	if (run(&race, rep))
 		return -1;
@@ -228,5 +332,8 @@ int cmd_race(const struct request *req, struct reply *rep)
 		return -1;
 	reply_bd(rep, "bd_before", before);
 	reply_bd(rep, "bd_after", after);
+	/* What is read now is counted by nobody. */
+	if (check_contents(&race, rep))
+		return -1;
 	return write_out(arg_text(req, "out", ""), race.samples.data, race.taken * sizeof(struct sample), rep);
 }

@@ -160,6 +160,9 @@ REFUSED = [
     f"fill name=a bytes={PAGE} mix=i100 seed=1", "corrupt name=a page=4",
     "touch name=a order=random seed=1 out=/x pages=0",
     "touch name=a order=random seed=1 out=/x pages=5", "touch name=a order=random seed=1 out=/nowhere/x",
+    *(f"race name=a victim=b zram=99 disk=sda seed=1 out=/x {writer}" for writer in (
+        "writer=burn", "writer=burn burn_percent=101", "writer=none burn_percent=5", "burn_percent=5",
+    )),
     "race name=a victim=a zram=99 disk=sda seed=1 out=/x", "race name=a victim=b zram=99 disk=sda seed=1 out=/x",
     "writeback name=a zram=99", "slots name=a out=/nowhere/x",
     *(f"{verb} path=DEVICE {pages} mix={MIX} seed=1" for verb in ("fill", "verify") for pages in (

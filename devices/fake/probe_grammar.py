@@ -81,7 +81,8 @@ COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
                       "grammar=auto|page_indexes|page_index"),
         ("write-timed", "path! value! zram=number disks sample=flag"),
         ("touch", f"name! order!={_ORDER} seed!=number out! pages=number zram=number io=default|realtime"),
-        ("race", "name! victim! zram!=number disk! seed!=number out! grammar=page_indexes|page_index"),
+        ("race", "name! victim! zram!=number disk! seed!=number out! grammar=page_indexes|page_index "
+                 "writer=write|none|burn burn_percent=number"),
         ("load-start", "kind!=cpu|random_read|sequential_write threads!=number limit_s!=number file size=number "
                        "bytes=number rate=number"),
         ("load-stop", ""),

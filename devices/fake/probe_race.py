@@ -21,8 +21,9 @@ from devices.fake.zram import FakeZram
 if TYPE_CHECKING:
     from devices.fake.probe_memory import ProbeMemory
 
-IN_FLIGHT, LATE = 2, 3
-LABELS = {"ram": 0, "written_back": 1, "in_flight": IN_FLIGHT, "late": LATE}
+IN_FLIGHT, LATE, VICTIM = 2, 3, 4
+LABELS = {"ram": 0, "written_back": 1, "in_flight": IN_FLIGHT, "late": LATE, "victim": VICTIM}
+_WHOLE = 100
 
 
 @dataclass
@@ -42,7 +43,7 @@ class RaceTruth:
 
 @dataclass
 class _Race:
-    """One race. ``order`` are the victim's pages as zram writes them."""
+    """One race. ``order`` are the victim's pages as zram writes them; ``writes`` False: none is written."""
 
     memory: ProbeMemory
     area: FakeArea
@@ -51,6 +52,7 @@ class _Race:
     truth: RaceTruth
     order: list[int]
     work: Writes
+    writes: bool = True
     samples: list[Any] = field(default_factory=list)
     done_ns: dict[int, int] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
@@ -61,7 +63,7 @@ class _Race:
 
     def go_on(self, until_ns: int | None = None) -> None:
         """The writer issues what it can by then."""
-        while self.issued < len(self.order) and self.refused is None:
+        while self.writes and self.issued < len(self.order) and self.refused is None:
             page = self.order[self.issued]
             if page not in self.gone:
                 if until_ns is not None and self.work.next_ns > until_ns:
@@ -76,6 +78,9 @@ class _Race:
 
     @property
     def running(self) -> bool:
+        """Whether there is something to race with; a writer that does not write lasts as long as the touches."""
+        if not self.writes:
+            return True
         now_ns = self.zram.clock.now_ns
         return self.refused is None and (self.issued < len(self.order) or self.work.done_by(now_ns) < len(self.done_ns))
 
@@ -84,7 +89,10 @@ class _Race:
             self.samples.append(self.memory.sample(self.area, np.array([page]))[0])
 
     def touch_victim(self) -> None:
-        """Aims at the middle of what is in flight."""
+        """Aims at the middle of what is in flight; where nothing is written, at the next one."""
+        if not self.writes:
+            self._touch_next()
+            return
         now_ns = self.zram.clock.now_ns
         done = self.work.done_by(now_ns)
         flying = len(self.done_ns) - done
@@ -107,6 +115,23 @@ class _Race:
         sample["label"] = LATE if self._seen_as_late(late) else IN_FLIGHT
         self.samples.append(sample)
 
+    def _touch_next(self) -> None:
+        if self.next_victim < len(self.order):
+            sample = self.memory.sample(self.victim, np.array([self.order[self.next_victim]]))[0]
+            sample["label"] = VICTIM
+            self.samples.append(sample)
+            self.next_victim += 1
+
+    def corrupt(self) -> dict[str, int]:
+        """Count by label the pages that did not hold what they should."""
+        found = dict.fromkeys(LABELS, 0)
+        names = {label: name for name, label in LABELS.items()}
+        for sample in self.samples:
+            area = self.area if sample["label"] < IN_FLIGHT else self.victim
+            page = int(sample["page"])
+            found[names[int(sample["label"])]] += bool(area.contents[page] != area.filled[page])
+        return found
+
     def _written_before(self, at: int, now_ns: int) -> int | None:
         """The page whose write was done last, of those that nobody touched."""
         untouched = (page for page in reversed(self.order[:at]) if page not in self.gone)
@@ -124,8 +149,11 @@ class _Race:
 
 def race(memory: ProbeMemory, call: Call) -> dict[str, Any]:
     """Carry out the command."""
-    phone, number = memory.phone, call.number("zram")
+    phone, number, writer = memory.phone, call.number("zram"), call.text("writer", "write")
+    if ("burn_percent" in call) != (writer == "burn") or call.number("burn_percent") > _WHOLE:
+        raise ProbeRefusal("", "burn_percent: 0 to 100, with writer=burn and no other")
     one, disk = _prepare(memory, call)
+    one.writes = writer == "write"
     before, begin_ns, busy_ns = phone.bd_stat(number), phone.clock.now_ns, phone.clock.busy_ns
     writes = disk.writes
     majflt = phone.memory.swapped_in
@@ -141,17 +169,19 @@ def race(memory: ProbeMemory, call: Call) -> dict[str, Any]:
             one.go_on(phone.clock.now_ns)
     one.go_on()
     one.work.end()
+    wall_ns = phone.clock.now_ns - begin_ns
+    phone.clock.busy_ns += (burnt_ns := wall_ns * call.number("burn_percent") // _WHOLE)
     seen = [int(sample["label"]) for sample in one.samples]
     fields: dict[str, Any] = {
         "samples": len(seen), **{name: seen.count(label) for name, label in LABELS.items()},
         "victims": len(one.order), "device_writes": disk.writes - writes,
-        "majflt": phone.memory.swapped_in - majflt, "wall_ns": phone.clock.now_ns - begin_ns,
-        "sys_ns": phone.clock.busy_ns - busy_ns, "calls": 1,
+        "majflt": phone.memory.swapped_in - majflt, "wall_ns": wall_ns, "user_ns": burnt_ns,
+        "sys_ns": one.writes * (phone.clock.busy_ns - busy_ns), "calls": int(one.writes),
     }  # fmt: skip
     if one.refused:
         told = f"writeback after {len(one.done_ns)} of {len(one.order)} pages"
         raise ProbeRefusal.of_kernel(one.refused, told, fields)
-    fields |= {"bd_before": before, "bd_after": phone.bd_stat(number)}
+    fields |= {"bd_before": before, "bd_after": phone.bd_stat(number), "corrupt": one.corrupt()}
     phone.write_out(call.text("out"), b"".join(sample.tobytes() for sample in one.samples), fields)
     return fields
 

@@ -158,12 +158,15 @@ class AreaCommands(Commands):
 
     def race(
         self, name: str, *, victim: str, zram: int, disk: str, seed: int, out: str, grammar: str | None = None,
-        seconds: float = _S,
+        writer: str | None = None, burn_percent: int | None = None, seconds: float = _S,
     ) -> replies.Raced:  # fmt: skip
-        """Touch pages of an area while the area ``victim`` is written back; ``out`` is the file for the samples."""
+        """Touch pages of an area while the area ``victim`` is written back; ``out`` is the file for the samples.
+
+        ``writer`` none or burn: the same loop while nothing is written, and a thread sleeps or burns CPU time instead.
+        """
         return self._call(
             replies.Raced, "race", name=name, victim=victim, zram=zram, disk=disk, seed=seed, out=out, grammar=grammar,
-            seconds=seconds,
+            writer=writer, burn_percent=burn_percent, seconds=seconds,
         )  # fmt: skip
 
 

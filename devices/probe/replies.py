@@ -235,19 +235,26 @@ class Touched(Counted):
 
 @dataclass(frozen=True, slots=True)
 class Raced(Counted):
-    """Pages that were touched while others were written back; the first counts are by label."""
+    """Pages that were touched while others were written back; the first counts are by label.
+
+    ``user_ns`` and ``sys_ns`` are of the writing thread, or of the one in its place. ``corrupt`` counts by label the
+    pages that did not hold what they should.
+    """
 
     samples: int
     ram: int
     written_back: int
     in_flight: int
     late: int
+    victim: int
     victims: int
     device_writes: int
     majflt: Signed
     wall_ns: int
+    user_ns: int
     sys_ns: int
     calls: int
+    corrupt: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
