@@ -41,15 +41,19 @@ ORDER = Parameter(
 LAYER = Parameter("layer", "where requests were seen: at zram's loop device, or at the disk below it",
                   values=_as_they_are("loop", "disk"))  # fmt: skip
 SLOT = Parameter(
-    "slot", "where the page was when the fault came: compressed in RAM, on the backing device, or on its way there",
-    "page was in", {"ram": "RAM", "written_back": "storage", "in_flight": "in flight"},
+    "slot", "where the page was when the fault came: compressed in RAM, on the backing device, or on its way there; "
+    "`victim`: in RAM, as one of those that are in flight while a writeback runs",
+    "page was in", {"ram": "RAM", "written_back": "storage", "in_flight": "in flight", "victim": "RAM, victim"},
 )  # fmt: skip
 ALGORITHM = Parameter("comp_algorithm", "zram's compressor", "compressor")
 COMPRESSED = Parameter(
     "compressed_writeback", "whether pages are written back as zram keeps them; null: not on this kernel",
     "compressed writeback", {True: "on", False: "off", None: "not there"},
 )  # fmt: skip
-WRITEBACK_RUNS = Parameter("writeback", "whether a writeback runs meanwhile", values=_as_they_are("quiet", "running"))
+WRITEBACK_RUNS = Parameter(
+    "writeback", "what runs meanwhile: nothing, a thread that burns as much CPU time as the writer does at the largest "
+    "batch size, or a writeback", values=_as_they_are("quiet", "cpu", "running"),
+)  # fmt: skip
 TRIGGER = Parameter(
     "writeback", "what triggers writeback (docs/app-switch.md)",
     values=_as_they_are("off", "idle", "background", "periodic"),

@@ -19,8 +19,11 @@ def test_faults_during_writeback(bench: Bench) -> None:
         measure_faults_during_writeback(probing, found)
     for result in during_writeback_results(bench, found):
         bench.record(result)
+    assert not found.burnt_like.corrupt.total()
     for condition in found.conditions:
         for name, check in found.checks(condition).items():
             assert check["seen"] == check["expected"], name
+        for slot in condition.slots:
+            assert found.corrupt(condition, slot) == 0, f"{condition}: pages of slot {slot} came back different"
         for slot in ("ram", "written_back"):
             assert all(turn.latencies(slot).size for turn in found.turns(condition)), f"{condition}: {slot}"

@@ -59,11 +59,16 @@ def test_both_kinds_of_page_are_touched_in_one_mixed_order(stage: Stage, bench: 
 
 def test_a_race_meets_all_kinds_and_the_kernel_counts_the_same(bench: Bench) -> None:
     measure_faults_during_writeback(bench, found := FaultsDuring())
-    assert [condition.batch_size for condition in found.conditions] == [None, 1, 32]
+    assert [str(condition) for condition in found.conditions] == ["quiet", "cpu", "batch-1", "batch-32"]
     for condition in found.conditions:
         assert all(found.latencies(condition, slot).size >= 200 for slot in condition.slots)
+        assert [found.corrupt(condition, slot) for slot in condition.slots] == [0, 0, 0]
         assert [check for check in found.checks(condition).values() if check["seen"] != check["expected"]] == []
-    for condition in found.conditions[1:]:
+    quiet, burning, *running = found.conditions
+    assert found.cpu_share(quiet) < 0.05 < found.burn_percent / 100
+    # A busy host takes from the thread what it cannot give back.
+    assert 0.3 * found.burn_percent < 100 * found.cpu_share(burning) < found.burn_percent + 10
+    for condition in running:
         share, touched = found.share_in_flight(condition), found.latencies(condition, "in_flight")
         assert share > 0.3, (found.waiting(condition), touched.size)
         # Pages in flight are still in memory: no read from storage is among them.

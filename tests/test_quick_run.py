@@ -175,13 +175,13 @@ def test_as_many_writes_are_in_flight_as_the_batch_allows(quick: Finished, batch
 
 
 def test_faults_were_timed_under_every_condition(quick: Finished) -> None:
-    during = {(r.params["slot"], r.params["batch_size"]): r for r in quick.runs("fault_latency_writeback")}
-    batches = (None, 1, 8, 32, 128)
-    expected = {(slot, b) for slot in ("ram", "written_back") for b in batches} | {
-        ("in_flight", b) for b in batches[1:]
-    }
-    assert during.keys() == expected
+    names = ("slot", "writeback", "batch_size")
+    during = {tuple(r.params[name] for name in names): r for r in quick.runs("fault_latency_writeback")}
+    controls = {(slot, control, None) for slot in ("ram", "written_back", "victim") for control in ("quiet", "cpu")}
+    running = {(slot, "running", b) for slot in ("ram", "written_back", "in_flight") for b in (1, 8, 32, 128)}
+    assert during.keys() == controls | running
     for result in during.values():
+        assert result.metrics["integrity.corrupt"].values == [0]
         samples = quick.run.samples(result, "fault.latency")
         assert set(np.unique(quick.run.samples(result, "fault.turn"))) <= set(range(len(result.turns)))
         assert len(samples) == len(quick.run.samples(result, "fault.turn")) > 0, dict(result.params)

@@ -26,6 +26,7 @@ from workloads.faults_during import (
     measure_faults_during_writeback,
 )
 from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
+from workloads.races import Meanwhile, RaceCondition
 from workloads.timed_writeback import NothingMeasured
 
 # What a read of memory takes at most, and one of storage at least.
@@ -117,7 +118,7 @@ def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) 
     profile = small_profile(faults=Faults(samples=100, batch_sizes=(8,)).model_copy(update={"samples": samples}))
     with fake_bench(folder, phone, profile) as fake:
         measure_faults_during_writeback(fake.bench, found := FaultsDuring())
-        assert len(fake.kept.steps) == 2 * fake.bench.rounds.fewest
+        assert len(fake.kept.steps) == 1 + 3 * fake.bench.rounds.fewest
         results = during_writeback_results(fake.bench, found)
     for result in results:
         assert all(check["expected"] == check["seen"] for check in result.checks.values())
@@ -125,17 +126,37 @@ def during(folder: Path, truth: RaceTruth | None = None, *, samples: int = 100) 
     return found, fake
 
 
+def running_of(found: FaultsDuring) -> RaceCondition:
+    """The one condition with a writeback."""
+    (running,) = [condition for condition in found.conditions if condition.running]
+    return running
+
+
 def in_flight(found: FaultsDuring) -> list[int]:
-    """All samples of pages in flight, sorted."""
-    return sorted(found.latencies(found.conditions[1], "in_flight").tolist())
+    """All samples of pages in flight, sorted, those of the race before the turns among them."""
+    before = found.burnt_like.latencies("in_flight").tolist()
+    return sorted([*before, *found.latencies(running_of(found), "in_flight").tolist()])
+
+
+def victims_written(fake: Fake) -> list[int]:
+    """Pages of the victim of each race that wrote it back."""
+    made = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
+    return [pages for pages, keys in zip(made, fake.told("race"), strict=True) if keys["writer"] == "write"]
+
+
+def late(found: FaultsDuring) -> int:
+    return found.burnt_like.late + found.late(running_of(found))
 
 
 def test_each_slot_has_its_samples_and_the_books_agree(memory_path: Path) -> None:
     found, fake = during(memory_path)
-    quiet, running = found.conditions
-    assert (quiet.slots, running.slots) == (["ram", "written_back"], ["ram", "written_back", "in_flight"])
-    assert found.latencies(quiet, "in_flight").size == found.late(quiet) == found.waiting(quiet) == 0
-    for condition in (quiet, running):
+    *controls, running = found.conditions
+    assert [str(control) for control in controls] == ["quiet", "cpu"]
+    for control in controls:
+        assert control.slots == ["ram", "written_back", "victim"]
+        assert found.latencies(control, "in_flight").size == found.late(control) == found.waiting(control) == 0
+    assert running.slots == ["ram", "written_back", "in_flight"]
+    for condition in found.conditions:
         assert all(found.latencies(condition, slot).size >= 100 for slot in condition.slots)
         assert found.latencies(condition, "ram").max() < MEMORY_NS
         assert found.latencies(condition, "written_back").min() > STORAGE_NS
@@ -143,22 +164,52 @@ def test_each_slot_has_its_samples_and_the_books_agree(memory_path: Path) -> Non
         assert major == sum(found.latencies(condition, slot).size for slot in condition.slots) + found.late(condition)
     truth = fake.phone.race
     assert in_flight(found) == sorted(truth.in_flight_ns)
-    assert found.late(running) == len(truth.late_ns) > 0
+    assert late(found) == len(truth.late_ns) > 0
     assert sum(turn.relabelled for turn in found.turns(running)) == 0
+
+
+def test_the_control_is_the_same_loop_on_the_same_content(memory_path: Path) -> None:
+    """What differs between a race and its control is what the other thread does."""
+    found, fake = during(memory_path)
+    assert {keys["mix"] for keys in fake.told("fill")} == {"c100@3"}
+    writers = [keys["writer"] for keys in fake.told("race")]
+    assert {writers.count(writer) for writer in ("none", "burn")} == {fake.bench.rounds.fewest}
+    assert fake.told("touch") == []
+    burnt = {int(keys["burn_percent"]) for keys in fake.told("race") if "burn_percent" in keys}
+    assert burnt == {found.burn_percent} == {round(100 * found.burnt_like.cpu_share)}
+    quiet, burning, _ = found.conditions
+    assert found.cpu_share(quiet) == 0 < found.cpu_share(burning) == pytest.approx(found.burn_percent / 100, rel=0.01)
+
+
+def test_pages_that_came_back_different_are_counted_where_they_were(memory_path: Path) -> None:
+    """Every slot that is written is spoilt from its write on; pages in RAM are not."""
+    with fake_bench(memory_path) as fake:
+        fake.zram.spoils = set(range(8192))
+        measure_faults_during_writeback(fake.bench, found := FaultsDuring())
+        results = during_writeback_results(fake.bench, found)
+    corrupt = {(r.params["slot"], r.params["writeback"]): r.metrics["integrity.corrupt"].values[0] for r in results}
+    for (slot, meanwhile), count in corrupt.items():
+        condition = next(each for each in found.conditions if each.meanwhile == meanwhile)
+        touched = found.latencies(condition, slot).size
+        assert (
+            count
+            == {"ram": 0, "victim": 0, "written_back": touched, "in_flight": touched + found.late(condition)}[slot]
+        )
 
 
 def test_each_condition_is_visited_once_a_round_and_each_sample_knows_its_turn(memory_path: Path) -> None:
     with fake_bench(memory_path) as fake:
         measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         results = during_writeback_results(fake.bench, found)
-    assert len(results) == 5
+    assert len(results) == 9
+    conditions = {condition.meanwhile: condition for condition in found.conditions}
     for result in results:
         assert [turn.round for turn in result.turns] == list(range(result.facts["rounds"]))
         name = Path(result.raw["fault.latency"]).stem
         latencies, turns = fake.kept.raw[name], fake.kept.raw[Path(result.raw["fault.turn"]).stem]
         assert latencies.size == turns.size
         assert set(turns.tolist()) == set(range(len(result.turns)))
-        condition = found.conditions[result.params["writeback"] == "running"]
+        condition = conditions[Meanwhile(result.params["writeback"])]
         for number, turn in enumerate(found.turns(condition)):
             assert latencies[turns == number].tolist() == turn.latencies(result.params["slot"]).tolist()
             assert turn.latencies(result.params["slot"]).size >= 100 / fake.bench.rounds.fewest
@@ -168,13 +219,13 @@ def test_of_a_phone_that_is_lost_there_are_the_turns_before(memory_path: Path) -
     found = FaultsDuring()
     phone = FakePhone()
     with suppress(LabError), fake_bench(memory_path, phone) as fake:
-        phone.commands_left = 60
+        phone.commands_left = 90
         with pytest.raises(DeviceLost):
             measure_faults_during_writeback(fake.bench, found)
         results = during_writeback_results(fake.bench, found)
-        assert len(results) == 5
+        assert len(results) == 9
         assert {len(result.turns) for result in results} == {len(found.turns(found.conditions[0]))}
-    assert 1 <= len(found.turns(found.conditions[1])) < fake.bench.rounds.fewest
+    assert 1 <= len(found.turns(running_of(found))) < fake.bench.rounds.fewest
 
 
 def test_what_became_of_victims_that_are_no_samples_is_told(memory_path: Path) -> None:
@@ -182,8 +233,8 @@ def test_what_became_of_victims_that_are_no_samples_is_told(memory_path: Path) -
         measure_faults_during_writeback(fake.bench, found := FaultsDuring())
         *_, flying = during_writeback_results(fake.bench, found)
     assert flying.params["slot"] == "in_flight"
-    assert flying.facts["late"] == len(fake.phone.race.late_ns) > 0
-    assert flying.facts["waiting"] == found.waiting(found.conditions[1])
+    assert found.burnt_like.late + flying.facts["late"] == len(fake.phone.race.late_ns) > 0
+    assert flying.facts["waiting"] == found.waiting(running_of(found))
 
 
 @pytest.mark.parametrize(("missed", "imagined", "relabelled"), [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 1, 1), (0, 3, 3)])
@@ -192,10 +243,10 @@ def test_pages_that_the_probe_took_for_others_are_relabelled_as_bd_stat_says(
 ) -> None:
     """The fake knows which pages came from storage: afterwards exactly these are late, and no others."""
     found, fake = during(memory_path, RaceTruth(late_every=3, missed=missed, imagined=imagined))
-    truth, running = fake.phone.race, found.conditions[1]
+    truth = fake.phone.race
     assert (truth.missed, truth.imagined) == (0, 0)
-    assert sum(turn.relabelled for turn in found.turns(running)) == relabelled
-    assert found.late(running) == len(truth.late_ns) > 4
+    assert found.burnt_like.relabelled + sum(turn.relabelled for turn in found.turns(running_of(found))) == relabelled
+    assert late(found) == len(truth.late_ns) > 4
     assert in_flight(found) == sorted(truth.in_flight_ns)
     assert in_flight(found)[-1] < MEMORY_NS
 
@@ -215,10 +266,11 @@ def test_reads_by_somebody_else_during_a_race_are_an_error(memory_path: Path) ->
 
 def test_pages_touched_before_their_write_began_are_waiting(memory_path: Path) -> None:
     found, fake = during(memory_path)
-    running = found.conditions[1]
+    running = running_of(found)
     written = found.checks(running)["writes of the writeback (backing device against bd_stat)"]["seen"]
-    victims = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
-    waiting, touched = found.waiting(running), len(in_flight(found))
+    # The first races told how much CPU time the writer takes, and are no turn.
+    victims = victims_written(fake)[found.burnt_like.races :]
+    waiting, touched = found.waiting(running), found.latencies(running, "in_flight").size
     assert waiting == sum(victims) - written
     assert found.share_in_flight(running) == 1 - min(waiting, touched) / touched
     assert 0 <= found.share_in_flight(running) <= 1
@@ -232,21 +284,21 @@ def test_a_victim_comes_to_last_as_long_as_the_touches(memory_path: Path, sample
     )
     with fake_bench(memory_path, profile=profile) as fake:
         measure_faults_during_writeback(fake.bench, found := FaultsDuring())
-        first, *others = [int(keys["bytes"]) // 4096 for keys in fake.told("fill") if keys["name"] == "victim"]
-    turns, wanted = found.turns(found.conditions[1]), samples / fake.bench.rounds.fewest
-    assert turns[0].races == (2 if first_is == "too short" else 1)
+        first, *others = victims_written(fake)
+    turns, wanted = found.turns(running_of(found)), samples / fake.bench.rounds.fewest
+    assert found.burnt_like.races == (2 if first_is == "too short" else 1)
     assert (others[0] > 1.5 * first) if first_is == "too short" else (others[0] < first)
     assert max(others[3:]) < 1.2 * min(others[3:]), "what is left is how a race happens to go"
     assert min(turn.latencies(slot).size for turn in turns for slot in ("ram", "written_back")) >= wanted
 
 
 def test_samples_shrink_until_the_fewest_rounds_fit_into_the_time(memory_path: Path) -> None:
-    """By the fake phone's clock 2000 samples take 1.1 s in 8 rounds."""
+    """By the fake phone's clock 2000 samples take 1.8 s in 8 rounds."""
     profile = small_profile(
         backing=Backing(path=BACKING, size=64 * MIB), faults=Faults(samples=2000, batch_sizes=(32,))
     )
     with fake_bench(memory_path, profile=profile) as fake:
-        plan = RoundsPlan(fewest=8, most=8, budget_s=0.7)
+        plan = RoundsPlan(fewest=8, most=8, budget_s=1.0)
 
         def now_s() -> float:
             return fake.phone.clock.now_ns / 1e9
@@ -258,7 +310,7 @@ def test_samples_shrink_until_the_fewest_rounds_fit_into_the_time(memory_path: P
     for condition in found.conditions:
         assert len(found.turns(condition)) == plan.fewest
         assert all(20 <= turn.wanted < 2000 / plan.fewest for turn in found.turns(condition))
-    assert [result.caveats for result in results] == [[]] * 5
+    assert [result.caveats for result in results] == [[]] * 9
 
 
 def test_no_victim_is_larger_than_the_room(memory_path: Path) -> None:

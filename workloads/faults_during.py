@@ -1,7 +1,9 @@
 """Latency of page faults while a writeback runs: pages in RAM slots, written-back ones, and ones in flight.
 
 Two areas are swapped out. A half of the first is written back beforehand; the second, the victim, is written back while
-pages of both are touched in turn (the probe's command ``race``). Conditions, quiet among them, are visited in rounds.
+pages of both are touched in turn (``workloads/races.py``). Conditions are visited in rounds. Quiet is the same loop
+beside a thread that sleeps, ``cpu`` the same beside one that burns as much CPU time as the writer: so what a writeback
+does to faults is told from what a second busy thread does.
 """
 
 from __future__ import annotations
@@ -9,16 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from records import metrics as m
 from records import tests as t
 from records.model import Caveat, RunResult
 from workloads.bench import Bench
 from workloads.budget import RoundsPlan
 from workloads.faults import RAM, WRITTEN_BACK, algorithm_of, probe_overhead
 from workloads.pace import Pace
-from workloads.races import IN_FLIGHT, SLOTS, RaceCondition, Races, RaceTurn, add_checks
+from workloads.races import IN_FLIGHT, SLOTS, Meanwhile, RaceCondition, Races, RaceTurn, add_checks
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, share_of_faults, with_rounds_of_faults
@@ -26,11 +30,16 @@ from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, shar
 
 @dataclass(slots=True)
 class FaultsDuring:
-    """All turns of all conditions, filled on the way; the quiet one comes first."""
+    """All turns of all conditions, filled on the way; the quiet one comes first.
+
+    In ``cpu`` a thread burns ``burn_percent`` of a CPU, as the writer did in ``burnt_like``, which is no turn.
+    """
 
     conditions: Sequence[RaceCondition] = ()
     rounds: Rounds[RaceCondition, RaceTurn] = field(default_factory=Rounds)
     overhead: Mapping[str, int] = field(default_factory=dict)
+    burnt_like: RaceTurn = field(default_factory=lambda: RaceTurn(0))
+    burn_percent: int = 0
     algorithm: str = ""
 
     def turns(self, condition: RaceCondition) -> list[RaceTurn]:
@@ -49,6 +58,15 @@ class FaultsDuring:
         """Return how many pages of the victim were touched before their write was begun."""
         return sum(turn.waiting for turn in self.turns(condition))
 
+    def corrupt(self, condition: RaceCondition, slot: str) -> int:
+        """Return how many pages of a slot did not hold what they should; late ones count as in flight."""
+        return sum(turn.corrupt[slot] for turn in self.turns(condition))
+
+    def cpu_share(self, condition: RaceCondition) -> float:
+        """Return the share of a CPU that the writing thread took, or the one in its place."""
+        turns = self.turns(condition)
+        return sum(turn.cpu_ns for turn in turns) / max(1, sum(turn.wall_ns for turn in turns))
+
     def checks(self, condition: RaceCondition) -> dict[str, dict[str, float]]:
         """Return the cross-checks with the kernel's counters, over all turns."""
         found: dict[str, dict[str, float]] = {}
@@ -64,13 +82,13 @@ class FaultsDuring:
 
 def steps_of(stage: Stage) -> int:
     """Return how many steps ``measure_faults_during_writeback`` reports at least."""
-    return RoundsPlan().fewest * len(_conditions(stage))
+    return 1 + RoundsPlan().fewest * len(_conditions(stage))
 
 
 def measure_faults_during_writeback(
     bench: Bench, into: FaultsDuring, now: Callable[[], float] = time.monotonic
 ) -> None:  # fmt: skip
-    """Measure quiet faults and those during a writeback at each batch size, in rounds.
+    """Measure faults during a writeback at each batch size, and the two controls, in rounds.
 
     ``into`` is filled on the way, so it keeps what it has if the phone is lost. Raises NothingMeasured when the kernel
     counted other reads than were measured.
@@ -78,11 +96,14 @@ def measure_faults_during_writeback(
     bench = with_rounds_of_faults(bench)
     stage, plan = bench.stage, bench.rounds
     into.overhead = probe_overhead(bench)
-    quiet, *running = into.conditions = _conditions(stage)
+    quiet, _, *running = into.conditions = _conditions(stage)
     pace = Pace(plan, share_of_faults(bench), now)
     races = Races(bench, pace, into.rounds)
     stage.as_swap(4 * pace.wanted + 2 * races.most_victim)
     into.algorithm = algorithm_of(stage)
+    bench.progress(f"how much CPU time the writer takes, {running[-1]}")
+    into.burnt_like = races.learn_to_burn(running[-1])
+    into.burn_percent = races.burn_percent
     measure_in_rounds(
         bench, into.conditions, races.turn, into=into.rounds, now=now, told=lambda point: f"faults, writeback {point}",
         primary=lambda turn: median_of(turn.latencies(SLOTS[WRITTEN_BACK])),
@@ -101,17 +122,9 @@ def during_writeback_results(bench: Bench, found: FaultsDuring) -> list[RunResul
 
 
 def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: str) -> RunResult:
-    turns = found.turns(condition)
-    proof = {}
-    if slot == SLOTS[IN_FLIGHT]:
-        proof = {
-            "share_in_flight": round(found.share_in_flight(condition), 4),
-            "late": found.late(condition),
-            "waiting": found.waiting(condition),
-            "relabelled": sum(turn.relabelled for turn in turns),
-        }
+    turns, latencies = found.turns(condition), found.latencies(condition, slot)
     doubts = found.rounds.caveats(condition)
-    if found.latencies(condition, slot).size < sum(turn.wanted for turn in turns):
+    if latencies.size < sum(turn.wanted for turn in turns):
         doubts.append(Caveat.few_samples)
     return RunResult(
         test=t.FAULTS_WRITEBACK.name,
@@ -119,10 +132,10 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
         params={
             "slot": slot,
             "batch_size": condition.batch_size,
-            "writeback": "running" if condition.running else "quiet",
+            "writeback": str(condition.meanwhile),
             "comp_algorithm": found.algorithm,
         },
-        metrics={},
+        metrics=m.CORRUPT.of([found.corrupt(condition, slot)]),
         raw=faults_by_turn(bench, f"fault-during-{condition}-{slot}", [turn.latencies(slot) for turn in turns]),
         # The kernel counts all slots together: one record of each condition has the checks.
         checks=found.checks(condition) if slot == SLOTS[RAM] else {},
@@ -131,13 +144,27 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
             "probe_overhead_ns": found.overhead,
             "races": sum(turn.races for turn in turns),
             "major_faults_of_all_slots": sum(turn.majflt for turn in turns),
-            **proof,
+            "cpu_share_of_writer": round(found.cpu_share(condition), 4),
+            **_facts_of(found, condition, slot),
             **found.rounds.facts(),
         },
         turns=found.rounds.turns(condition),
     )
 
 
+def _facts_of(found: FaultsDuring, condition: RaceCondition, slot: str) -> dict[str, Any]:
+    """Return what else is told of a condition, or of the pages in flight: how sure it is that they were."""
+    if slot == SLOTS[IN_FLIGHT]:
+        return {
+            "share_in_flight": round(found.share_in_flight(condition), 4),
+            "late": found.late(condition),
+            "waiting": found.waiting(condition),
+            "relabelled": sum(turn.relabelled for turn in found.turns(condition)),
+        }
+    return {"burn_percent": found.burn_percent} if condition.meanwhile is Meanwhile.cpu else {}
+
+
 def _conditions(stage: Stage) -> list[RaceCondition]:
     batch_sizes = stage.batch_sizes(stage.profile.faults.batch_sizes)
-    return [RaceCondition(False), *(RaceCondition(True, batch) for batch in batch_sizes)]
+    controls = [RaceCondition(Meanwhile.quiet), RaceCondition(Meanwhile.cpu)]
+    return [*controls, *(RaceCondition(Meanwhile.running, batch) for batch in batch_sizes)]

@@ -1,19 +1,24 @@
 """One race: pages are touched in turn with pages of another area, the victim, while that one is written back.
 
-What was touched is counted against the kernel's own books (the probe's command ``race``, probe/README.md).
+Its control is the same loop while nothing is written. Pages of both areas hold the same kind of content, so that only
+what happens to them tells them apart. What was touched is counted against the kernel's own books (the probe's command
+``race``, probe/README.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from base.units import MIB
 from devices.capability import Capability
-from devices.probe.replies import Raced, Touched
+from devices.probe.replies import Raced
 from devices.profiles.sections import PageKind
 from workloads.bench import Bench
 from workloads.faults import (
@@ -24,7 +29,6 @@ from workloads.faults import (
     WRITTEN_BACK,
     check_reads,
     swap_out,
-    touch_all,
     touch_seed,
     write_back_half,
 )
@@ -34,31 +38,52 @@ from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
 from workloads.turns import NO_SAMPLES, Samples
 
-IN_FLIGHT, LATE = 2, 3
-SLOTS = {RAM: "ram", WRITTEN_BACK: "written_back", IN_FLIGHT: "in_flight"}
+IN_FLIGHT, LATE, VICTIM = 2, 3, 4
+SLOTS = {RAM: "ram", WRITTEN_BACK: "written_back", IN_FLIGHT: "in_flight", VICTIM: "victim"}
+# What the probe counts apart and is of the slot nonetheless: pages in flight that were touched too late.
+_ALSO = {SLOTS[IN_FLIGHT]: "late"}
 # A writeback that is over before enough pages were touched is followed by others of the same turn, up to so many.
 _MOST_RACES = 4
 _NEXT_RACE = 0x9E37
 _AREA, _VICTIM = "touched", "victim"
+# zram writes each size class in an order of its own: pages of one kind, which nearly all are of one class.
+_PAGES = PageKind.compressible
 _LIMIT_S = 600.0
 _FIRST_VICTIM_BYTES, _FEWEST_VICTIM_PAGES = 4 * MIB, 256
 _WRITES_CHECK = "writes of the writeback (backing device against bd_stat)"
 
 
+class Meanwhile(StrEnum):
+    """What runs while pages are touched: nothing, a thread that only burns CPU time as the writer, or a writeback."""
+
+    quiet = "quiet"
+    cpu = "cpu"
+    running = "running"
+
+
+_WRITER = {Meanwhile.quiet: "none", Meanwhile.cpu: "burn", Meanwhile.running: "write"}
+
+
 @dataclass(frozen=True, slots=True)
 class RaceCondition:
-    """One condition: a writeback at ``batch_size`` runs meanwhile, or nothing does (``running`` False: quiet)."""
+    """One condition; ``batch_size`` is that of the writeback, if one runs."""
 
-    running: bool
+    meanwhile: Meanwhile
     batch_size: int | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether a writeback runs."""
+        return self.meanwhile is Meanwhile.running
+
+    @property
     def slots(self) -> Sequence[str]:
-        """Return the slots in which a page may be when it is touched; on a quiet phone none is in flight."""
-        return [slot for slot in SLOTS.values() if self.running or slot != SLOTS[IN_FLIGHT]]
+        """Return the slots in which a page may be when it is touched; pages of the victim are in flight or in RAM."""
+        other = SLOTS[VICTIM if self.running else IN_FLIGHT]
+        return [slot for slot in SLOTS.values() if slot != other]
 
     def __str__(self) -> str:
-        return f"batch-{self.batch_size or 1}" if self.running else "quiet"
+        return f"batch-{self.batch_size or 1}" if self.running else str(self.meanwhile)
 
 
 @dataclass(slots=True)
@@ -66,8 +91,9 @@ class RaceTurn:
     """What one turn of a condition measured: one race, or several where the writeback was short.
 
     ``wanted`` is how many samples of each slot it should have. A victim that was touched after its write (``late``) is
-    counted and is no sample; one that still waited for its write (``waiting``) is counted and is one. ``checks``
-    compare what was measured with the kernel's counters.
+    counted and is no sample; one that still waited for its write (``waiting``) is counted and is one. ``corrupt``
+    counts by slot the pages that did not hold what they should. ``cpu_ns`` of ``wall_ns`` is what the writing thread
+    ran, or the one in its place. ``checks`` compare what was measured with the kernel's counters.
     """
 
     wanted: int
@@ -77,7 +103,15 @@ class RaceTurn:
     late: int = 0
     waiting: int = 0
     relabelled: int = 0
+    cpu_ns: int = 0
+    wall_ns: int = 0
+    corrupt: Counter[str] = field(default_factory=Counter)
     checks: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def cpu_share(self) -> float:
+        """The share of a CPU that the writing thread took, or the one in its place."""
+        return self.cpu_ns / max(self.wall_ns, 1)
 
     def latencies(self, slot: str) -> Samples:
         """Return the samples of a slot, in ns."""
@@ -87,11 +121,15 @@ class RaceTurn:
         """Say whether one of these slots has fewer samples than were wanted."""
         return any(self.latencies(slot).size < self.wanted for slot in slots)
 
-    def take(self, records: npt.NDArray[np.void]) -> None:
-        """Add the samples of a race."""
+    def take(self, records: npt.NDArray[np.void], reply: Raced) -> None:
+        """Add the samples of a race, and what the probe counted."""
         for label, slot in SLOTS.items():
             self.parts.setdefault(slot, []).append(records["ns"][records["label"] == label].astype(np.uint64))
+            self.corrupt[slot] += reply.corrupt[slot] + reply.corrupt.get(_ALSO.get(slot, ""), 0)
         self.races += 1
+        self.majflt += reply.majflt
+        self.cpu_ns += reply.user_ns + reply.sys_ns
+        self.wall_ns += reply.wall_ns
 
     def check(self, name: str, expected: int, seen: int) -> None:
         """Add a race's numbers to a check."""
@@ -107,12 +145,16 @@ def add_checks(checks: dict[str, dict[str, float]], more: Mapping[str, Mapping[s
 
 
 class Races:
-    """Measures turns into ``rounds``, at the pace of the rounds; remembers how long a victim each condition needs."""
+    """Measures turns into ``rounds``, at the pace of the rounds; remembers how long a victim each condition needs.
+
+    ``burn_percent`` is the share of a CPU that the thread of the condition cpu burns.
+    """
 
     def __init__(self, bench: Bench, pace: Pace, rounds: Rounds[RaceCondition, RaceTurn]) -> None:
         self.bench = bench
         self.pace = pace
         self.rounds = rounds
+        self.burn_percent = 0
         self.most_victim = _most_victim_pages(bench.stage, 2 * pace.wanted)
         # Pages of the victim for each page that is touched.
         self._victim: dict[RaceCondition, float] = {}
@@ -126,46 +168,56 @@ class Races:
                 break
         return found
 
+    def learn_to_burn(self, running: RaceCondition) -> RaceTurn:
+        """Measure how much CPU time the writer of this condition takes: so much is burnt from now on.
+
+        What is returned is no turn.
+        """
+        found = self.turn(running, 0)
+        self.burn_percent = min(100, round(100 * found.cpu_share))
+        return found
+
     def _once(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
         bench, stage, pages = self.bench, self.bench.stage, 2 * found.wanted
-        bench.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
-        try:
-            swap_out(bench, _AREA, pages)
+        victims = self._victim_pages(condition, pages) if condition.running else min(pages, self.most_victim)
+        with _swapped_out(bench, _AREA, pages, seed):
             write_back_half(bench, _AREA, found.wanted, seed)
-            if condition.running:
-                self._race(condition, found, seed)
-            else:
-                records, reply = touch_all(bench, _AREA, seed)
-                _keep(stage, found, records, reply)
-        finally:
-            bench.probe.drop(_AREA)
-
-    def _race(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
-        bench, stage, probe = self.bench, self.bench.stage, self.bench.probe
-        pages = self._victim_pages(condition, 2 * found.wanted)
-        # All of one size class: zram writes each class in an order of its own.
-        probe.fill_area(_VICTIM, pages * stage.page_bytes, mix=PageKind.incompressible.mix, seed=seed + 1)
-        try:
-            swap_out(bench, _VICTIM, pages)
-            if condition.batch_size is not None:
-                write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
-            several = Capability.page_indexes in stage.device.capabilities
-            reply = probe.race(
-                _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
-                out=SAMPLES_FILE, grammar=None if several else "page_index", seconds=_LIMIT_S,
-            )  # fmt: skip
-        finally:
-            probe.drop(_VICTIM)
+            with _swapped_out(bench, _VICTIM, victims, seed + 1):
+                reply = self._race(condition, seed)
         records = bench.fetch(SAMPLES_FILE, RECORD, reply.samples)
         _count_victims(stage, found, records, reply)
         _keep(stage, found, records, reply)
-        self._victim[condition] = _victim_needed(pages, 2 * found.wanted, records, reply)
+        if condition.running:
+            self._victim[condition] = _victim_needed(victims, pages, records, reply)
+
+    def _race(self, condition: RaceCondition, seed: int) -> Raced:
+        bench, stage = self.bench, self.bench.stage
+        if condition.batch_size is not None:
+            write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
+        several = Capability.page_indexes in stage.device.capabilities
+        burns = condition.meanwhile is Meanwhile.cpu
+        return bench.probe.race(
+            _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
+            out=SAMPLES_FILE, grammar=None if several else "page_index", writer=_WRITER[condition.meanwhile],
+            burn_percent=self.burn_percent if burns else None, seconds=_LIMIT_S,
+        )  # fmt: skip
 
     def _victim_pages(self, condition: RaceCondition, area_pages: int) -> int:
         stage = self.bench.stage
         per_page = self._victim.get(condition)
         wanted = stage.pages(_FIRST_VICTIM_BYTES) if per_page is None else int(per_page * area_pages)
         return min(max(wanted, _FEWEST_VICTIM_PAGES), self.most_victim)
+
+
+@contextmanager
+def _swapped_out(bench: Bench, name: str, pages: int, seed: int) -> Iterator[None]:
+    """Make an area of so many pages and move it to zram; it is gone after the scope."""
+    bench.probe.fill_area(name, pages * bench.stage.page_bytes, mix=_PAGES.mix, seed=seed)
+    try:
+        swap_out(bench, name, pages)
+        yield
+    finally:
+        bench.probe.drop(name)
 
 
 def _victim_needed(pages: int, area_pages: int, records: npt.NDArray[np.void], reply: Raced) -> float:
@@ -182,7 +234,7 @@ def _victim_needed(pages: int, area_pages: int, records: npt.NDArray[np.void], r
 
 
 def _most_victim_pages(stage: Stage, area_pages: int) -> int:
-    """Return a third of what the backing device and free memory have room for: the victim's pages do not compress."""
+    """Return a third of what the backing device and free memory have room for."""
     meminfo = dict(line.split()[:2] for line in stage.device.read("/proc/meminfo").splitlines())
     available = int(meminfo["MemAvailable:"]) * 1024 // stage.page_bytes
     return max(stage.pages(MIB), min(stage.backing_pages - area_pages, available) // 3)
@@ -193,8 +245,9 @@ def _count_victims(stage: Stage, found: RaceTurn, records: npt.NDArray[np.void],
     late = stage.pages_4k(reply.read_4k) - int((records["label"] == WRITTEN_BACK).sum())
     found.relabelled += _settle_late(stage, records, late)
     found.late += late
-    # Pages touched before their write was begun are never written.
-    found.waiting += reply.victims - reply.device_writes
+    if reply.calls:
+        # Pages touched before their write was begun are never written.
+        found.waiting += reply.victims - reply.device_writes
     found.check(_WRITES_CHECK, reply.device_writes, stage.pages_4k(reply.written_4k))
 
 
@@ -222,9 +275,8 @@ def _settle_late(stage: Stage, records: npt.NDArray[np.void], late: int) -> int:
     return wrong
 
 
-def _keep(stage: Stage, found: RaceTurn, records: npt.NDArray[np.void], reply: Touched | Raced) -> None:
-    found.take(records)
-    found.majflt += reply.majflt
+def _keep(stage: Stage, found: RaceTurn, records: npt.NDArray[np.void], reply: Raced) -> None:
+    found.take(records, reply)
     from_storage = int(np.isin(records["label"], (WRITTEN_BACK, LATE)).sum())
     reads = stage.pages_4k(reply.read_4k)
     found.check(READS_CHECK, from_storage, reads)
