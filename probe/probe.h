@@ -105,6 +105,7 @@ int cmd_slots(const struct request *req, struct reply *rep);
 int cmd_writeback(const struct request *req, struct reply *rep);
 int cmd_write_timed(const struct request *req, struct reply *rep);
 int cmd_touch(const struct request *req, struct reply *rep);
+int cmd_reads(const struct request *req, struct reply *rep);
 int cmd_race(const struct request *req, struct reply *rep);
 int cmd_load_start(const struct request *req, struct reply *rep);
 int cmd_load_stop(const struct request *req, struct reply *rep);

@@ -121,10 +121,12 @@ int slot_work_sort(struct slot_work *work, struct reply *rep)
 /* Fills one call with as many pages as it takes, neighbouring slots as a range; returns how many. */
 uint64_t slot_work_compose(const struct slot_work *work, uint64_t from, char call[CALL_BYTES + 1])
 {
+	uint64_t i = from, end = work->count;
 	size_t used = 0;
-	uint64_t i = from;
 
-	while (i < work->count && used + ITEM_BYTES < CALL_BYTES) {
+	if (work->most_pages && work->most_pages < end - from)
+		end = from + work->most_pages;
+	while (i < end && used + ITEM_BYTES < CALL_BYTES) {
 		unsigned long long lo = pagemap_slot(work->map[work->page[i]]), run = 1;
 		const char *blank = used ? " " : "";
 
@@ -132,7 +134,7 @@ uint64_t slot_work_compose(const struct slot_work *work, uint64_t from, char cal
 			snprintf(call, CALL_BYTES, "page_index=%llu", lo);
 			return 1;
 		}
-		while (i + run < work->count && pagemap_slot(work->map[work->page[i + run]]) == lo + run)
+		while (i + run < end && pagemap_slot(work->map[work->page[i + run]]) == lo + run)
 			run++;
 		if (run > 1)
 			used += (size_t)snprintf(call + used, CALL_BYTES - used, "%spage_indexes=%llu-%llu", blank, lo,
@@ -144,29 +146,34 @@ uint64_t slot_work_compose(const struct slot_work *work, uint64_t from, char cal
 	return i - from;
 }
 
-/* Writes all calls; *done counts the pages of those that the kernel took. 0 or an errno. */
-int slot_work_write(struct slot_work *work, int fd, uint64_t *done)
+int slot_work_write_one(struct slot_work *work, int fd, uint64_t *done)
 {
 	char call[CALL_BYTES + 1];
+	uint64_t pages = slot_work_compose(work, *done, call);
 
-	while (*done < work->count) {
-		uint64_t pages = slot_work_compose(work, *done, call);
-
-		if (write(fd, call, strlen(call)) < 0) {
-			/* Kernels before 6.16 take a single page_index= and call everything else invalid. */
-			if (errno != EINVAL || work->grammar != GRAMMAR_AUTO)
-				return errno;
-			work->grammar = GRAMMAR_SINGLE;
-			continue;
-		}
-		if (work->grammar == GRAMMAR_AUTO && pages > 1)
-			work->grammar = GRAMMAR_SEVERAL;
-		work->calls++;
-		for (uint64_t i = 0; i < pages; i++)
-			area_label(work->area)[work->page[*done + i]] = LABEL_WRITTEN_BACK;
-		*done += pages;
+	if (write(fd, call, strlen(call)) < 0) {
+		/* Kernels before 6.16 take a single page_index= and call everything else invalid. */
+		if (errno != EINVAL || work->grammar != GRAMMAR_AUTO)
+			return errno;
+		work->grammar = GRAMMAR_SINGLE;
+		return 0;
 	}
+	if (work->grammar == GRAMMAR_AUTO && pages > 1)
+		work->grammar = GRAMMAR_SEVERAL;
+	work->calls++;
+	for (uint64_t i = 0; i < pages; i++)
+		area_label(work->area)[work->page[*done + i]] = LABEL_WRITTEN_BACK;
+	*done += pages;
 	return 0;
+}
+
+int slot_work_write(struct slot_work *work, int fd, uint64_t *done)
+{
+	int error = 0;
+
+	while (!error && *done < work->count)
+		error = slot_work_write_one(work, fd, done);
+	return error;
 }
 
 void slot_work_free(struct slot_work *work)

@@ -18,6 +18,7 @@ struct slot_work {
 	size_t count;
 	const uint64_t *map;
 	enum grammar grammar;
+	uint64_t most_pages; /* of one call; 0: as many as it takes */
 	uint64_t calls;
 };
 
@@ -31,6 +32,8 @@ int slot_work_choose(struct slot_work *work, const struct request *req, struct r
 int slot_work_sort(struct slot_work *work, struct reply *rep);
 /* The text of the call that begins with page number from; returns how many pages it covers. */
 uint64_t slot_work_compose(const struct slot_work *work, uint64_t from, char call[CALL_BYTES + 1]);
+/* Writes one call to zram's attribute; *done counts the pages that the kernel took. 0 or an errno. */
+int slot_work_write_one(struct slot_work *work, int fd, uint64_t *done);
 /* Writes all calls to zram's attribute; *done counts the pages of those that the kernel took. 0 or an errno. */
 int slot_work_write(struct slot_work *work, int fd, uint64_t *done);
 void slot_work_free(struct slot_work *work);

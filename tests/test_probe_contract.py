@@ -160,6 +160,12 @@ REFUSED = [
     f"fill name=a bytes={PAGE} mix=i100 seed=1", "corrupt name=a page=4",
     "touch name=a order=random seed=1 out=/x pages=0",
     "touch name=a order=random seed=1 out=/x pages=5", "touch name=a order=random seed=1 out=/nowhere/x",
+    *(f"reads name=a zram=99 files=/nowhere/x out=/x {numbers} seed=1" for numbers in (
+        "reads=0 pause_us=1 call_pages=1", "reads=1000001 pause_us=1 call_pages=1", "reads=1 pause_us=1 call_pages=0",
+        "reads=1 pause_us=10000001 call_pages=1", "reads=1 pause_us=1 call_pages=1",
+    )), "reads name=nobody zram=99 files=/x out=/x reads=1 pause_us=1 call_pages=1 seed=1",
+    "reads name=a zram=99 files=DEVICE out=/x reads=1 pause_us=1 call_pages=1 seed=1",
+    f"reads name=a zram=99 files={','.join(['DEVICE'] * 9)} out=/x reads=1 pause_us=1 call_pages=1 seed=1",
     *(f"race name=a victim=b zram=99 disk=sda seed=1 out=/x {writer}" for writer in (
         "writer=burn", "writer=burn burn_percent=101", "writer=none burn_percent=5", "burn_percent=5",
     )),

@@ -83,6 +83,8 @@ COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
         ("touch", f"name! order!={_ORDER} seed!=number out! pages=number zram=number io=default|realtime"),
         ("race", "name! victim! zram!=number disk! seed!=number out! grammar=page_indexes|page_index "
                  "writer=write|none|burn burn_percent=number"),
+        ("reads", "name! zram!=number files! out! reads!=number pause_us!=number call_pages!=number seed!=number "
+                  "grammar=page_indexes|page_index writer=write|none"),
         ("load-start", "kind!=cpu|random_read|sequential_write threads!=number limit_s!=number file size=number "
                        "bytes=number rate=number"),
         ("load-stop", ""),

@@ -65,10 +65,11 @@ class _Device:
 
 
 class ProbeMemory:
-    """All commands on pages but ``race``."""
+    """All commands on pages but ``race`` and ``reads``."""
 
     def __init__(self, phone: FakePhone) -> None:
         from devices.fake.probe_race import race
+        from devices.fake.probe_reads import reads
 
         self.phone = phone
         self.areas: dict[str, FakeArea] = {}
@@ -76,6 +77,7 @@ class ProbeMemory:
             "fill": self._fill, "verify": self._verify, "corrupt": self._corrupt, "free": self._free,
             "drop": self._drop, "pageout": self._pageout, "slots": self._slots, "writeback": self._writeback,
             "touch": self._touch, "race": lambda call: race(self, call),
+            "reads": lambda call: reads(self, call),
         }  # fmt: skip
 
     def end(self) -> None:

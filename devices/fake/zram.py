@@ -53,7 +53,8 @@ class FakeZram:
 
     What goes wrong in it is set by tests: ``forgets`` slots of each writeback stay where they are although it succeeds;
     ``spoils`` are slots whose content changes on the way to the backing device; ``other_reads`` pages are read by
-    another program whenever slots are read; without ``names_pages`` it is a kernel before 5.12.
+    another program whenever slots are read; without ``names_pages`` it is a kernel before 5.12, and without
+    ``holds_up`` one before 7.0, whose files do not wait for a writeback.
     """
 
     number: int
@@ -66,6 +67,7 @@ class FakeZram:
     jitter: random.Random = field(default_factory=lambda: random.Random(42))
     other_reads: int = 0
     names_pages: bool = True
+    holds_up: bool = True
     reads_4k: int = 0
     writes_4k: int = 0
     _most_used: int = 0

@@ -169,6 +169,21 @@ class AreaCommands(Commands):
             writer=writer, burn_percent=burn_percent, seconds=seconds,
         )  # fmt: skip
 
+    def reads(
+        self, name: str, *, zram: int, files: Sequence[str], out: str, most: int, pause_us: int, call_pages: int,
+        seed: int, writes: bool, seconds: float = _S,
+    ) -> replies.ReadsTimed:  # fmt: skip
+        """Time reads of these files while an area is written back; ``out`` is the file for the samples.
+
+        Each writeback has ``call_pages`` pages. A read begins after a random pause, the first of ``pause_us`` at most,
+        others as long as a writeback; ``most`` reads of a file end it, and so does the end of the area. Without
+        ``writes`` nothing is written back meanwhile, and all pauses are like the first.
+        """
+        return self._call(
+            replies.ReadsTimed, "reads", name=name, zram=zram, files=",".join(files), out=out, reads=most,
+            pause_us=pause_us, call_pages=call_pages, seed=seed, writer="write" if writes else "none", seconds=seconds,
+        )  # fmt: skip
+
 
 class SessionCommands(AreaCommands):
     """All commands: those of areas, and those that start something which runs until it is stopped."""

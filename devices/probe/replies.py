@@ -258,6 +258,17 @@ class Raced(Counted):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadsTimed(Counted):
+    """Reads that were timed, ``during`` of them in a writeback; all ``calls`` to zram took ``in_calls_ns``."""
+
+    samples: int
+    during: int
+    pages: int
+    calls: int
+    in_calls_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadStopped:
     """What a load did until it was stopped, or until it reached a bound (``ended_early``)."""
 
