@@ -149,6 +149,12 @@ FAULT_WORKER = Quantity(
 MAJOR_FAULTS = Quantity(
     "fault.major", "count", "lower", Values.once, "major faults", "faults that the kernel counted as major"
 )
+READ_WAIT = Quantity(
+    "read.wait", "us", "lower", Values.repeats, "time of a read", "median of the reads of a file of zram's, from sysfs"
+)
+READ_LONGEST = Quantity(
+    "read.longest", "us", "lower", Values.repeats, "longest read", "of the reads of a file of zram's, from sysfs"
+)
 LOAD_BYTES = Quantity(
     "load.bytes", "B", "higher", Values.once, "bytes of the background load", "bytes that it read or wrote"
 )

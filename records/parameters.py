@@ -58,6 +58,7 @@ TRIGGER = Parameter(
     "writeback", "what triggers writeback (docs/app-switch.md)",
     values=_as_they_are("off", "idle", "background", "periodic"),
 )  # fmt: skip
+FILE = Parameter("file", "which of zram's files in sysfs is read")
 BACKING = Parameter("backing", "what zram writes back to", values={
     "loop_direct": "loop with direct I/O", "loop_buffered": "loop with buffered I/O", "partition": "raw partition",
 })  # fmt: skip

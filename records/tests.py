@@ -77,6 +77,10 @@ FAULTS_LOAD = MeasuredTest(
     "fault_latency_load", "what a page fault takes on a busy phone",
     (p.BACKING, p.LOAD, p.SETTING, p.SLOT, p.ALGORITHM), m.FAULT_LATENCY, (_OVERHEAD,),
 )  # fmt: skip
+READS = MeasuredTest(
+    "reads_during_writeback", "how long a read of one of zram's files takes while a writeback of 256 KiB runs",
+    (p.BATCH_SIZE, p.WRITEBACK_RUNS, p.FILE), None, judged=False,
+)  # fmt: skip
 BACKING = MeasuredTest(
     "backing_variant", "writeback and page faults by kind of backing device",
     (p.VARIANT, p.BLOCKS, p.BATCH_SIZE, p.DATA_BYTES), m.THROUGHPUT,

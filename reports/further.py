@@ -29,7 +29,7 @@ def further_table(analysis: Analysis) -> Table | None:
             places.setdefault((w.clean(point.result.test), *row, marks), []).append(w.params(point.result.params))
     if not places:
         return None
-    heads = (Column("test", False, 20), Column("at", False, 24), Column("figure", False, 20), Column("unit", False))
+    heads = (Column("test", False, 16), Column("at", False, 24), Column("figure", False, 20), Column("unit", False))
     return Table(
         key="further",
         title="Further figures",

@@ -50,6 +50,7 @@ from workloads.inflight import MeasuredDepth, inflight_results, measure_inflight
 from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
 from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
+from workloads.reads_during import ReadsDuring, measure_reads_during_writeback, reads_results
 from workloads.rounds import Rounds
 from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
 from workloads.writeback import measure_sweep, sweeps
@@ -132,6 +133,11 @@ def faults_under_load(bench: Bench) -> Iterator[RunResult]:
     yield from under_load_results(bench, found)
 
 
+def reads_during_writeback(bench: Bench) -> Iterator[RunResult]:
+    measure_reads_during_writeback(bench, found := ReadsDuring())
+    yield from reads_results(bench, found)
+
+
 def backing_variants(bench: Bench) -> Iterator[RunResult]:
     rounds: VariantRounds = Rounds()
     measure_variants(bench, VARIANTS, rounds)
@@ -183,6 +189,7 @@ MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Page fault latency": faults,
     "Page fault latency while a writeback runs": faults_during_writeback,
     "Page fault latency on a busy phone": faults_under_load,
+    "How long a read of zram's files waits while a writeback runs": reads_during_writeback,
     "Writeback and page faults by what zram writes back to": backing_variants,
     "Compression ratio, writeback and page faults by compressor": each_compressor,
     "Switching between apps under memory pressure": app_switches,

@@ -41,7 +41,7 @@ def stage(transport: AdbTransport, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def bench(stage: Stage, tmp_path: Path) -> Iterator[Bench]:
-    with bench_on(stage, tmp_path, seed=9)[0].probing(alarm_s=120) as probing:
+    with bench_on(stage, tmp_path, seed=9)[0].probing(alarm_s=500) as probing:
         yield probing
 
 

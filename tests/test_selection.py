@@ -13,7 +13,7 @@ QUESTIONS = [
     "writeback_throughput", "inflight_depth", "fault_latency", "faults_during_writeback", "data_integrity",
     "app_switch", "batch_size_attribute", "writeback_limit",
 ]  # fmt: skip
-LONGER = ["backing_variants", "compressors", "faults_under_load"]
+LONGER = ["backing_variants", "compressors", "faults_under_load", "reads_during_writeback"]
 
 
 def collected(*arguments: str) -> list[str]:

@@ -109,6 +109,8 @@ _FAULT_WRITES = 8
 _FAULTS = {SuiteName.fault_latency, SuiteName.faults_during_writeback, SuiteName.faults_under_load}
 # Eight turns on three backing devices, half a second of writing each.
 _LOAD_WRITES = 24 * 64 * MIB
+# Eight turns of six writebacks at each batch size, a quarter of a MiB each.
+_READS_WRITES = 8 * 6 * 256 * KIB
 
 
 class Profile(Model):
@@ -180,6 +182,7 @@ class Profile(Model):
             SuiteName.inflight_depth: len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats,
             SuiteName.backing_variants: _VARIANTS * variants.data * 2 * variants.repeats,
             SuiteName.compressors: _COMPRESSORS * compressors.data * compressors.repeats,
+            SuiteName.reads_during_writeback: _READS_WRITES * len(self.faults.batch_sizes),
             SuiteName.faults_under_load: _LOAD_WRITES if Load.sequential_write in self.faults.loads else 0,
         }  # fmt: skip
         return sum(written for test, written in most.items() if test in tests) + faults * bool(_FAULTS & set(tests))

@@ -87,6 +87,7 @@ class SuiteName(StrEnum):
     backing_variants = "backing_variants"
     compressors = "compressors"
     faults_under_load = "faults_under_load"
+    reads_during_writeback = "reads_during_writeback"
 
 
 class Plan(StrEnum):
