@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWN = ("p50", "p99")
-QUIET = "quiet"
+QUIET, BUSY = "quiet", "cpu"
 VARIED = ("slot", "batch_size", "writeback")
 SLOTS = (("written_back", "written back"), ("ram", "in RAM"), ("in_flight", "in flight"))
 
@@ -44,8 +44,9 @@ SHOWS: Shows = {t.FAULTS_WRITEBACK: ()}
 HOW = "Dashed lines: p50 and p99 of the quiet phone. All plots share one scale; lower is better."
 INTRO = (
     "Quiet: no writeback ran. Batch: one ran with that writeback_batch_size. In flight: the page itself was being "
-    "written at that moment; it is still in RAM. x quiet: how many times as long as the same page on the quiet phone, "
-    "or where that was not measured, as one in RAM."
+    "written at that moment; it is still in RAM. Victim: such a page while nothing is written. Busy CPU: no writeback, "
+    "but a thread that takes as much CPU time as the writer. x quiet: how many times as long as the same page on the "
+    "quiet phone, in flight as a victim, or where that was not measured, as one in RAM."
 )
 
 
@@ -68,27 +69,35 @@ def section(analysis: Analysis) -> Section | None:
 def batches(analysis: Analysis) -> list[Point]:
     """Return the faults on written-back pages while a writeback ran, batch sizes ascending."""
     points = (p for p in analysis.of(t.FAULTS_WRITEBACK) if p.param("slot") == "written_back")
-    return sorted((p for p in points if not _is_quiet(p)), key=batch_rank)
+    return sorted((p for p in points if _is_running(p)), key=batch_rank)
 
 
 def _rank(point: Point) -> tuple[tuple[int, str], bool, float]:
-    return slot_rank(point), not _is_quiet(point), batch_rank(point)
+    return slot_rank(point), _is_running(point), batch_rank(point)
 
 
 def _is_quiet(point: Point) -> bool:
     return bool(point.param("writeback") == QUIET)
 
 
+def _is_running(point: Point) -> bool:
+    return point.param("writeback") not in (QUIET, BUSY)
+
+
 def _condition(point: Point) -> str:
-    return QUIET if _is_quiet(point) else f"batch {batch_label(point)}"
+    return f"batch {batch_label(point)}" if _is_running(point) else _short_condition(point)
+
+
+def _short_condition(point: Point) -> str:
+    return batch_label(point) if _is_running(point) else QUIET if _is_quiet(point) else "busy CPU"
 
 
 def _base(points: Sequence[Point], point: Point) -> Point | None:
     """The quiet record to compare with; None for a quiet record itself and where there is none."""
     if _is_quiet(point):
         return None
-    same = find(points, slot=point.param("slot"), writeback=QUIET)
-    return same or (find(points, slot="ram", writeback=QUIET) if point.param("slot") == "in_flight" else None)
+    slots = ("victim", "ram") if point.param("slot") == "in_flight" else (point.param("slot"),)
+    return next((base for slot in slots if (base := find(points, slot=slot, writeback=QUIET))), None)
 
 
 def _table(panels: Sequence[Sequence[Point]]) -> Table:
@@ -132,7 +141,7 @@ def _findings(points: Sequence[Point]) -> list[str]:
     """
     told: list[str] = []
     for slot, words in SLOTS:
-        running = [p for p in points if p.param("slot") == slot and _base(points, p)]
+        running = [p for p in points if p.param("slot") == slot and _is_running(p) and _base(points, p)]
         if running:
             chosen = find(running, batch_size=DEFAULT_BATCH_SIZE) or running[-1]
             said = _delay(chosen, _base(points, chosen))
@@ -180,7 +189,7 @@ def _plot(points: Sequence[Point], base: Point | None, key: str, limits: tuple[f
             quiet = mark_of(base, m.FAULT_LATENCY, name) if base else None
             if quiet is not None:
                 axes.axhline(quiet[0], color=STYLES[index][0], linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.7)
-        axes.set_xticks(range(len(points)), [QUIET if _is_quiet(point) else batch_label(point) for point in points])
+        axes.set_xticks(range(len(points)), [_short_condition(point) for point in points])
         axes.set_xlim(-0.5, len(points) - 0.5)
         axes.set_ylim(*limits)
         plain_log_scale(axes, "y")
