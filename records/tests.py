@@ -71,7 +71,13 @@ FAULTS = MeasuredTest(
 FAULTS_WRITEBACK = MeasuredTest(
     "fault_latency_writeback", "what a page fault takes while a writeback runs",
     (p.SLOT, p.WRITEBACK_RUNS, p.BATCH_SIZE, p.ALGORITHM), m.FAULT_LATENCY,
-    (_OVERHEAD, Fact("share_in_flight", "share of the pages in flight for which that is proven")), primary=True,
+    (
+        _OVERHEAD,
+        Fact("share_in_flight", "share of the pages in flight for which that is proven"),
+        Fact("late", "pages that were to be in flight and were written already: counted, and no samples"),
+        Fact("waiting", "pages among those in flight whose write had not begun"),
+    ),
+    primary=True,
 )  # fmt: skip
 FAULTS_LOAD = MeasuredTest(
     "fault_latency_load", "what a page fault takes on a busy phone",

@@ -113,7 +113,7 @@ def _table(panels: Sequence[Sequence[Point]]) -> Table:
         *times_fields(lambda point: base_of[id(point)], "quiet", DRAWN),
     ]
     title = f"Time of one page fault, quiet and while a writeback ran, in µs{shared_words(points, VARIED)}"
-    notes = [*_proofs(points), *overhead_notes(points)]
+    notes = [*_proofs(points), *_missed(points), *overhead_notes(points)]
     return build("faults-writeback-table", title, INTRO, fields, points, notes)
 
 
@@ -132,6 +132,17 @@ def _proofs(points: Sequence[Point]) -> list[str]:
     else:
         told = w.listing(f"{share} (batch {batch})" for batch, share in percent.items())
     return [f"In flight is proven for {told} of these pages; the others may still have waited for their turn."]
+
+
+def _missed(points: Sequence[Point]) -> list[str]:
+    """How many pages were touched after their write, and how many before it began, of all that were to be in flight."""
+    told = [
+        f"{w.count(late)} and {w.count(waiting)} (batch {batch_label(point)})"
+        for point in points
+        if isinstance(late := point.result.facts.get("late"), int)
+        and isinstance(waiting := point.result.facts.get("waiting"), int)
+    ]
+    return [f"Touched too late, and left out; touched before their write began: {w.listing(told)}."] if told else []
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
