@@ -56,6 +56,7 @@ struct race {
 	uint64_t lag; /* how many pages the completed writes lag behind their place in the order */
 	int stat_fd, writeback_fd;
 	uint64_t writes_at_start;
+	uint64_t in_flight; /* at the backing device when its counters were last read */
 	enum writer kind;
 	uint64_t burn_percent;
 	/* that nothing is to be touched any more */
@@ -177,9 +178,10 @@ static int prepare(struct race *race, const struct request *req, uint64_t zram, 
 	return race->writeback_fd < 0 ? reply_fail(rep, errno, "open %s", path) : 0;
 }
 
-static void keep(struct race *race, struct sample *sample, uint32_t label)
+static void keep(struct race *race, struct sample *sample, uint16_t label, uint64_t ahead)
 {
 	sample->label = label;
+	sample->ahead = ahead < UINT16_MAX ? (uint16_t)ahead : UINT16_MAX;
 	race->seen[label]++;
 	race->taken++;
 }
@@ -189,6 +191,7 @@ static struct sample *next_sample(struct race *race)
 	return (struct sample *)race->samples.data + race->taken;
 }
 
+/* Right after the device's counters were read, so that they tell what lies ahead of the fault. */
 static void touch_area(struct race *race, size_t bytes)
 {
 	uint32_t page = ((uint32_t *)race->area_order.data)[race->next_page++];
@@ -198,7 +201,7 @@ static void touch_area(struct race *race, size_t bytes)
 	if (!(race->area_map[page] & PAGEMAP_SWAPPED))
 		return;
 	touch_page(race->area->base, bytes, page, sample);
-	keep(race, sample, area_label(race->area)[page]);
+	keep(race, sample, area_label(race->area)[page], race->in_flight);
 	area_label(race->area)[page] = LABEL_RAM;
 }
 
@@ -223,6 +226,7 @@ static int touch_victim(struct race *race, size_t bytes)
 
 	if (blockstat_read(race->stat_fd, &before))
 		return -1;
+	race->in_flight = before.in_flight;
 	at = aim(race, &before);
 	if (at >= race->victims.count)
 		return 0;
@@ -230,13 +234,14 @@ static int touch_victim(struct race *race, size_t bytes)
 	touch_page(race->victims.area->base, bytes, race->order[at], sample);
 	if (blockstat_read(race->stat_fd, &after))
 		return -1;
+	race->in_flight = after.in_flight;
 	late = after.reads != before.reads;
 	area_label(race->victims.area)[race->order[at]] = LABEL_RAM;
 	if (race->kind != WRITER_WRITES) {
-		keep(race, sample, LABEL_VICTIM);
+		keep(race, sample, LABEL_VICTIM, before.in_flight);
 		return 0;
 	}
-	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT);
+	keep(race, sample, late ? LABEL_LATE : LABEL_IN_FLIGHT, before.in_flight);
 	/* A page touched before its write was begun is never written, and what is in flight lies as much further on. */
 	if (late)
 		race->lag += before.in_flight / 2 + 1;

@@ -20,11 +20,8 @@ struct field {
 	  (bytes) + ASSERTED(sizeof(((struct record *)0)->field) == (bytes)) }
 
 static const struct field sample_fields[] = {
-	FIELD(sample, t_ns, 0, 8),
-	FIELD(sample, ns, 8, 8),
-	FIELD(sample, page, 16, 4),
-	FIELD(sample, label, 20, 4),
-	{ 0 },
+	FIELD(sample, t_ns, 0, 8),   FIELD(sample, ns, 8, 8),	  FIELD(sample, page, 16, 4),
+	FIELD(sample, label, 20, 2), FIELD(sample, ahead, 22, 2), { 0 },
 };
 static const struct field memory_sample_fields[] = {
 	FIELD(memory_sample, t_ns, 0, 8),

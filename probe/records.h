@@ -8,12 +8,13 @@
 
 #include <stdint.h>
 
-/* A page's first read; of touch and race. */
+/* A page's first read; of touch and race. ahead: requests in flight at the backing device, of race. */
 struct sample {
 	uint64_t t_ns;
 	uint64_t ns;
 	uint32_t page;
-	uint32_t label;
+	uint16_t label;
+	uint16_t ahead;
 };
 
 /* A look at memory; of sample-stop. */

@@ -149,8 +149,17 @@ FAULT_WORKER = Quantity(
 MAJOR_FAULTS = Quantity(
     "fault.major", "count", "lower", Values.once, "major faults", "faults that the kernel counted as major"
 )
+WRITES_AHEAD = Quantity(
+    "fault.writes_ahead", "requests", "lower", Values.repeats, "writes ahead of a fault",
+    "requests in flight at the backing device when a fault on a written-back page began, on the average of a turn",
+)  # fmt: skip
 READ_WAIT = Quantity(
-    "read.wait", "us", "lower", Values.repeats, "time of a read", "median of the reads of a file of zram's, from sysfs"
+    "read.wait",
+    "us",
+    "lower",
+    Values.repeats,
+    "time of a read",
+    "median of the reads of a file of zram's, from sysfs; of `idle`, of writes",
 )
 READ_LONGEST = Quantity(
     "read.longest", "us", "lower", Values.repeats, "longest read", "of the reads of a file of zram's, from sysfs"

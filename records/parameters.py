@@ -51,8 +51,8 @@ COMPRESSED = Parameter(
     "compressed writeback", {True: "on", False: "off", None: "not there"},
 )  # fmt: skip
 WRITEBACK_RUNS = Parameter(
-    "writeback", "what runs meanwhile: nothing, a thread that burns as much CPU time as the writer does at the largest "
-    "batch size, or a writeback", values=_as_they_are("quiet", "cpu", "running"),
+    "writeback", "what runs meanwhile: nothing, a thread that burns as much CPU time as the writer does at the "
+    "kernel's own batch size, or a writeback", values=_as_they_are("quiet", "cpu", "running"),
 )  # fmt: skip
 TRIGGER = Parameter(
     "writeback", "what triggers writeback (docs/app-switch.md)",

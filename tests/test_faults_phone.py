@@ -16,6 +16,7 @@ from tests.bench_sample import bench_on
 from workloads.bench import Bench
 from workloads.faults import RAM, WRITTEN_BACK, swap_out, touch_all, write_back_half
 from workloads.faults_during import FaultsDuring, measure_faults_during_writeback
+from workloads.reads_during import FILES, ReadsDuring, measure_reads_during_writeback
 from workloads.stage import Stage, set_stage
 
 pytestmark = pytest.mark.phone
@@ -65,11 +66,25 @@ def test_a_race_meets_all_kinds_and_the_kernel_counts_the_same(bench: Bench) -> 
         assert [found.corrupt(condition, slot) for slot in condition.slots] == [0, 0, 0]
         assert [check for check in found.checks(condition).values() if check["seen"] != check["expected"]] == []
     quiet, burning, *running = found.conditions
-    assert found.cpu_share(quiet) < 0.05 < found.burn_percent / 100
+    percent = found.burn_percent(burning)
+    assert percent is not None
+    assert found.cpu_share(quiet) < 0.05 < percent / 100
     # A busy host takes from the thread what it cannot give back.
-    assert 0.3 * found.burn_percent < 100 * found.cpu_share(burning) < found.burn_percent + 10
+    assert 0.3 * percent < 100 * found.cpu_share(burning) < percent + 10
     for condition in running:
         share, touched = found.share_in_flight(condition), found.latencies(condition, "in_flight")
         assert share > 0.3, (found.waiting(condition), touched.size)
+        ahead = found.writes_ahead(condition)
+        assert len(ahead) == len(found.turns(condition))
+        assert 0 < np.median(ahead) <= (condition.batch_size or 1) + 1
         # Pages in flight are still in memory: no read from storage is among them.
         assert np.median(touched) < np.median(found.latencies(condition, "written_back"))
+
+
+def test_a_read_of_zrams_files_waits_for_the_writeback_that_it_meets(bench: Bench) -> None:
+    measure_reads_during_writeback(bench, found := ReadsDuring())
+    quiet, *running = found.conditions
+    for condition in running:
+        for file in FILES:
+            waits, alone = (np.median(np.concatenate(found.waits(each, file))) for each in (condition, quiet))
+            assert waits > 2 * alone, (str(condition), file, waits, alone)

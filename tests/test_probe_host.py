@@ -17,7 +17,7 @@ from tests.sanitized_probe import BUILDS, argv_of
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MIX = "z5,s5,c60@3,i30"
-SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
+SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u2"), ("ahead", "<u2")])
 NOT_SWAPPED = 2**64 - 1
 
 

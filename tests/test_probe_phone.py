@@ -31,7 +31,7 @@ BACKING = "/data/local/tmp/probe_test_backing"
 BACKING_BYTES = 64 * MIB
 MIX = "z5,s5,c60@3,i30"
 PAGES = 1000
-SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
+SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u2"), ("ahead", "<u2")])
 
 
 @dataclass

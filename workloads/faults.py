@@ -22,7 +22,7 @@ from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured
 
 # What `touch` writes, 24 bytes a sample (probe/README.md).
-RECORD = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
+RECORD = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u2"), ("ahead", "<u2")])
 RAM, WRITTEN_BACK = 0, 1
 READS_CHECK = "reads from the backing device (bd_stat)"
 SAMPLES_FILE = f"{PROBE_FOLDER}/touch.bin"

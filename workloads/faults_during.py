@@ -8,16 +8,19 @@ does to faults is told from what a second busy thread does.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
 
+from base.kernel import DEFAULT_BATCH_SIZE
 from records import metrics as m
 from records import tests as t
-from records.model import Caveat, RunResult
+from records.model import Caveat, Metric, RunResult
 from workloads.bench import Bench
 from workloads.budget import RoundsPlan
 from workloads.faults import RAM, WRITTEN_BACK, algorithm_of, probe_overhead
@@ -32,14 +35,13 @@ from workloads.turns import NO_SAMPLES, Samples, faults_by_turn, median_of, shar
 class FaultsDuring:
     """All turns of all conditions, filled on the way; the quiet one comes first.
 
-    In ``cpu`` a thread burns ``burn_percent`` of a CPU, as the writer did in ``burnt_like``, which is no turn.
+    In ``cpu`` a thread burns as large a share of a CPU as the writer did in the turns ``writers`` before it.
     """
 
     conditions: Sequence[RaceCondition] = ()
     rounds: Rounds[RaceCondition, RaceTurn] = field(default_factory=Rounds)
     overhead: Mapping[str, int] = field(default_factory=dict)
-    burnt_like: RaceTurn = field(default_factory=lambda: RaceTurn(0))
-    burn_percent: int = 0
+    writers: list[RaceTurn] = field(default_factory=list)
     algorithm: str = ""
 
     def turns(self, condition: RaceCondition) -> list[RaceTurn]:
@@ -67,6 +69,19 @@ class FaultsDuring:
         turns = self.turns(condition)
         return sum(turn.cpu_ns for turn in turns) / max(1, sum(turn.wall_ns for turn in turns))
 
+    def burn_percent(self, condition: RaceCondition) -> float | None:
+        """Return what share of a CPU was to be burnt, in per cent: the median over turns; None where none was."""
+        known = [turn.burn_percent for turn in self.turns(condition) if turn.burn_percent is not None]
+        return median(known) if known else None
+
+    def writes_ahead(self, condition: RaceCondition) -> list[float]:
+        """Return turn by turn how many writes were in flight when a fault on a written-back page began.
+
+        Nothing where there is a turn without such a fault.
+        """
+        ahead = [turn.writes_ahead for turn in self.turns(condition)]
+        return [] if any(math.isnan(mean) for mean in ahead) else ahead
+
     def checks(self, condition: RaceCondition) -> dict[str, dict[str, float]]:
         """Return the cross-checks with the kernel's counters, over all turns."""
         found: dict[str, dict[str, float]] = {}
@@ -82,7 +97,7 @@ class FaultsDuring:
 
 def steps_of(stage: Stage) -> int:
     """Return how many steps ``measure_faults_during_writeback`` reports at least."""
-    return 1 + RoundsPlan().fewest * len(_conditions(stage))
+    return RoundsPlan().fewest * len(_conditions(stage))
 
 
 def measure_faults_during_writeback(
@@ -98,12 +113,9 @@ def measure_faults_during_writeback(
     into.overhead = probe_overhead(bench)
     quiet, _, *running = into.conditions = _conditions(stage)
     pace = Pace(plan, share_of_faults(bench), now)
-    races = Races(bench, pace, into.rounds)
+    races = Races(bench, pace, into.rounds, _like(running), into.writers)
     stage.as_swap(4 * pace.wanted + 2 * races.most_victim)
     into.algorithm = algorithm_of(stage)
-    bench.progress(f"how much CPU time the writer takes, {running[-1]}")
-    into.burnt_like = races.learn_to_burn(running[-1])
-    into.burn_percent = races.burn_percent
     measure_in_rounds(
         bench, into.conditions, races.turn, into=into.rounds, now=now, told=lambda point: f"faults, writeback {point}",
         primary=lambda turn: median_of(turn.latencies(SLOTS[WRITTEN_BACK])),
@@ -135,7 +147,7 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
             "writeback": str(condition.meanwhile),
             "comp_algorithm": found.algorithm,
         },
-        metrics=m.CORRUPT.of([found.corrupt(condition, slot)]),
+        metrics=_metrics_of(found, condition, slot),
         raw=faults_by_turn(bench, f"fault-during-{condition}-{slot}", [turn.latencies(slot) for turn in turns]),
         # The kernel counts all slots together: one record of each condition has the checks.
         checks=found.checks(condition) if slot == SLOTS[RAM] else {},
@@ -152,6 +164,12 @@ def _result(bench: Bench, found: FaultsDuring, condition: RaceCondition, slot: s
     )
 
 
+def _metrics_of(found: FaultsDuring, condition: RaceCondition, slot: str) -> dict[str, Metric]:
+    """Return what was counted: pages that came back different, and the writes that a read from storage met."""
+    ahead = found.writes_ahead(condition) if condition.running and slot == SLOTS[WRITTEN_BACK] else []
+    return m.CORRUPT.of([found.corrupt(condition, slot)]) | (m.WRITES_AHEAD.of(ahead) if ahead else {})
+
+
 def _facts_of(found: FaultsDuring, condition: RaceCondition, slot: str) -> dict[str, Any]:
     """Return what else is told of a condition, or of the pages in flight: how sure it is that they were."""
     if slot == SLOTS[IN_FLIGHT]:
@@ -161,7 +179,12 @@ def _facts_of(found: FaultsDuring, condition: RaceCondition, slot: str) -> dict[
             "waiting": found.waiting(condition),
             "relabelled": sum(turn.relabelled for turn in found.turns(condition)),
         }
-    return {"burn_percent": found.burn_percent} if condition.meanwhile is Meanwhile.cpu else {}
+    return {"burn_percent": found.burn_percent(condition)} if condition.meanwhile is Meanwhile.cpu else {}
+
+
+def _like(running: Sequence[RaceCondition]) -> RaceCondition:
+    """The condition whose writer the busy control is like: at the kernel's own batch size, or the largest."""
+    return next((each for each in running if each.batch_size == DEFAULT_BATCH_SIZE), running[-1])
 
 
 def _conditions(stage: Stage) -> list[RaceCondition]:

@@ -1,17 +1,19 @@
 """One race: pages are touched in turn with pages of another area, the victim, while that one is written back.
 
-Its control is the same loop while nothing is written. Pages of both areas hold the same kind of content, so that only
-what happens to them tells them apart. What was touched is counted against the kernel's own books (the probe's command
-``race``, probe/README.md).
+Its control is the same loop while nothing is written. A page is compared with the same page there, which has the same
+content: those of the area with each other, and those of the victim. What was touched is counted against the kernel's
+own books (the probe's command ``race``, probe/README.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +47,13 @@ _ALSO = {SLOTS[IN_FLIGHT]: "late"}
 # A writeback that is over before enough pages were touched is followed by others of the same turn, up to so many.
 _MOST_RACES = 4
 _NEXT_RACE = 0x9E37
+# No turn of a run has so high a number.
+_BEFORE_ALL_TURNS = 0x10000
 _AREA, _VICTIM = "touched", "victim"
-# zram writes each size class in an order of its own: pages of one kind, which nearly all are of one class.
 _PAGES = PageKind.compressible
+# zram writes each size class in an order of its own. Only pages that do not compress are all of one class: of others a
+# twentieth is not, and the aim at what is in flight would be off by more with each page.
+_VICTIM_PAGES = PageKind.incompressible
 _LIMIT_S = 600.0
 _FIRST_VICTIM_BYTES, _FEWEST_VICTIM_PAGES = 4 * MIB, 256
 _WRITES_CHECK = "writes of the writeback (backing device against bd_stat)"
@@ -93,7 +99,8 @@ class RaceTurn:
     ``wanted`` is how many samples of each slot it should have. A victim that was touched after its write (``late``) is
     counted and is no sample; one that still waited for its write (``waiting``) is counted and is one. ``corrupt``
     counts by slot the pages that did not hold what they should. ``cpu_ns`` of ``wall_ns`` is what the writing thread
-    ran, or the one in its place. ``checks`` compare what was measured with the kernel's counters.
+    ran, or the one in its place. ``ahead`` is how many writes were in flight when each fault on a written-back page
+    began. ``checks`` compare what was measured with the kernel's counters.
     """
 
     wanted: int
@@ -105,6 +112,8 @@ class RaceTurn:
     relabelled: int = 0
     cpu_ns: int = 0
     wall_ns: int = 0
+    burn_percent: int | None = None
+    ahead: list[Samples] = field(default_factory=list)
     corrupt: Counter[str] = field(default_factory=Counter)
     checks: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -117,6 +126,12 @@ class RaceTurn:
         """Return the samples of a slot, in ns."""
         return np.concatenate(self.parts.get(slot, [NO_SAMPLES]))
 
+    @property
+    def writes_ahead(self) -> float:
+        """How many writes were in flight, on the average, when a fault on a written-back page began."""
+        ahead = np.concatenate([NO_SAMPLES, *self.ahead])
+        return float(ahead.mean()) if ahead.size else math.nan
+
     def lacks(self, slots: Sequence[str]) -> bool:
         """Say whether one of these slots has fewer samples than were wanted."""
         return any(self.latencies(slot).size < self.wanted for slot in slots)
@@ -126,6 +141,7 @@ class RaceTurn:
         for label, slot in SLOTS.items():
             self.parts.setdefault(slot, []).append(records["ns"][records["label"] == label].astype(np.uint64))
             self.corrupt[slot] += reply.corrupt[slot] + reply.corrupt.get(_ALSO.get(slot, ""), 0)
+        self.ahead.append(records["ahead"][records["label"] == WRITTEN_BACK].astype(np.uint64))
         self.races += 1
         self.majflt += reply.majflt
         self.cpu_ns += reply.user_ns + reply.sys_ns
@@ -144,17 +160,30 @@ def add_checks(checks: dict[str, dict[str, float]], more: Mapping[str, Mapping[s
             known[side] += numbers[side]
 
 
+def percent_to_burn(writers: Sequence[RaceTurn]) -> int:
+    """Return the share of a CPU that the writers of these turns took, in per cent: the median.
+
+    One turn alone may be off: what a host takes from a virtual CPU counts as CPU time there.
+    """
+    return min(100, round(100 * median(turn.cpu_share for turn in writers)))
+
+
 class Races:
     """Measures turns into ``rounds``, at the pace of the rounds; remembers how long a victim each condition needs.
 
-    ``burn_percent`` is the share of a CPU that the thread of the condition cpu burns.
+    The thread of the condition cpu burns as large a share of a CPU as the writer took in the turns of the condition
+    ``like``; these are added to ``writers``.
     """
 
-    def __init__(self, bench: Bench, pace: Pace, rounds: Rounds[RaceCondition, RaceTurn]) -> None:
+    def __init__(
+        self, bench: Bench, pace: Pace, rounds: Rounds[RaceCondition, RaceTurn], like: RaceCondition,
+        writers: list[RaceTurn],
+    ) -> None:  # fmt: skip
         self.bench = bench
         self.pace = pace
         self.rounds = rounds
-        self.burn_percent = 0
+        self.like = like
+        self.writers = writers
         self.most_victim = _most_victim_pages(bench.stage, 2 * pace.wanted)
         # Pages of the victim for each page that is touched.
         self._victim: dict[RaceCondition, float] = {}
@@ -162,44 +191,44 @@ class Races:
     def turn(self, condition: RaceCondition, number: int) -> RaceTurn:
         """Measure one turn of a condition."""
         found = RaceTurn(self.pace.samples(self.rounds.count))
+        if condition.meanwhile is Meanwhile.cpu:
+            found.burn_percent = self._burn_percent()
         for race in range(_MOST_RACES):
             self._once(condition, found, self.bench.seed + number + race * _NEXT_RACE)
             if not found.lacks(condition.slots):
                 break
+        if condition == self.like:
+            self.writers.append(found)
         return found
 
-    def learn_to_burn(self, running: RaceCondition) -> RaceTurn:
-        """Measure how much CPU time the writer of this condition takes: so much is burnt from now on.
-
-        What is returned is no turn.
-        """
-        found = self.turn(running, 0)
-        self.burn_percent = min(100, round(100 * found.cpu_share))
-        return found
+    def _burn_percent(self) -> int:
+        """What writers took so far; where there was none yet, a race is run for it that is no turn."""
+        if not self.writers:
+            self.turn(self.like, _BEFORE_ALL_TURNS)
+        return percent_to_burn(self.writers)
 
     def _once(self, condition: RaceCondition, found: RaceTurn, seed: int) -> None:
         bench, stage, pages = self.bench, self.bench.stage, 2 * found.wanted
         victims = self._victim_pages(condition, pages) if condition.running else min(pages, self.most_victim)
-        with _swapped_out(bench, _AREA, pages, seed):
+        with _swapped_out(bench, _AREA, pages, _PAGES, seed):
             write_back_half(bench, _AREA, found.wanted, seed)
-            with _swapped_out(bench, _VICTIM, victims, seed + 1):
-                reply = self._race(condition, seed)
+            with _swapped_out(bench, _VICTIM, victims, _VICTIM_PAGES, seed + 1):
+                reply = self._race(condition, seed, found.burn_percent)
         records = bench.fetch(SAMPLES_FILE, RECORD, reply.samples)
         _count_victims(stage, found, records, reply)
         _keep(stage, found, records, reply)
         if condition.running:
             self._victim[condition] = _victim_needed(victims, pages, records, reply)
 
-    def _race(self, condition: RaceCondition, seed: int) -> Raced:
+    def _race(self, condition: RaceCondition, seed: int, burn_percent: int | None) -> Raced:
         bench, stage = self.bench, self.bench.stage
         if condition.batch_size is not None:
             write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
         several = Capability.page_indexes in stage.device.capabilities
-        burns = condition.meanwhile is Meanwhile.cpu
         return bench.probe.race(
             _AREA, victim=_VICTIM, zram=stage.zram.number, disk=stage.backing.name, seed=touch_seed(seed),
             out=SAMPLES_FILE, grammar=None if several else "page_index", writer=_WRITER[condition.meanwhile],
-            burn_percent=self.burn_percent if burns else None, seconds=_LIMIT_S,
+            burn_percent=burn_percent, seconds=_LIMIT_S,
         )  # fmt: skip
 
     def _victim_pages(self, condition: RaceCondition, area_pages: int) -> int:
@@ -210,9 +239,9 @@ class Races:
 
 
 @contextmanager
-def _swapped_out(bench: Bench, name: str, pages: int, seed: int) -> Iterator[None]:
+def _swapped_out(bench: Bench, name: str, pages: int, kind: PageKind, seed: int) -> Iterator[None]:
     """Make an area of so many pages and move it to zram; it is gone after the scope."""
-    bench.probe.fill_area(name, pages * bench.stage.page_bytes, mix=_PAGES.mix, seed=seed)
+    bench.probe.fill_area(name, pages * bench.stage.page_bytes, mix=kind.mix, seed=seed)
     try:
         swap_out(bench, name, pages)
         yield
@@ -234,7 +263,7 @@ def _victim_needed(pages: int, area_pages: int, records: npt.NDArray[np.void], r
 
 
 def _most_victim_pages(stage: Stage, area_pages: int) -> int:
-    """Return a third of what the backing device and free memory have room for."""
+    """Return a third of what the backing device and free memory have room for: the victim's pages do not compress."""
     meminfo = dict(line.split()[:2] for line in stage.device.read("/proc/meminfo").splitlines())
     available = int(meminfo["MemAvailable:"]) * 1024 // stage.page_bytes
     return max(stage.pages(MIB), min(stage.backing_pages - area_pages, available) // 3)

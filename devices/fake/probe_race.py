@@ -84,9 +84,17 @@ class _Race:
         now_ns = self.zram.clock.now_ns
         return self.refused is None and (self.issued < len(self.order) or self.work.done_by(now_ns) < len(self.done_ns))
 
+    @property
+    def flying(self) -> int:
+        """How many writes are in flight now."""
+        return len(self.done_ns) - self.work.done_by(self.zram.clock.now_ns)
+
     def touch_area(self, page: int) -> None:
         if self.area.swap[page]:
-            self.samples.append(self.memory.sample(self.area, np.array([page]))[0])
+            ahead = self.flying
+            sample = self.memory.sample(self.area, np.array([page]))[0]
+            sample["ahead"] = ahead
+            self.samples.append(sample)
 
     def touch_victim(self) -> None:
         """Aims at the middle of what is in flight; where nothing is written, at the next one."""
@@ -95,7 +103,7 @@ class _Race:
             return
         now_ns = self.zram.clock.now_ns
         done = self.work.done_by(now_ns)
-        flying = len(self.done_ns) - done
+        flying = self.flying
         at = done + flying // 2
         self.touched += 1
         page = None
@@ -111,6 +119,7 @@ class _Race:
             self.zram.caught(int(self.victim.slot[page]))
         self.gone.add(page)
         sample = self.memory.sample(self.victim, np.array([page]))[0]
+        sample["ahead"] = flying
         (self.truth.late_ns if late else self.truth.in_flight_ns).append(int(sample["ns"]))
         sample["label"] = LATE if self._seen_as_late(late) else IN_FLIGHT
         self.samples.append(sample)

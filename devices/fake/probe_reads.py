@@ -26,21 +26,21 @@ _ALONE, _DURING = 0, 1
 
 @dataclass
 class _Reader:
-    """The thread that reads one file; ``samples`` are times, durations, the file's number and labels."""
+    """The thread that reads one file; ``samples`` are times, durations, the file's number, labels and 0."""
 
     which: int
     most: int
     pause_us: int
     drawn: random.Random
     next_ns: int = 0
-    samples: list[tuple[int, int, int, int]] = field(default_factory=list)
+    samples: list[tuple[int, int, int, int, int]] = field(default_factory=list)
 
     def pause(self, now_ns: int) -> None:
         self.next_ns = now_ns + self.drawn.randint(0, self.pause_us) * NS_PER_US
 
     def read(self, waits_ns: int, label: int) -> None:
         took_ns = waits_ns + READ_NS
-        self.samples.append((self.next_ns, took_ns, self.which, label))
+        self.samples.append((self.next_ns, took_ns, self.which, label, 0))
         self.pause(self.next_ns + took_ns)
 
     def during(self, begin_ns: int, end_ns: int, *, held_up: bool) -> None:

@@ -11,7 +11,7 @@ def _of_u64(*names: str) -> np.dtype[np.void]:
     return np.dtype([(name, "<u8") for name in names])
 
 
-SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u4")])
+SAMPLE = np.dtype([("t_ns", "<u8"), ("ns", "<u8"), ("page", "<u4"), ("label", "<u2"), ("ahead", "<u2")])
 MEMORY_SAMPLE = _of_u64(
     "t_ns", "available_kib", "zram_used_kib", "swap_used_kib", "written_back_4k", "psi_some_permille",
     "psi_full_permille",
