@@ -17,7 +17,10 @@ from reports.sections import depth, faults_writeback, throughput
 from reports.tables import Column, Field, Table, build
 
 TITLE = "By batch size"
-INTRO = "At the disk: writes in flight there on average. Fault: µs for a written-back page while such a writeback runs."
+INTRO = (
+    "At the disk: writes in flight there on average. Fault: µs for a written-back page while such a writeback "
+    "runs, and behind how many writes."
+)
 VIRTUAL = "a functional test; no figure or ratio of it may be quoted"
 
 
@@ -106,6 +109,7 @@ FIELDS: Sequence[Field[Batch]] = (
     Field(Column("sys s"), lambda batch: _of(batch.rate, m.SYS_CPU)),
     Field(Column("CPU µs/page", wrap=7), lambda batch: _of(batch.rate, m.CPU_ALL)),
     Field(Column("at the disk", wrap=6), lambda batch: _of(batch.depth, m.IN_FLIGHT_MEAN)),
+    Field(Column("writes ahead", wrap=6), lambda batch: _of(batch.fault, m.WRITES_AHEAD)),
     Field(Column("fault p50", wrap=6), lambda batch: _of(batch.fault, m.FAULT_LATENCY, "p50")),
     Field(Column("fault p99", wrap=6), lambda batch: _of(batch.fault, m.FAULT_LATENCY, "p99")),
 )

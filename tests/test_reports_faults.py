@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from records import metrics as m
 from records import model
 from records.writing import RunFolder
 from reports.render import Rendered
@@ -38,10 +40,21 @@ def writeback_faults(folder: RunFolder, slot: str, batch: int | None, us: list[i
     return turned_faults(folder, "fault_latency_writeback", params, us)
 
 
+def busy_faults(folder: RunFolder, slot: str, us: list[int]) -> model.RunResult:
+    """Beside a thread that only burns CPU time."""
+    return turned_faults(folder, "fault_latency_writeback", {"slot": slot, "batch_size": None, "writeback": "cpu"}, us)
+
+
+def behind(result: model.RunResult, writes: float) -> model.RunResult:
+    """The same, with so many writes ahead of each fault."""
+    return replace(result, metrics=m.WRITES_AHEAD.of([writes] * len(result.turns)))
+
+
 def test_slow_down_is_against_the_quiet_phone_at_each_quantile(folder: RunFolder) -> None:
     rendered = render(
         folder,
         writeback_faults(folder, "ram", None, QUIET_US),
+        writeback_faults(folder, "victim", None, QUIET_US),
         writeback_faults(folder, "ram", 32, [120] * 8 + [100, 500]),
         writeback_faults(folder, "in_flight", 32, [240] * 8 + [240, 600]),
     )
@@ -54,13 +67,43 @@ def test_slow_down_is_against_the_quiet_phone_at_each_quantile(folder: RunFolder
     assert [row[-2:] for row in rows if row[:2] == ["in", "flight"]] == [["3.00", "3.00"]]
 
 
-def test_a_page_in_flight_is_compared_with_the_same_page_on_the_quiet_phone_where_that_was_measured(
-    folder: RunFolder,
-) -> None:
+def test_reads_behind_the_pool_come_first_by_batch_size_with_the_writes_ahead(folder: RunFolder) -> None:
+    rendered = render(
+        folder,
+        writeback_faults(folder, "written_back", None, [1000] * 10),
+        behind(writeback_faults(folder, "written_back", 32, [4700] * 10), 29.5),
+        behind(writeback_faults(folder, "written_back", 1, [1010] * 10), 0.8),
+        behind(writeback_faults(folder, "written_back", 8, [2400] * 10), 7.25),
+        writeback_faults(folder, "ram", None, QUIET_US),
+        writeback_faults(folder, "ram", 32, QUIET_US),
+    )
+    queue = (
+        "Faults while writeback runs: written back, p50 against quiet: batch 8 2.40 times [2.40, 2.40] behind 7.25 "
+        "writes, batch 32 4.70 times [4.70, 4.70] behind 29.5 writes; no difference could be told at batch 1 1.01 "
+        "times [1.01, 1.01] behind 0.800 writes."
+    )
+    assert queue in " ".join(rendered.screen.split())
+    assert re.search(r"^ *8 +7\.25 +2400 +2400$", rendered.screen, re.MULTILINE)
+
+
+def test_a_running_writeback_is_compared_with_a_busy_cpu_too(folder: RunFolder) -> None:
     rendered = render(
         folder,
         writeback_faults(folder, "ram", None, QUIET_US),
-        writeback_faults(folder, "in_flight", None, [160] * 8 + [200, 400]),
+        busy_faults(folder, "ram", [160] * 8 + [200, 400]),
+        writeback_faults(folder, "ram", 32, [240] * 8 + [200, 400]),
+    )
+    rows = [line.split() for line in block(rendered.text, "Time of one page fault, quiet and while")]
+    assert [row[-3:] for row in rows if row[:1] == ["RAM"]] == [
+        ["-", "-", "-"], ["2.00", "2.00", "-"], ["3.00", "2.00", "1.50"],
+    ]  # fmt: skip
+
+
+def test_a_page_in_flight_is_compared_with_the_same_page_on_the_quiet_phone(folder: RunFolder) -> None:
+    rendered = render(
+        folder,
+        writeback_faults(folder, "ram", None, QUIET_US),
+        writeback_faults(folder, "victim", None, [160] * 8 + [200, 400]),
         writeback_faults(folder, "in_flight", 32, [240] * 8 + [300, 600]),
     )
     assert (

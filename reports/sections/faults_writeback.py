@@ -19,6 +19,7 @@ from reports.cells import (
     samples_field,
     shared_words,
     short_cell,
+    short_of,
     slot_label,
     times,
     times_fields,
@@ -40,13 +41,13 @@ QUIET, BUSY = "quiet", "cpu"
 VARIED = ("slot", "batch_size", "writeback")
 SLOTS = (("written_back", "written back"), ("ram", "in RAM"), ("in_flight", "in flight"))
 
-SHOWS: Shows = {t.FAULTS_WRITEBACK: ()}
+SHOWS: Shows = {t.FAULTS_WRITEBACK: (m.WRITES_AHEAD,)}
 HOW = "Dashed lines: p50 and p99 of the quiet phone. All plots share one scale; lower is better."
 INTRO = (
     "Quiet: no writeback ran. Batch: one ran with that writeback_batch_size. In flight: the page itself was being "
     "written at that moment; it is still in RAM. Victim: such a page while nothing is written. Busy CPU: no writeback, "
-    "but a thread that takes as much CPU time as the writer. x quiet: how many times as long as the same page on the "
-    "quiet phone, in flight as a victim, or where that was not measured, as one in RAM."
+    "but a thread that takes as much CPU time as the writer. x quiet, x busy CPU: how many times as long as the same "
+    "page there, and in flight as a victim. Writes ahead: in flight at the backing device when the fault began."
 )
 
 
@@ -92,16 +93,22 @@ def _short_condition(point: Point) -> str:
     return batch_label(point) if _is_running(point) else QUIET if _is_quiet(point) else "busy CPU"
 
 
-def _base(points: Sequence[Point], point: Point) -> Point | None:
-    """The quiet record to compare with; None for a quiet record itself and where there is none."""
-    if _is_quiet(point):
+def _base(points: Sequence[Point], point: Point, control: str = QUIET) -> Point | None:
+    """The record of this control to compare with; None for that record itself and where there is none."""
+    if point.param("writeback") == control:
         return None
-    slots = ("victim", "ram") if point.param("slot") == "in_flight" else (point.param("slot"),)
-    return next((base for slot in slots if (base := find(points, slot=slot, writeback=QUIET))), None)
+    slot = "victim" if point.param("slot") == "in_flight" else point.param("slot")
+    return find(points, slot=slot, writeback=control)
+
+
+def _busy(points: Sequence[Point], point: Point) -> Point | None:
+    """The same beside a thread that only burns CPU time, to compare a running writeback with."""
+    return _base(points, point, BUSY) if _is_running(point) else None
 
 
 def _table(panels: Sequence[Sequence[Point]]) -> Table:
     base_of = {id(point): _base(members, point) for members in panels for point in members}
+    busy_of = {id(point): _busy(members, point) for members in panels for point in members}
     points = [point for members in panels for point in members]
     fields: list[Field[Point]] = [
         *varying_fields(points, VARIED),
@@ -109,8 +116,10 @@ def _table(panels: Sequence[Sequence[Point]]) -> Table:
         Field(Column("while", numeric=False), _condition),
         samples_field(),
         turns_field(m.FAULT_LATENCY, "p50"),
-        *latency_fields(("p50", "p99", "p99.9", "max")),
+        *latency_fields(("p50", "p99", "max")),
         *times_fields(lambda point: base_of[id(point)], "quiet", DRAWN),
+        *times_fields(lambda point: busy_of[id(point)], "busy CPU", DRAWN[:1]),
+        Field(Column("writes ahead", wrap=6), short_of(m.WRITES_AHEAD)),
     ]
     title = f"Time of one page fault, quiet and while a writeback ran, in µs{shared_words(points, VARIED)}"
     notes = [*_proofs(points), *_missed(points), *overhead_notes(points)]
@@ -146,11 +155,9 @@ def _missed(points: Sequence[Point]) -> list[str]:
 
 
 def _findings(points: Sequence[Point]) -> list[str]:
-    """Per kind of page what the rounds tell at the kernel's own batch size, at the median and at p99.
-
-    Written-back pages first: theirs is the question.
-    """
-    told: list[str] = []
+    """Tell what rounds decide: of written-back pages by batch size, per kind of page at the kernel's own one."""
+    queue = _queue(points)
+    told = [queue] if queue else []
     for slot, words in SLOTS:
         running = [p for p in points if p.param("slot") == slot and _is_running(p) and _base(points, p)]
         if running:
@@ -159,6 +166,26 @@ def _findings(points: Sequence[Point]) -> list[str]:
             batch = f"batch {batch_label(chosen)}" if chosen.param("batch_size") is not None else "meanwhile"
             told += [f"{words}, {batch} against quiet: {said}."] if said else []
     return told
+
+
+def _queue(points: Sequence[Point]) -> str:
+    """How much longer a read from storage takes at each batch size, and behind how many writes; empty if untold."""
+    running = sorted((p for p in points if p.param("slot") == "written_back" and _is_running(p)), key=batch_rank)
+    longer: list[str] = []
+    alike: list[str] = []
+    for point in running:
+        found = ratio(point, _base(points, point), m.FAULT_LATENCY, "p50")
+        says = decided(found)
+        if found is None or says is None:
+            continue
+        ahead = short_cell(point, m.WRITES_AHEAD)
+        behind = f" behind {ahead} writes" if ahead != w.MISSING else ""
+        said = f"batch {batch_label(point)} {times(found)}{behind}"
+        (longer if says else alike).append(said)
+    # What could be told comes first: a mail has room for that.
+    told = [", ".join(longer)] if longer else []
+    told += [f"{NO_DIFFERENCE} at {', '.join(alike)}"] if alike else []
+    return f"written back, p50 against quiet: {'; '.join(told)}." if told else ""
 
 
 def _delay(point: Point, base: Point | None) -> str:
