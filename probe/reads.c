@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How long one read of a small file takes while zram writes back, a file that waits for the writeback above all. One
- * thread writes the pages of an area back, so many in each write(2). Each file has a thread that pauses for a random
- * while and reads it, again and again. It pauses, as long as a writeback at most, so that reads begin anywhere in one:
- * a read that was held up to its end would else be followed by one that begins with the next.
+ * How long one read of a small file takes while zram writes back, a file that waits for the writeback above all; or one
+ * write, of a file that can only be written. One thread writes the pages of an area back, so many in each write(2).
+ * Each file has a thread that pauses for a random while and reads it, again and again. It pauses, as long as a
+ * writeback at most, so that reads begin anywhere in one: a read that was held up to its end would else be followed by
+ * one that begins with the next.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 
 enum {
 	FILES_MAX = 8,
+	TEXT_BYTES = 16,
 	READS_MAX = 1000000,
 	PAUSE_MAX_US = 10 * 1000 * 1000,
 	/* Labels: whether a writeback ran when the read began. */
@@ -30,6 +32,7 @@ struct reader {
 	struct reads *reads;
 	pthread_t thread;
 	int fd;
+	char text[TEXT_BYTES]; /* what is written; empty: it is read */
 	uint32_t which;
 	uint64_t state;
 	struct sample *sample;
@@ -76,10 +79,10 @@ static void write_back(struct reads *reads)
 	atomic_store(&reads->written, true);
 }
 
-/* Opens the files of a list with commas between. */
+/* Opens the files of a list with commas between, PATH to be read and PATH=TEXT to be written. */
 static int open_files(struct reads *reads, const char *list, struct reply *rep)
 {
-	char text[LINE_BYTES], *rest = text, *path;
+	char text[LINE_BYTES], *rest = text, *path, *written;
 
 	snprintf(text, sizeof(text), "%s", list);
 	while ((path = strsep(&rest, ","))) {
@@ -89,7 +92,13 @@ static int open_files(struct reads *reads, const char *list, struct reply *rep)
 			return reply_fail(rep, 0, "files: more than %d", FILES_MAX);
 		*reader = (struct reader){ .reads = reads, .which = (uint32_t)reads->count };
 		reader->state = reads->seed + reader->which;
-		reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+		written = path;
+		path = strsep(&written, "=");
+		if (written && (!*written || strlen(written) >= sizeof(reader->text)))
+			return reply_fail(rep, 0, "files: %s=, and 1 to %d bytes to be written", path, TEXT_BYTES - 1);
+		if (written)
+			strcpy(reader->text, written);
+		reader->fd = open(path, (written ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 		if (reader->fd < 0)
 			return reply_fail(rep, errno, "open %s", path);
 		reads->count++;
@@ -138,9 +147,10 @@ static int read_one(struct reader *reader)
 {
 	bool during = atomic_load(&reader->reads->in_call);
 	uint64_t begin_ns = now_ns(CLOCK_MONOTONIC);
+	size_t length = strlen(reader->text);
 	char text[4096];
 
-	if (pread(reader->fd, text, sizeof(text), 0) < 0)
+	if ((length ? pwrite(reader->fd, reader->text, length, 0) : pread(reader->fd, text, sizeof(text), 0)) < 0)
 		return errno;
 	reader->sample[reader->taken++] = (struct sample){ .t_ns = begin_ns,
 							   .ns = now_ns(CLOCK_MONOTONIC) - begin_ns,

@@ -85,7 +85,11 @@ FAULTS_LOAD = MeasuredTest(
 )  # fmt: skip
 READS = MeasuredTest(
     "reads_during_writeback", "how long a read of one of zram's files takes while a writeback of 256 KiB runs",
-    (p.BATCH_SIZE, p.WRITEBACK_RUNS, p.FILE), None, judged=False,
+    (p.BATCH_SIZE, p.WRITEBACK_RUNS, p.FILE), m.READ_WAIT,
+    (
+        Fact("writeback_bytes", "how much one writeback writes"),
+        Fact("writeback_ms", "how long one took, the median over turns"),
+    ), judged=False,
 )  # fmt: skip
 BACKING = MeasuredTest(
     "backing_variant", "writeback and page faults by kind of backing device",

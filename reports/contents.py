@@ -16,6 +16,7 @@ from reports.sections import (
     faults_load,
     faults_writeback,
     integrity,
+    reads,
     switches,
     throughput,
 )
@@ -27,6 +28,7 @@ _MODULES: tuple[SectionModule, ...] = (
     faults,
     faults_writeback,
     faults_load,
+    reads,
     backing,
     compressors,
     switches,

@@ -71,6 +71,7 @@ SECTIONS = {
     "faults": "Price of a fault",
     "faults-writeback": "Faults while writeback runs",
     "faults-load": "Faults under load",
+    "reads": "Reads of zram files while writeback runs",
     "backing-variants": "Kinds of backing device",
     "compressors": "Compressors",
     "app-switches": "Switching between apps",

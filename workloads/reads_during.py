@@ -25,8 +25,10 @@ from workloads.stage import Stage
 from workloads.timed_writeback import NothingMeasured, write_attribute
 from workloads.turns import Samples, median_of
 
-# `idle` and `writeback` can only be written.
-FILES = ("mm_stat", "bd_stat", "backing_dev")
+# `idle` can only be written. That looks at every slot while a writeback waits: it is timed apart from the others.
+FILES = ("mm_stat", "bd_stat", "backing_dev", "idle")
+_TIMED_TOGETHER = (("mm_stat", "bd_stat", "backing_dev"), ("idle",))
+_WRITTEN = {"idle": "all"}
 # Of one writeback: two of the kernel's own batches, in pages of 4 KiB. More would wear storage and tell no more.
 CALL_BYTES = 256 * KIB
 # Writebacks of a turn; in each of them about one read of each file begins.
@@ -50,9 +52,10 @@ class ReadCondition:
 
 @dataclass(frozen=True, slots=True)
 class ReadTurn:
-    """One turn: how long reads of each of ``FILES`` took in ns, and one writeback on the average (0: none ran).
+    """One turn: how long reads of each of ``FILES`` took in ns (of idle, writes), and one writeback on the average.
 
-    ``written`` and ``expected`` are the pages written back, by bd_stat and by what was asked for.
+    That is 0 where none ran. ``written`` and ``expected`` are the pages written back, by bd_stat and by what was asked
+    for.
     """
 
     waits: Sequence[Samples]
@@ -153,17 +156,25 @@ class _Turns:
         self._pause_us: dict[ReadCondition, int] = {}
 
     def turn(self, condition: ReadCondition, number: int) -> ReadTurn:
-        """Measure one turn of a condition: again, and together, as long as there is a file without a read."""
+        """Measure one turn of a condition."""
+        parts = [self._files(condition, number, files) for files in _TIMED_TOGETHER]
+        return ReadTurn(
+            [waits for part in parts for waits in part.waits], parts[0].writeback_ns,
+            sum(part.written for part in parts), sum(part.expected for part in parts),
+        )  # fmt: skip
+
+    def _files(self, condition: ReadCondition, number: int, files: Sequence[str]) -> ReadTurn:
+        """Time these files: again, and together, as long as there is one without a read."""
         found: list[ReadTurn] = []
         for attempt in range(_MOST_TRIES):
-            found.append(self._once(condition, self.bench.seed + number + attempt * _NEXT_TRY))
+            found.append(self._once(condition, self.bench.seed + number + attempt * _NEXT_TRY, files))
             waits = [np.concatenate(parts) for parts in zip(*(one.waits for one in found), strict=True)]
             if all(part.size for part in waits):
                 mean_ns = sum(one.writeback_ns for one in found) / len(found)
                 return ReadTurn(waits, mean_ns, sum(one.written for one in found), sum(one.expected for one in found))
         raise NothingMeasured(f"{self.bench.stage.device.serial}: no read of some file began while a writeback ran")
 
-    def _once(self, condition: ReadCondition, seed: int) -> ReadTurn:
+    def _once(self, condition: ReadCondition, seed: int, files: Sequence[str]) -> ReadTurn:
         bench, stage = self.bench, self.bench.stage
         pages = _pages(stage)
         bench.probe.fill_area(_AREA, pages * stage.page_bytes, mix=PageKind.compressible.mix, seed=seed)
@@ -172,7 +183,7 @@ class _Turns:
             if condition.batch_size is not None:
                 write_attribute(bench, "writeback_batch_size", str(condition.batch_size))
             reply = bench.probe.reads(
-                _AREA, zram=stage.zram.number, files=[stage.zram.attribute(name) for name in FILES], out=SAMPLES_FILE,
+                _AREA, zram=stage.zram.number, files=[self._item(name) for name in files], out=SAMPLES_FILE,
                 most=100 * _CALLS if condition.running else _CALLS, pause_us=self._pause(condition),
                 call_pages=stage.pages(CALL_BYTES), seed=seed, writes=condition.running, seconds=_LIMIT_S,
             )  # fmt: skip
@@ -190,8 +201,12 @@ class _Turns:
         if condition.running:
             self._pause_us[condition] = min(int(writeback_ns / 1000), _LONGEST_PAUSE_US)
         counted = records[records["label"] == (_DURING if condition.running else 0)]
-        waits = [counted["ns"][counted["page"] == which].astype(np.uint64) for which in range(len(FILES))]
+        waits = [counted["ns"][counted["page"] == which].astype(np.uint64) for which in range(len(files))]
         return ReadTurn(waits, writeback_ns, written, reply.pages)
+
+    def _item(self, file: str) -> str:
+        path = self.bench.stage.zram.attribute(file)
+        return f"{path}={_WRITTEN[file]}" if file in _WRITTEN else path
 
     def _pause(self, condition: ReadCondition) -> int:
         """Return the longest first pause in us; on a quiet phone that of all pauses, as long as the longest others."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What a read takes that waits for nobody.
 READ_NS = 8 * NS_PER_US
 _MOST_FILES, _MOST_READS, _LONGEST_PAUSE_US = 8, 1_000_000, 10_000_000
+_LONGEST_TEXT = 15
 _ALONE, _DURING = 0, 1
 
 
@@ -93,9 +94,12 @@ def _checked(memory: ProbeMemory, call: Call) -> tuple[FakeArea, int]:
         expected = f"reads=1 to {_MOST_READS}, pause_us= to {_LONGEST_PAUSE_US}, and call_pages= from 1"
         raise ProbeRefusal("", f"expected {expected}")
     area = memory.area(call.text("name"))
-    for count, path in enumerate(files):
+    for count, item in enumerate(files):
         if count == _MOST_FILES:
             raise ProbeRefusal("", f"files: more than {_MOST_FILES}")
+        path, written, text = item.partition("=")
+        if written and not 0 < len(text) <= _LONGEST_TEXT:
+            raise ProbeRefusal("", f"files: {path}=, and 1 to {_LONGEST_TEXT} bytes to be written")
         if path not in memory.phone.files:
             raise ProbeRefusal("ENOENT", f"open {path}")
     return area, len(files)

@@ -109,8 +109,8 @@ _FAULT_WRITES = 8
 _FAULTS = {SuiteName.fault_latency, SuiteName.faults_during_writeback, SuiteName.faults_under_load}
 # Eight turns on three backing devices, half a second of writing each.
 _LOAD_WRITES = 24 * 64 * MIB
-# Eight turns of six writebacks at each batch size, a quarter of a MiB each.
-_READS_WRITES = 8 * 6 * 256 * KIB
+# Eight turns of twice six writebacks at each batch size, a quarter of a MiB each.
+_READS_WRITES = 8 * 2 * 6 * 256 * KIB
 
 
 class Profile(Model):
