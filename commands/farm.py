@@ -13,11 +13,13 @@ from tabulate import tabulate
 
 from base.arguments import CommandParser
 from base.errors import EXIT_REFUSED, EXIT_RESTORE_FAILED, EnvironmentRefused, ProfileError
+from base.output import tell
 from base.text import clean
 from devices.journal import Journal
 from devices.journal_files import all_journals, measuring_with
 from farm.baselines import pin, pinned_in
 from farm.checkup import Checkup, Fitness, check_phone
+from farm.pool import Reaped, become_coordinator, open_pool, prepare_labgrid
 from farm.shelf import OWN_TAGS, Shelf, ShelfPhone, read_shelf
 from farm.standing import Register, Standing, State, parse_reason, plain, user
 
@@ -59,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("phone", metavar="PHONE", help="its serial")
         added.add_argument("--reason", help="why, in a few words")
     command("reap", _reap, "says what killed nights and runs left: phones to be put back; frees nothing that is in use")
+    coordinator = command("coordinator", _coordinator, "engine labgrid: starts the coordinator of several computers")
+    coordinator.add_argument("--listen", default="127.0.0.1:20408", metavar="HOST:PORT", help="default: %(default)s")
+    exporter = command("exporter", _exporter, "engine labgrid: offers the phones of this computer to a coordinator")
+    exporter.add_argument("file", type=Path, metavar="FILE", help="the phones, as labgrid's resources")
+    exporter.add_argument("--coordinator", default="127.0.0.1:20408", metavar="HOST:PORT", help="default: %(default)s")
+    exporter.add_argument("--name", help="of this exporter; default: the computer's")
+    exporter.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="looks at a phone; default: 5")
     baseline = command("baseline", _baseline, "pins runs that nights are compared with, or lists them")
     baseline.add_argument("what", choices=["set", "list"])
     baseline.add_argument("name", nargs="?", metavar="NAME", help="of the baseline, for example ok-2026-11")
@@ -67,12 +76,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(wanted: argparse.Namespace) -> Answer:
-    shelf, register = read_shelf(wanted.farm), Register()
-    known = register.read()
-    rows: list[dict[str, Any]] = [{
-        "serial": phone.serial, "tags": dict(phone.all_tags), "claimed": register.is_claimed(phone.serial),
-        **plain(known.get(phone.serial) or Standing()),
-    } for phone in shelf.farm.phones]  # fmt: skip
+    register = Register()
+    with open_pool(read_shelf(wanted.farm), register, tell) as (shelf, pool):
+        known = register.read()
+        rows: list[dict[str, Any]] = [{
+            "serial": phone.serial, "tags": dict(phone.all_tags), "claimed": pool.is_claimed(phone),
+            **plain(known.get(phone.serial) or Standing()),
+        } for phone in shelf.farm.phones]  # fmt: skip
     heads = ("phone", "tags", "health", "since", "by", "why", "times", "now")
     cells = [(
         clean(row["serial"]), clean(" ".join(f"{k}={v}" for k, v in row["tags"].items() if k not in OWN_TAGS)),
@@ -84,9 +94,11 @@ def _list(wanted: argparse.Namespace) -> Answer:
 
 def _health(wanted: argparse.Namespace) -> Answer:
     """0 when every phone that is not bad already is fit."""
-    shelf, register = read_shelf(wanted.farm), Register()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda phone: _checked(shelf, register, phone), shelf.farm.phones))
+    register = Register()
+    with open_pool(read_shelf(wanted.farm), register, tell) as (shelf, pool), ThreadPoolExecutor(_AT_ONCE) as threads:
+        found = list(threads.map(lambda phone: _checked(shelf, register, phone), shelf.farm.phones))
+        for phone in shelf.farm.phones:
+            pool.tell_health(phone, register.of(phone.serial).state)
     rows: list[dict[str, Any]] = [{
         "serial": phone.serial, "fitness": str(each.fitness), "reason": each.reason, "seconds": each.seconds,
         "facts": each.facts, "notes": each.notes, "state": str(register.of(phone.serial).state),
@@ -110,25 +122,31 @@ def _checked(shelf: Shelf, register: Register, phone: ShelfPhone) -> Checkup:
 
 
 def _quarantine(wanted: argparse.Namespace) -> Answer:
-    phone, reason = read_shelf(wanted.farm).phone(wanted.phone), parse_reason(wanted.reason)
-    with Register().changing(phone.serial, "quarantine") as standing:
-        standing.quarantined(reason, user())
+    reason, register = parse_reason(wanted.reason), Register()
+    with open_pool(read_shelf(wanted.farm), register) as (shelf, pool):
+        phone = shelf.phone(wanted.phone)
+        with register.changing(phone.serial, "quarantine") as standing:
+            standing.quarantined(reason, user())
+        pool.tell_health(phone, standing.state)
     return 0, {"serial": phone.serial, **plain(standing)}, f"{phone.serial}: bad: {reason}"
 
 
 def _release(wanted: argparse.Namespace) -> Answer:
-    phone, reason = read_shelf(wanted.farm).phone(wanted.phone), parse_reason(wanted.reason)
-    register = Register()
-    if register.of(phone.serial).state is State.good:
-        raise EnvironmentRefused(f"{phone.serial} is good already", hint="./lab farm list shows every phone")
-    with register.changing(phone.serial, "release") as standing:
-        standing.released(reason, user())
+    reason, register = parse_reason(wanted.reason), Register()
+    with open_pool(read_shelf(wanted.farm), register) as (shelf, pool):
+        phone = shelf.phone(wanted.phone)
+        if register.of(phone.serial).state is State.good:
+            raise EnvironmentRefused(f"{phone.serial} is good already", hint="./lab farm list shows every phone")
+        with register.changing(phone.serial, "release") as standing:
+            standing.released(reason, user())
+        pool.tell_health(phone, standing.state)
     return 0, {"serial": phone.serial, **plain(standing)}, f"{phone.serial}: good: {reason}"
 
 
 def _reap(wanted: argparse.Namespace) -> Answer:
-    """Locks go with their holders: nothing is ever left locked. What may be left is a phone that was not put back."""
+    """Locks go with their holders. What may be left is a phone that was not put back, and a place of a coordinator."""
     left, busy = [], []
+    freed, kept = _reaped_places(wanted.farm)
     for path in all_journals():
         journal = Journal.open(path)
         if holder := measuring_with(journal):
@@ -139,7 +157,33 @@ def _reap(wanted: argparse.Namespace) -> Answer:
     lines += [
         f"{name}: a killed run left it changed: ./lab restore, or the next look at it, puts it back" for name in left
     ]
-    return EXIT_REFUSED if left else 0, {"left": left, "busy": busy}, "\n".join(lines or ["nothing was left behind"])
+    lines += [f"place {each.place}: freed, {each.holder} has ended" for each in freed]
+    lines += [f"place {each.place}: {each.holder} has ended; left alone: {each.kept}" for each in kept]
+    answer = {"left": left, "busy": busy, "freed": [each.place for each in freed],
+              "kept": [{"place": each.place, "why": each.kept} for each in kept]}  # fmt: skip
+    return EXIT_REFUSED if left else 0, answer, "\n".join(lines or ["nothing was left behind"])
+
+
+def _reaped_places(file: Path) -> tuple[list[Reaped], list[Reaped]]:
+    """Places of dead holders: those that were freed, and those that were not. Without a farm's file there are none."""
+    shelf, register = read_shelf(file) if file.exists() or file != DEFAULT_FILE else None, Register()
+    if shelf is None or shelf.farm.engine.labgrid is None:
+        return [], []
+    with open_pool(shelf, register) as (_, pool):
+        found = list(pool.reap())
+    return [each for each in found if not each.kept], [each for each in found if each.kept]
+
+
+def _coordinator(wanted: argparse.Namespace) -> Answer:
+    become_coordinator(wanted.listen)
+    raise AssertionError("it is another program now")
+
+
+def _exporter(wanted: argparse.Namespace) -> Answer:
+    prepare_labgrid()
+    from farm.exporter import export
+
+    return export(wanted.file, wanted.coordinator, wanted.name, wanted.every), {}, "no phone is offered any more"
 
 
 def _baseline(wanted: argparse.Namespace) -> Answer:

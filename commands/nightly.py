@@ -24,6 +24,7 @@ from farm.closing import close_night
 from farm.night import PROGRAM, Night
 from farm.opening import begun, resumed
 from farm.plans import PlannedPhone, check_room, in_words, planned, week_of
+from farm.pool import Pool, open_pool
 from farm.shelf import Shelf, read_shelf
 from farm.standing import Register
 from farm.window import Window
@@ -42,6 +43,14 @@ def main(
     window = Window.of(shelf.farm.window, wanted.until, where=f"{shelf.file}: ")
     register = Register()
     check_writable(wanted.results)
+    with open_pool(shelf, register, tell) as (shelf, pool):
+        return _night(wanted, argv, shelf, pool, window, register, program, check, pause_s)
+
+
+def _night(
+    wanted: argparse.Namespace, argv: list[str], shelf: Shelf, pool: Pool, window: Window, register: Register,
+    program: Sequence[str], check: Check, pause_s: float,
+) -> int:  # fmt: skip
     if wanted.dry_run or not wanted.resume:
         plan, seed = wanted.plan or shelf.farm.plan, secrets.randbelow(2**31) if wanted.seed is None else wanted.seed
         phones = planned(shelf, register.read(), dict(wanted.pick), plan, window, seed, week_of(wanted.results, shelf))
@@ -67,7 +76,7 @@ def main(
         window = window.kept(log.state.planned.get("until"))
     with closing(log):
         tell(f"night: {log.folder}, {len(log.state.phones)} phones, {window}")
-        Night(shelf, log, window, register, tell, program, check, pause_s).measure()
+        Night(shelf, log, window, register, tell, program, check, pause_s, pool).measure()
         story = close_night(shelf, log, register, tell)
     print(json.dumps(story, indent=2) if wanted.json else (log.folder / "fleet.txt").read_text(encoding="utf-8"))
     return int(story["status"])

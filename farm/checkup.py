@@ -77,7 +77,7 @@ def _looked_at(phone: ShelfPhone, plan: str, notes: list[str]) -> Checkup:
         return Checkup(Fitness.fit, facts={"profile": profile.name, "virtual": True})
     adb = profile.connection.adb if profile else None
     root = str(profile.root) if profile else "auto"
-    with closing(connect(phone.serial, root=root, at=adb.server if adb else None)) as transport:
+    with closing(connect(phone.serial, root=root, at=(adb.server if adb else None) or phone.server)) as transport:
         if holder := holder_of(transport, deadline=Deadline.after(_LOOK_S)):
             return Checkup(Fitness.in_use, f"in use by {holder}", EXIT_REFUSED, {}, notes)
         with open_device(transport, run_id="checkup", say=notes.append) as device:

@@ -7,29 +7,29 @@ night that was killed goes on where it was.
 
 from __future__ import annotations
 
-import os
+import math
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from base.children import Children
-from base.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_RESTORE_FAILED, LabError
+from base.errors import EXIT_DEVICE_LOST, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_RESTORE_FAILED, LabError
 from base.text import clean
-from devices.profiles.reading import known
+from devices.profiles.what_is_measured import Plan
 from farm.checkup import Check, Checkup, Fitness, check_phone
 from farm.night_log import Kind, NightLog, PhoneEnd, PhoneNight, is_running, read_night
-from farm.plans import expected_s, fitting_plan, quarantine_of
+from farm.night_runs import device_of, environment_of, last_words, run_in
+from farm.plans import expected_s, fitting_plan, quarantine_of, week_of
+from farm.pool import Claim, LocalPool, Pool
 from farm.shelf import Shelf, ShelfPhone
 from farm.standing import LastMeasured, Register, safe_name
 from farm.window import Window
-from records.reading import RECORDS, load
 
 _CHECKS_AT_ONCE = 16
 _TICK_S = 0.2
@@ -42,16 +42,20 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Job:
-    """One phone on its way through the night. ``claim`` is the descriptor that holds it; ``not_before`` a time."""
+    """One phone on its way through the night. ``claim`` holds it; ``not_before`` is a time.
+
+    ``lost`` is why the claim was lost while the phone was measured.
+    """
 
     phone: ShelfPhone
     night: PhoneNight
-    claim: int | None = None
+    claim: Claim | None = None
     not_before: float = 0.0
     check: Future[Checkup] | None = None
     is_fit: bool = False
     child: subprocess.Popen[bytes] | None = None
     began_s: float = 0.0
+    lost: str = ""
     is_done: bool = False
     told_busy: bool = False
 
@@ -61,6 +65,7 @@ class Night:
     """Measures the phones of a log. ``program`` is what measures one phone, ``check`` what looks at one.
 
     ``pause_s`` is how long a phone rests that is in use or that the lab failed with. ``held`` counts claimed phones.
+    ``pool`` is what they are claimed from: this computer's locks where none is named.
     """
 
     shelf: Shelf
@@ -71,6 +76,7 @@ class Night:
     program: Sequence[str] = PROGRAM
     check: Check = check_phone
     pause_s: float = 20.0
+    pool: Pool | None = None
     jobs: list[Job] = field(default_factory=list)
     held: int = 0
 
@@ -92,6 +98,10 @@ class Night:
         finally:
             for job in self.jobs:
                 self._release(job)
+
+    @property
+    def _pool(self) -> Pool:
+        return self.pool or LocalPool(self.register)
 
     @property
     def folder(self) -> Path:
@@ -119,11 +129,18 @@ class Night:
         if job.child is not None:
             if job.child.poll() is not None:
                 self._ended(job, job.child.returncode)
+            elif not job.lost and job.claim and (lost := job.claim.lost()):
+                job.lost = lost
+                self.say(f"{job.phone.serial}: {lost}: its run is stopped and puts it back")
+                job.child.send_signal(signal.SIGINT)
         elif job.check is not None:
             if job.check.done():
                 self._looked_at(job, job.check.result())
         elif self.log.state.stopping:
             self._skip(job, PhoneEnd.cut, f"not begun: {self.log.state.stopping}")
+        elif job.is_fit and job.claim and job.claim.lost():
+            job.is_fit = False
+            self._release(job)
         elif job.is_fit:
             self._start(job, children)
         elif time.monotonic() >= job.not_before and self._claimed(job) and not job.is_done:
@@ -137,10 +154,15 @@ class Night:
         if job.claim is None:
             if self.held >= self.shelf.farm.at_once + _CHECKS_AT_ONCE:
                 return False
-            job.claim = self.register.claim(job.phone.serial)
+            try:
+                job.claim = self._pool.claim(job.phone)
+            except LabError as error:
+                self.log.add("unfit", phone=job.phone.serial, status=EXIT_REFUSED, reason=clean(error.for_people()))
+                self._after_attempt(job)
+                return False
             if job.claim is None:
                 if not job.told_busy:
-                    self.say(f"{job.phone.serial}: another night has it, waiting")
+                    self.say(f"{job.phone.serial}: another one has it, waiting")
                 job.told_busy = True
                 return False
             self.held += 1
@@ -229,12 +251,19 @@ class Night:
             return
         serial, wanted = job.phone.serial, self._plan_of(job)
         standing = self.register.of(serial)
-        if not (plan := fitting_plan(standing, wanted, self.window.left_s)):
+        left_s = self.window.left_s
+        shared = fitting_plan(standing, wanted, left_s - self._left_for_others_s(job))
+        if not (plan := shared or fitting_plan(standing, Plan.quick, left_s)):
             needs = f"{expected_s(standing, 'quick') / 60:.0f} min for plan quick"
             self._skip(job, PhoneEnd.cut, f"{needs}, {self.window.left_s / 60:.0f} min are left of the window")
             return
         if plan != wanted:
-            self.log.add("note", phone=serial, text=f"plan {plan} instead of {wanted}, which does not fit any more")
+            fits = (
+                "leaves no time for phones that wait"
+                if fitting_plan(standing, wanted, left_s)
+                else "does not fit any more"
+            )
+            self.log.add("note", phone=serial, text=f"plan {plan} instead of {wanted}, which {fits}")
         number = len(job.night.attempts) + 1
         folder = f"runs/{safe_name(serial)}-{number}"
         self.log.add("started", phone=serial, plan=plan, folder=folder)
@@ -244,7 +273,7 @@ class Night:
                 job.child = children.start(
                     [*self.program, "--device", device_of(job.phone), "--plan", plan, "--results",
                      str(self.folder / folder)],
-                    output=output, keep=[job.claim] if job.claim is not None else [], env=_environment(job.phone),
+                    output=output, keep=[job.claim.descriptor] if job.claim else [], env=environment_of(job.phone),
                 )  # fmt: skip
         except OSError as error:
             self._record(job, EXIT_REFUSED, f"no process could be started: {error}")
@@ -252,16 +281,28 @@ class Night:
         job.began_s, job.is_fit = time.monotonic(), False
         self.say(f"{serial}: begins, plan {plan}{f', attempt {number}' if number > 1 else ''}")
 
+    def _left_for_others_s(self, job: Job) -> float:
+        """What of the window the phones need that must wait for a place: plan quick for each."""
+        running = sum(each.child is not None for each in self.jobs)
+        others = [each for each in self.jobs if not each.is_done and each.child is None and each is not job]
+        waiting = others[max(0, self.shelf.farm.at_once - running - 1) :]
+        needs = [expected_s(self.register.of(each.phone.serial), Plan.quick) for each in waiting]
+        return math.ceil(len(needs) / self.shelf.farm.at_once) * max(needs, default=0.0)
+
     def _ended(self, job: Job, status: int) -> None:
-        job.child = None
-        self._record(job, status, "")
+        job.child, lost = None, job.lost
+        if lost:
+            job.lost = ""
+            self._release(job)
+        is_stopped = bool(lost) and status == EXIT_INTERRUPTED
+        self._record(job, EXIT_DEVICE_LOST if is_stopped else status, lost if is_stopped else "")
 
     def _record(self, job: Job, status: int, reason: str) -> None:
         last = job.night.attempts[-1]
         run, _ = run_in(self.folder / last.folder)
         seconds = round(time.monotonic() - job.began_s, 1) if job.began_s else 0.0
         if status:
-            reason = reason or _last_words(self.folder / last.folder / _RUN_LOG, status)
+            reason = reason or last_words(self.folder / last.folder / _RUN_LOG, status)
         elif run is None:
             status, reason = EXIT_REFUSED, "it ended well and left no run: nothing was recorded"
         self.log.add(
@@ -291,7 +332,25 @@ class Night:
         if job.night.again(retry.infra, retry.product) and not self.log.state.stopping:
             return True
         self._done(job, job.night.why.splitlines()[0] if job.night.why else "")
+        if retry.equal_phone and job.night.end in (PhoneEnd.lost, PhoneEnd.refused) and not self.log.state.stopping:
+            self._stand_in_for(job)
         return False
+
+    def _stand_in_for(self, job: Job) -> None:
+        """Measure an equal phone of the shelf instead, once, where there is one that was not picked and may be used."""
+        serial, phones = job.phone.serial, self.log.state.phones
+        if job.night.stands_in_for or any(phone.stands_in_for == serial for phone in phones.values()):
+            return
+        wear = week_of(self.log.folder.parents[1], self.shelf)
+        for phone in self.shelf.equals_of(serial):
+            worn = wear.get(phone.serial)
+            if phone.serial in phones or quarantine_of(self.register.of(phone.serial)):
+                continue
+            if worn is None or worn.advice == "as planned":
+                self.log.add("stand_in", by=phone.serial, **{"for": serial})
+                self.log.add("note", phone=phone.serial, text=f"it stands in for {serial}, which was {job.night.end}")
+                self.jobs.append(Job(phone, phones[phone.serial]))
+                return
 
     def _note_measured(self, job: Job) -> None:
         last, folder = job.night.attempts[-1], str(self.folder)
@@ -313,46 +372,10 @@ class Night:
 
     def _release(self, job: Job) -> None:
         if job.claim is not None:
-            os.close(job.claim)
+            self._pool.tell_health(job.phone, self.register.of(job.phone.serial).state)
+            job.claim.release()
             job.claim = None
             self.held -= 1
 
     def _relative(self, run: Path | None) -> str:
         return str(run.relative_to(self.folder)) if run else ""
-
-
-def run_in(folder: Path) -> tuple[Path | None, int | None]:
-    """The run that an attempt left in its folder, and how it ended; None for what is not there.
-
-    One attempt has one run; of more, which nobody made, the last.
-    """
-    found: tuple[Path | None, int | None] = (None, None)
-    for path in sorted(folder.glob(f"*/{RECORDS}")):
-        with suppress(LabError):
-            end = load(path.parent).end
-            found = path.parent, end.exit_status if end else None
-    return found
-
-
-def device_of(phone: ShelfPhone) -> str:
-    """What ``./lab run --device`` calls it: its profile, whose phone ANDROID_SERIAL then names, or its serial."""
-    return phone.profile or phone.serial
-
-
-def _environment(phone: ShelfPhone) -> Mapping[str, str]:
-    return {**os.environ, "ANDROID_SERIAL": phone.serial} if phone.serial not in known() else dict(os.environ)
-
-
-def _last_words(log: Path, status: int) -> str:
-    """What a run told at last: the lines of its last message, or that it was killed."""
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    try:
-        lines = clean(log.read_text(encoding="utf-8", errors="replace")).splitlines()[-200:]
-    except OSError:
-        lines = []
-    told = [number for number, line in enumerate(lines) if line.startswith("lab: ")]
-    if told:
-        first, *more = lines[told[-1] :]
-        return "\n".join([first.removeprefix("lab: "), *(line for line in more[:1] if line.startswith("  -> "))])
-    return next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {status}")

@@ -27,10 +27,11 @@ WORST_FIRST = (
 
 
 def counts_of(state: NightState, against: Mapping[str, Against]) -> dict[str, int]:
-    """How many phones ended how, and how many were picked, measured, regressed, not compared."""
+    """How many phones ended how, and how many were picked, stood in for others, measured, regressed, not compared."""
     ends = [phone.end for phone in state.phones.values()]
     return {
-        "picked": len(ends),
+        "picked": sum(not phone.stands_in_for for phone in state.phones.values()),
+        "stand_ins": sum(bool(phone.stands_in_for) for phone in state.phones.values()),
         "measured": sum(end in MEASURED for end in ends),
         "regressions": sum(each.status == EXIT_FAILED for each in against.values()),
         "not_compared": sum(each.status == EXIT_NO_BASELINE for each in against.values()),

@@ -95,9 +95,13 @@ class Attempt:
 
 @dataclass(slots=True)
 class PhoneNight:
-    """One phone in one night. ``elsewhere`` is the run of another night at the same time that measured it, if any."""
+    """One phone in one night. ``elsewhere`` is the run of another night at the same time that measured it, if any.
+
+    ``stands_in_for`` is the picked phone that the lab failed with, where this one was not picked itself.
+    """
 
     serial: str
+    stands_in_for: str = ""
     attempts: list[Attempt] = field(default_factory=list)
     skipped: PhoneEnd | None = None
     reason: str = ""
@@ -287,6 +291,8 @@ def _take(state: NightState, entry: Mapping[str, Any]) -> None:
     match entry.get("type"):
         case "note":
             state.notes.append(entry["text"])
+        case "stand_in":
+            state.phones[str(entry["by"])] = PhoneNight(str(entry["by"]), str(entry["for"]))
         case "stopping":
             state.stopping = entry["why"]
         case "done":

@@ -17,7 +17,7 @@ from devices.profiles.nodes import Node, Problem, Unreadable, read_tree
 from devices.profiles.profile import Profile
 from devices.profiles.quantities import Bytes, DurationRange, Seconds, SizeRange
 from devices.profiles.reading import known, load
-from devices.profiles.sections import Distinct, Model, Text
+from devices.profiles.sections import Distinct, Model, Server, Text
 from devices.profiles.what_is_measured import Plan
 from farm.window import clock_time
 
@@ -56,6 +56,8 @@ class ShelfPhone(Model):
     """the profile that it is measured with; without it the one that fits the phone"""
     tags: Tags = Field(default_factory=dict)
     """words to pick it by"""
+    server: Server | None = None
+    """the adb server that it is at, HOST:PORT; without it this computer's"""
 
     @property
     def all_tags(self) -> Mapping[str, str]:
@@ -82,6 +84,8 @@ class RetrySection(Model):
     """after a failure of the lab: a lost phone, a refusal, a process that was killed"""
     product: Annotated[int, Field(ge=0, le=1)] = 1
     """after a test that failed, which tells flaky from broken"""
+    equal_phone: bool = False
+    """then an equal phone that was not picked is measured instead: same profile, tags `kernel` and `build`"""
 
 
 class BaselineSection(Model):
@@ -119,14 +123,41 @@ class KeepSection(Model):
     """what must stay free where the results are"""
 
 
+class LabgridSection(Model):
+    """Phones that are places of a labgrid coordinator."""
+
+    coordinator: Server = "127.0.0.1:20408"
+    """where it listens, HOST:PORT"""
+    grace: Annotated[Seconds, AfterValidator(DurationRange(1, 3600))] = 600
+    """how long it may be away before a run that goes on is ended"""
+
+
+class EngineSection(Model):
+    """Where the phones come from."""
+
+    labgrid: LabgridSection | None = None
+    """a coordinator, for phones of several computers"""
+
+
+def _engine(value: object) -> object:
+    """``local``, or the name of another engine with its keys."""
+    if value == "local":
+        return {}
+    if value == "labgrid":
+        return {"labgrid": {}}
+    if isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not one of local, labgrid{did_you_mean(value, ('local', 'labgrid'))}")
+    return value
+
+
 class Farm(Model):
     """The phones of one shelf, and what a night does with them."""
 
     farm: Annotated[str, AfterValidator(_name)]
     """the shelf's name, which is in the names of its nights"""
-    engine: Literal["local"] = "local"
-    """`local`: phones at this computer's adb server"""
-    phones: Annotated[tuple[ShelfPhone, ...], Field(min_length=1)]
+    engine: Annotated[EngineSection, BeforeValidator(_engine)] = EngineSection()
+    """`local`: phones at this computer's adb server; `labgrid`: places of a coordinator"""
+    phones: tuple[ShelfPhone, ...] = ()
     pick: tuple[Tags, ...] = ()
     """which phones: those that have all tags of one of these; without it all of them"""
     plan: Plan = Plan.nightly
@@ -156,6 +187,14 @@ class Shelf:
         """Return the folder of pinned runs."""
         return self.file.parent / self.farm.baseline.pin
 
+    def checked(self) -> Shelf:
+        """Return itself. Raises ProfileError for a tag of ``pick`` that no phone has."""
+        tags = {*OWN_TAGS, *(tag for phone in self.farm.phones for tag in phone.tags)}
+        for key in (key for wanted in self.farm.pick for key in wanted if key not in tags):
+            message = f"{self.file}: pick: {key}: unknown tag{did_you_mean(key, tags)}"
+            raise ProfileError(message, hint=f"tags: {_listed(tags)}")
+        return self
+
     def phone(self, serial: str) -> ShelfPhone:
         """Return the phone of that serial. Raises ProfileError that says which there are."""
         for phone in self.farm.phones:
@@ -166,6 +205,15 @@ class Shelf:
             f"{self.file}: no phone {shown(serial)}{did_you_mean(serial, serials)}",
             hint=f"phones: {', '.join(serials)}",
         )
+
+    def equals_of(self, serial: str) -> list[ShelfPhone]:
+        """Return the other phones with the profile and the tags ``kernel`` and ``build`` of this one."""
+
+        def kind(phone: ShelfPhone) -> tuple[str | None, ...]:
+            return (phone.profile, phone.tags.get("kernel"), phone.tags.get("build"))
+
+        own = self.phone(serial)
+        return [phone for phone in self.farm.phones if phone.serial != serial and kind(phone) == kind(own)]
 
     def picked(self, health: Mapping[str, str], only: Mapping[str, str]) -> list[ShelfPhone]:
         """Return the phones that ``pick`` and ``only`` (from the command line) choose, in the file's order.
@@ -200,7 +248,7 @@ def read_shelf(path: Path) -> Shelf:
     except ValidationError as error:
         said = {(problem.where, problem.key) for problem in problems}
         problems += [new for new in problems_of(error.errors(), Farm, tree, [path]) if (new.where, new.key) not in said]
-    problems += [*_twice(tree), *_profiles(tree), *_unknown_tags(tree), *_no_plan(tree, farm)]
+    problems += [*_twice(tree), *_profiles(tree), *_phones_of(tree, farm), *_no_plan(tree, farm)]
     if problems or farm is None:
         ordered = sorted(problems, key=lambda problem: problem.where.line)
         raise ProfileError("\n".join(dict.fromkeys(map(str, ordered))), hint=_HINT)
@@ -249,6 +297,21 @@ def _profiles(tree: Node) -> Iterator[Problem]:
         own = profile.connection.adb.serial if profile.connection.adb else None
         if own and own != serial:
             yield Problem(name.where, f"profile {profile.name} is of the phone {own}", name.key)
+
+
+def _phones_of(tree: Node, farm: Farm | None) -> Iterator[Problem]:
+    """The file has the phones, or the coordinator has them: then their tags are not known here."""
+    engine, phones = _entry(tree, "engine"), _entry(tree, "phones")
+    if farm and farm.engine.labgrid:
+        if farm.phones:
+            yield Problem(phones.where, "with engine labgrid the phones are the coordinator's places; leave this out",
+                          "phones")  # fmt: skip
+        return
+    if farm and not farm.phones:
+        is_empty = "the list is empty; expected at least one value"
+        yield Problem(phones.where, is_empty if phones.key else "missing; it has no default", "phones")
+    if not isinstance(engine.value, dict) and engine.value != "labgrid":
+        yield from _unknown_tags(tree)
 
 
 def _unknown_tags(tree: Node) -> Iterator[Problem]:

@@ -30,7 +30,8 @@ def tell_night(shelf: Shelf, log: NightLog, register: Register, against: Mapping
     for serial, night in state.phones.items():
         shelved = next((phone for phone in shelf.farm.phones if phone.serial == serial), None)
         phones.append({
-            "serial": serial, "tags": dict(shelved.all_tags) if shelved else {}, "end": str(night.end),
+            "serial": serial, "stands_in_for": night.stands_in_for,
+            "tags": dict(shelved.all_tags) if shelved else {}, "end": str(night.end),
             "why": night.why, "run": str(log.folder / night.run) if night.run else "",
             "measured_by": Path(night.elsewhere).parents[2].name if night.elsewhere else "",
             "attempts": [

@@ -1,7 +1,8 @@
 """Stands for ``./lab run`` where a night is tested: leaves a run as a phone's would be, as quickly as that can be.
 
-How the phone behaves is told in a file, by serial: the exit status of each attempt, how long it takes, how long putting
-it back takes. Every begin and end goes into a ledger, and so does a phone that two have at once.
+How the phone behaves is told in a file, by serial: the exit status of each attempt, how long it takes or which file
+ends it, how long putting it back takes. Every begin and end goes into a ledger, and so does a phone that two have at
+once.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from base.deadline import Deadline, wait_until
 from base.errors import EnvironmentRefused
 from base.files import append_line
 from base.signals import interrupt_once
@@ -62,7 +65,11 @@ def _measured(folder: Path, serial: str, results: Path) -> int:
     _append(run, session)
     note(folder, "begin", serial)
     try:
+        if trips := told.get("trips"):
+            _talk(serial, trips)
         time.sleep(told.get("seconds", 0.02))  # sleep: stands for the time that measuring takes
+        if until := told.get("until"):
+            wait_until(until, (folder / until).exists, Deadline.after(60))
         for point in points:
             for metric in point["metrics"].values():
                 metric["values"] = [value * told.get("factor", 1.0) for value in metric["values"]]
@@ -74,10 +81,33 @@ def _measured(folder: Path, serial: str, results: Path) -> int:
     _append(run, {**outcome, "outcome": "failed" if reason else "passed", "reason": reason})
     facts = {"disk_written_bytes": told.get("written", 1 << 20)}
     _append(run, {**end, "exit_status": status, "facts": facts})
+    if told.get("render"):
+        _render(run)
+    if told.get("trips"):
+        note(folder, f"cpu {time.process_time():.4f}", serial)
     note(folder, f"end {status}", serial)
     if status not in (0, 1):
         print(f"lab: {serial}: it went wrong\n  -> look at it", file=sys.stderr)
     return status
+
+
+def _talk(serial: str, trips: int) -> None:
+    """As many trips to an adb server as a run makes, with what one reads at a time."""
+    from devices.adb import AdbTransport
+    from devices.adb_server import adb_server
+    from devices.transport import Read
+
+    with closing(AdbTransport(serial, client=adb_server())) as phone:
+        phone.hold_shell()
+        reads = [Read(f"/sys/block/zram0/{number}") for number in range(10)]
+        for _ in range(trips):
+            phone.execute(reads, deadline=Deadline.after(60), keep_going=True)
+
+
+def _render(run: Path) -> None:
+    from reports.render import render_all
+
+    render_all(run)
 
 
 def _append(run: Path, record: dict[str, Any]) -> None:

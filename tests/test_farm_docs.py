@@ -59,7 +59,10 @@ def test_each_option_of_nightly_that_is_shown_is_one(capsys: pytest.CaptureFixtu
 
 def test_the_units_and_pipelines_can_be_read() -> None:
     names = {path.name for path in UNITS}
-    assert names == {"Jenkinsfile", "gitlab-ci.yml", "zram-lab-nightly.service", "zram-lab-nightly.timer"}
+    assert names == {
+        "Jenkinsfile", "gitlab-ci.yml", "zram-lab-coordinator.service", "zram-lab-exporter.service",
+        "zram-lab-nightly.service", "zram-lab-nightly.timer",
+    }  # fmt: skip
     job = yaml.safe_load((REPO / "docs/farm/gitlab-ci.yml").read_text())["zram-nightly"]
     assert job["artifacts"]["reports"]["junit"].endswith("night.xml")
     unit = ConfigParser(strict=False, interpolation=None)

@@ -121,6 +121,23 @@ def test_a_suspect_phone_that_passes_the_look_is_good_again(run: Run, memory_pat
     assert Register().of("P1").state is State.good
 
 
+def test_an_equal_phone_that_was_not_picked_stands_in_for_one_that_the_lab_failed_with(
+    run: Run, memory_path: Path
+) -> None:
+    lost, phones = {"looks": [10]}, ["P1", "P2", "P3", "P4"]
+    assert run(phones, "--pick", "odd=no", P1=lost) == 10
+    assert set(ends(memory_path)) == {"P1", "P3"}
+    more = "retry: {infra: 1, equal_phone: true}"
+    assert run(phones, "--pick", "odd=no", more=more, P1=lost) == 0
+    assert ends(memory_path) == {"P1": "lost", "P3": "passed", "P2": "passed"}
+    told = story(memory_path)
+    assert (told["counts"]["picked"], told["counts"]["stand_ins"], told["counts"]["infra"]) == (2, 1, 2)
+    (stand_in,) = (phone for phone in told["phones"] if phone["stands_in_for"])
+    assert (stand_in["serial"], stand_in["notes"]) == ("P2", ["it stands in for P1, which was lost"])
+    assert run(phones, "--pick", "odd=no", more=more, P1=lost, P2=lost, P4=lost) == 10
+    assert ends(memory_path) == {"P1": "lost", "P3": "passed", "P2": "lost"}
+
+
 def test_a_quota_that_is_met_makes_up_for_lost_phones(run: Run, memory_path: Path) -> None:
     lost = {"looks": [10]}
     assert run(["P1", "P2", "P3", "P4"], more="quota: 75 %", P1=lost) == 0

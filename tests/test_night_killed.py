@@ -205,6 +205,24 @@ def test_what_runs_when_the_window_is_over_is_stopped_and_put_back(memory_path: 
     log.close()
 
 
+def test_a_long_plan_is_not_begun_where_it_would_leave_no_time_for_a_phone_that_waits(memory_path: Path) -> None:
+    shelf = read_shelf(write_farm(memory_path, ["P1", "P2"], more="at_once: 1"))
+    register = Register()
+    for serial in ("P1", "P2"):
+        with register.changing(serial, "measured") as standing:
+            standing.took("quick", 400.0)
+            standing.took("nightly", 600.0)
+    facts = {"farm": "fakes", "plan": "nightly", "phones": ["P1", "P2"]}
+    log = NightLog.begin(memory_path / "results", facts, "night")
+    now = datetime.now().astimezone()
+    window = Window.of(None, None, now=now).kept((now + timedelta(seconds=1300)).isoformat())
+    Night(shelf, log, window, register, lambda text: None, PROGRAM, checks_of(memory_path)).measure()
+    log.close()
+    first, second = (log.state.phones[serial] for serial in ("P1", "P2"))
+    assert [phone.attempts[0].plan for phone in (first, second)] == ["quick", "nightly"]
+    assert first.notes == ["plan quick instead of nightly, which leaves no time for phones that wait"]
+
+
 def test_a_disk_that_is_full_ends_what_runs_and_the_night_goes_on_later(
     memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
