@@ -7,13 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
-from base.children import run_together
+from tabulate import tabulate
+
+from base.children import Children, run_together
 from base.errors import (
     EXIT_DEVICE_LOST,
     EXIT_FAILED,
@@ -25,7 +28,11 @@ from base.errors import (
 )
 from base.output import tell
 from base.paths import REPO
+from base.text import clean
 from devices.phone import resolve_target
+from farm.night_runs import last_words
+from farm.standing import safe_name
+from records.writing import check_writable
 from reports.comparison.render import report_comparison
 from reports.matrix import machine_run, report_matrix
 
@@ -78,10 +85,18 @@ class Launcher:
     def _phones(self) -> int:
         if twice := sorted({name for name in self.devices if self.devices.count(name) > 1}):
             raise ProfileError(f"--device {twice[0]}: named twice; a phone runs one measurement at a time")
-        statuses = run_together([self._command(("--device", name), name) for name in self.devices])
-        for name, status in zip(self.devices, statuses, strict=True):
-            print(f"{name}: {_in_words(name, status)}", flush=True)
-        return worst(statuses)
+        commands = {name: self._command(("--device", name), name) for name in self.devices}
+        if "--dry-run" in self.words:
+            return worst(run_together(commands.values()))
+        check_writable(self.results)
+        folder = self.results / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{len(commands)}-phones"
+        folder.mkdir(parents=True, exist_ok=True)
+        ends = _side_by_side_on_phones(commands, folder)
+        rows = [
+            (name, _in_words(name, end.status), f"{end.seconds / 60:.1f} min", end.report) for name, end in ends.items()
+        ]
+        print(f"\n{clean(tabulate(rows, headers=('phone', 'ended', 'took', 'report')))}", flush=True)
+        return worst(end.status for end in ends.values())
 
     def _machines(self) -> int:
         """One machine after the other, because they share the computer, then each against the first and all at once."""
@@ -115,6 +130,45 @@ class Launcher:
             options = [*options, "--junitxml", str(self.junit.with_stem(f"{self.junit.stem}-{own}"))]
         given = {word for word in options if word.startswith("--")} | (_JUNIT if self.junit else set())
         return [*self.program, *_without(self.words, given), *options]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOnPhone:
+    """How one of several runs ended, after how long, and where its report is."""
+
+    status: int
+    seconds: float
+    report: str
+
+
+def _side_by_side_on_phones(commands: Mapping[str, Sequence[str]], folder: Path) -> dict[str, RunOnPhone]:
+    """Start all at once and wait for all; what each prints goes to a file, and a line here says how it ended."""
+    began_s, ends = time.monotonic(), dict[str, RunOnPhone]()
+    logs = {name: folder / f"{safe_name(name)}.txt" for name in commands}
+    with Children() as children:
+        running = {}
+        for name, command in commands.items():
+            with logs[name].open("wb") as output:
+                running[name] = children.start(command, output=output)
+            print(f"{clean(name)}: begins; what it says: {logs[name]}", flush=True)
+        while running:
+            for name, child in list(running.items()):
+                if child.poll() is None:
+                    continue
+                del running[name]
+                report = _report_in(logs[name])
+                ends[name] = RunOnPhone(child.returncode, time.monotonic() - began_s, report)
+                said = f": {last_words(logs[name], child.returncode)}" if child.returncode > 0 else ""
+                print(f"{clean(name)}: {_in_words(name, child.returncode)}{said}", flush=True)
+            if running:
+                children.wait()
+    return {name: ends[name] for name in commands}
+
+
+def _report_in(log: Path) -> str:
+    """The report that a run named at its end."""
+    lines = clean(log.read_text(encoding="utf-8", errors="replace")).splitlines()
+    return next((line.removeprefix("report: ") for line in reversed(lines) if line.startswith("report: ")), "")
 
 
 def machines(options: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:

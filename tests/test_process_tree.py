@@ -86,7 +86,9 @@ def test_a_signal_to_a_run_on_two_phones_ends_both_and_is_waited_for(
         left = [pid for pid in children if not has_ended(pid)]
     assert (len(children), left) == (2, [])
     assert status == 2, (tmp_path / "log").read_text()
-    assert "A1: exit status 2\nB2: exit status 2\n" in (tmp_path / "log").read_text()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert {line.partition(":")[0] for line in lines if ": exit status 2" in line} == {"A1", "B2"}
+    assert [line.split()[:4] for line in lines[-2:]] == [["A1", "exit", "status", "2"], ["B2", "exit", "status", "2"]]
 
 
 def test_a_run_whose_parent_was_killed_ends_too(server: AdbServer, tmp_path: Path) -> None:
