@@ -126,7 +126,7 @@ def test_a_claimed_phone_shows_in_the_list_and_a_damaged_register_is_named(
 
 
 def test_with_nothing_left_behind_reap_says_so(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked(capsys, "reap") == (0, {"left": [], "busy": []})
+    assert asked(capsys, "reap") == (0, {"left": [], "busy": [], "freed": [], "kept": []})
 
 
 def a_run(folder: Path, name: str, status: int = 0) -> Path:
