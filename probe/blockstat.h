@@ -12,7 +12,7 @@ enum { SECTOR_BYTES = 512 };
 
 struct blockstat {
 	uint64_t reads, read_sectors; /* completed */
-	uint64_t writes, written_sectors;
+	uint64_t writes, writes_merged, written_sectors;
 	uint64_t in_flight;
 	uint64_t time_in_queue_ms;
 };

@@ -119,6 +119,7 @@ int watch_stop(struct watch *watch, struct reply *rep)
 		reply_open(rep, disk->name, '{');
 		reply_u64(rep, "reads", now.reads - disk->before.reads);
 		reply_u64(rep, "writes", now.writes - disk->before.writes);
+		reply_u64(rep, "writes_merged", now.writes_merged - disk->before.writes_merged);
 		reply_u64(rep, "written_bytes", (now.written_sectors - disk->before.written_sectors) * SECTOR_BYTES);
 		reply_u64(rep, "time_in_queue_ms", now.time_in_queue_ms - disk->before.time_in_queue_ms);
 		if (sampled) {

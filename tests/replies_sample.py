@@ -12,7 +12,7 @@ PAGE = 4096
 def timed_writeback(written: int, wall_ms: int) -> TimedWriteback:
     """A writeback of so many pages of 4 KiB, compressed to a third, to the disk sda."""
     held = MmStat(written * PAGE, written * PAGE // 3, written * PAGE // 3, 0, 0, 0, 0)
-    disk = DiskCounters(reads=0, writes=1, written_bytes=written * PAGE, time_in_queue_ms=1)
+    disk = DiskCounters(reads=0, writes=1, writes_merged=0, written_bytes=written * PAGE, time_in_queue_ms=1)
     timed = WriteTimed(
         bd_before=BdStat(0, 0, 0), bd_after=BdStat(written, 0, written), rc=4, errno="", wall_ns=wall_ms * 10**6,
         user_ns=0, sys_ns=1000, cpu_busy_ns=1000, nvcsw=1, nivcsw=0, mm_before=held, mm_after=held, disks={"sda": disk},

@@ -111,7 +111,7 @@ def test_the_watch_counts_what_a_disk_did(argv: list[str], tmp_path: Path) -> No
     _, reply = run(argv, "write-timed", f"path={attribute}", "value=1", f"disks={disk}", "sample=1")
     assert reply["ok"], reply
     assert reply["disks"][disk].keys() == {
-        "reads", "writes", "written_bytes", "time_in_queue_ms", "deepest", "samples"
+        "reads", "writes", "writes_merged", "written_bytes", "time_in_queue_ms", "deepest", "samples"
     }  # fmt: skip
     assert attribute.read_text() == "1"
 

@@ -124,7 +124,7 @@ KERNEL_4_14 = (
     "orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "same_pages", "pages_compacted"
 )  # fmt: skip
 KERNEL_NOW = (*KERNEL_4_14, "huge_pages", "huge_pages_since")
-DISK = {"reads": 0, "writes": 1, "written_bytes": 2, "time_in_queue_ms": 3}
+DISK = {"reads": 0, "writes": 1, "writes_merged": 0, "written_bytes": 2, "time_in_queue_ms": 3}
 
 
 def test_what_zram_counted_meanwhile_is_the_difference() -> None:

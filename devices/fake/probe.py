@@ -168,7 +168,7 @@ class FakeProbe:
 def _counted(disk: FakeDisk, before: tuple[int, int, int], *, sample: bool) -> Fields:
     reads, writes, in_queue_ns = before
     fields: Fields = {
-        "reads": disk.reads - reads, "writes": disk.writes - writes,
+        "reads": disk.reads - reads, "writes": disk.writes - writes, "writes_merged": 0,
         "written_bytes": (disk.writes - writes) * SECTORS_PER_4K * 512,
         "time_in_queue_ms": disk.in_queue_ns // NS_PER_MS - in_queue_ns // NS_PER_MS,
     }  # fmt: skip

@@ -198,6 +198,7 @@ class DiskCounters:
 
     reads: int
     writes: int
+    writes_merged: int
     written_bytes: int
     time_in_queue_ms: int
     deepest: int | None = None
