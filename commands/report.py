@@ -7,6 +7,7 @@ from pathlib import Path
 from base.arguments import CommandParser
 from base.errors import EXIT_INTERNAL, LabError, worst
 from base.output import tell
+from reports.event_export import FORMS, export_events
 from reports.render import render_all
 
 
@@ -18,9 +19,24 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--mail", action="store_true", help="print the 72 columns for a mail instead of one screen")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every table instead of one screen")
+    parser.add_argument(
+        "--events", choices=tuple(FORMS), help="instead write the block events that the run kept, for other tools"
+    )
     arguments = parser.parse_args(argv)
+    if arguments.events:
+        return worst([_export(run, arguments.events) for run in arguments.runs])
     chosen = "mail" if arguments.mail else "text" if arguments.verbose else "screen"
     return worst([_render(run, chosen) for run in arguments.runs])
+
+
+def _export(run: Path, form: str) -> int:
+    try:
+        written = export_events(run, form)
+    except LabError as error:
+        tell(error.for_people())
+        return error.exit_status
+    print(f"{len(written)} files: {written[0].parent}")
+    return 0
 
 
 def _render(run: Path, chosen: str) -> int:

@@ -50,7 +50,16 @@ class PinRefused(EnvironmentRefused):
 # uapi/linux/magic.h
 _FILE_SYSTEMS = {"0xf2f52010": "f2fs", "0xef53": "ext4", "0x1021994": "tmpfs"}
 _BY_NAME = "/dev/block/by-name"
-_QUEUE = ("nr_requests", "scheduler", "wbt_lat_usec", "rq_affinity", "write_cache", "logical_block_size")
+_QUEUE = (
+    "nr_requests",
+    "scheduler",
+    "wbt_lat_usec",
+    "rq_affinity",
+    "write_cache",
+    "logical_block_size",
+    "nomerges",
+    "max_sectors_kb",
+)
 
 
 def loop_backing(

@@ -123,6 +123,11 @@ def selected(text: str) -> str:
     return found[1] if found else text.strip()
 
 
+def offered(text: str) -> list[str]:
+    """The words of an attribute that lists its choices."""
+    return text.replace("[", "").replace("]", "").split()
+
+
 class Zram:
     """One zram device of a phone."""
 

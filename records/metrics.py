@@ -15,9 +15,9 @@ from records.model import Better, Metric
 # What is counted is the same at every repeat, or nearly so: one value says it all.
 COUNTS = frozenset({"pages", "4 KiB", "count", "bytes", "B"})
 # Neither a time nor a rate: a first value that stands out is no slow start.
-_WITHOUT_SPEED = frozenset({"requests", "%", "x"})
+_WITHOUT_SPEED = frozenset({"requests", "4 KiB pages", "%", "x"})
 # Units of which a comparison makes no verdict where it knows nothing else.
-_WITHOUT_VERDICT = COUNTS | {"requests", "%"}
+_WITHOUT_VERDICT = COUNTS | {"requests", "4 KiB pages", "%"}
 
 
 class Values(StrEnum):
@@ -130,6 +130,18 @@ IN_FLIGHT_MEAN = Quantity(
 IN_FLIGHT_MAX = Quantity(
     "writeback.inflight_max", "requests", "higher", Values.repeats, "most writes in flight",
     "writes issued and not yet complete at that layer",
+)  # fmt: skip
+IN_FLIGHT_PAGES = Quantity(
+    "writeback.inflight_pages_mean", "4 KiB pages", "higher", Values.repeats, "mean of pages in flight",
+    "the same in pages of 4 KiB: a request may hold several, where writes were merged",
+)  # fmt: skip
+IDLE = Quantity(
+    "writeback.idle", "%", "lower", Values.repeats, "time without a write in flight",
+    "share of the time from the first write issued at that layer to the last completed",
+)  # fmt: skip
+MERGED = Quantity(
+    "writeback.merged", "requests", "higher", Values.repeats, "writes that were merged",
+    "into a request that waited, at that layer, by the device's statistics",
 )  # fmt: skip
 TRACE_COST = Quantity(
     "trace.cost", "%", "lower", Values.repeats, "cost of tracing",

@@ -38,6 +38,7 @@ class Caveat(StrEnum):
     incomplete_run = "the run was cut off: what was measured until then"
     disturbed = "other work disturbed too many turns of this point: no sentence rests on it"
     short_writeback = "a timed writeback took less than 0.3 s: start and end weigh more than they should"
+    write_booster = "UFS's WriteBooster was on and its buffer not seen full: this is the buffer's rate, not the flash's"
     differs_elsewhere = "another test measured the same and differs by more than the intervals: neither is that sure"
     samples_as_repeats = "a run of schema 1: its intervals take samples for repeats and are too narrow"
     clock_off = "the phone's clock and this computer's disagree by more than 0.5 %: every time and rate is in doubt"

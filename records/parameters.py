@@ -35,8 +35,8 @@ PAGES = Parameter("pages", "what the pages hold", "pages", {
     **_as_they_are("compressible"), "synthetic_mixed": "mixed by assumption", "own": "as the profile has them",
 })  # fmt: skip
 ORDER = Parameter(
-    "order", "in which zram's slots are filled, and so lie in the backing file", "slot order",
-    _as_they_are("random", "sequential"),
+    "order", "which slots are written back, and so how far apart the free blocks lie that they get", "slot order",
+    _as_they_are("sparse", "sequential", "scattered"),
 )  # fmt: skip
 LAYER = Parameter("layer", "where requests were seen: at zram's loop device, or at the disk below it",
                   values=_as_they_are("loop", "disk"))  # fmt: skip

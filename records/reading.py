@@ -192,7 +192,7 @@ class _Reader:
         test = record.get("test")
         if self.tests is not None and isinstance(test, str) and test not in self.tests:
             return
-        result = _decode(RunResult, record)
+        result = _with_todays_order(_decode(RunResult, record))
         if self.session is not None and Caveat.samples_as_repeats in self.session.caveats:
             result = _with_todays_words(result)
         for key, value in result.params.items():
@@ -228,6 +228,13 @@ def _with_todays_words(result: RunResult) -> RunResult:
     if result.params.get("pages") != "mixed":
         return result
     return replace(result, params={**result.params, "pages": "synthetic_mixed"})
+
+
+def _with_todays_order(result: RunResult) -> RunResult:
+    """Rename what was called ``random``: every second block, upwards, is ``sparse``, and no other point."""
+    if result.params.get("order") != "random":
+        return result
+    return replace(result, params={**result.params, "order": "sparse"})
 
 
 def _decode(kind: type[T], record: dict[str, Any]) -> T:

@@ -47,14 +47,22 @@ _OVERHEAD = Fact("probe_overhead_ns", "the probe's own cost per sample, containe
 
 THROUGHPUT = MeasuredTest(
     "writeback_throughput", "how fast pages are written back, by batch size",
-    (p.BATCH_SIZE, p.DATA_BYTES, p.PAGES, p.ORDER), m.THROUGHPUT, primary=True,
+    (p.BATCH_SIZE, p.DATA_BYTES, p.PAGES, p.ORDER), m.THROUGHPUT,
+    (Fact("held_back", "of the disk, before and after the sweep: WriteBooster, its flush, the write cache"),),
+    primary=True,
 )  # fmt: skip
 DEPTH = MeasuredTest(
     "inflight_depth", "how many writes are in flight; traced meanwhile, which costs time, so it carries no verdict",
-    (p.BATCH_SIZE, p.LAYER, p.DATA_BYTES), m.IN_FLIGHT_MAX,
+    (p.BATCH_SIZE, p.LAYER, p.DATA_BYTES, p.PAGES, p.ALGORITHM, p.COMPRESSED), m.IN_FLIGHT_MAX,
     (
         Fact("how", "`block events` or `sampled counters`"),
         Fact("device", "of which block device"),
+        Fact("events", "files of block events, one a turn, of all layers; `./lab report RUN --events` writes them out"),
+        Fact("events_left_out", "turns whose events were not kept, because those before them take enough room"),
+        Fact(
+            "sector_steps",
+            "distance from the end of a write to the next one -> share: `back`, or the fewest pages of 4 KiB",
+        ),
         Fact("time_at_depth", "depth -> share of the writeback's time; the shares add up to 1"),
         Fact("flags", "write requests by flags (W, WS)"),
         Fact("sync", "whether they were synchronous"),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from base import files
 from base.errors import ReportError, StorageFailed
 from base.files import append_line, replacing, sync_folder
+from records.block_events import SUFFIX
 from records.model import SCHEMA, Caveat, End, RunResult, Session, TestOutcome
 from records.raw import RAW_FOLDER
 from records.reading import RECORDS, load
@@ -89,6 +90,16 @@ class RunFolder:
             target = _unused_file(folder, _file_name(name))
             with replacing(target) as temporary, temporary.open("xb") as file:
                 np.save(file, samples, allow_pickle=False)
+        return f"{RAW_FOLDER}/{target.name}"
+
+    def save_trace(self, name: str, packed: bytes) -> str:
+        """Keep block events, packed, in ``raw/<name>.trace.gz``; returns that path relative to the run's folder."""
+        folder = self.path / RAW_FOLDER
+        with _told_as_storage_failed(folder):
+            folder.mkdir(exist_ok=True)
+            target = _unused_file(folder, _file_name(name), SUFFIX)
+            with replacing(target) as temporary, temporary.open("xb") as file:
+                file.write(packed)
         return f"{RAW_FOLDER}/{target.name}"
 
 
@@ -167,11 +178,11 @@ def _make_unused(parent: Path, stem: str) -> Path:
             return path
 
 
-def _unused_file(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.npy", 1
+def _unused_file(folder: Path, stem: str, suffix: str = ".npy") -> Path:
+    path, number = folder / f"{stem}{suffix}", 1
     while path.exists():
         number += 1
-        path = folder / f"{stem}-{number}.npy"
+        path = folder / f"{stem}-{number}{suffix}"
     return path
 
 

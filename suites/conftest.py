@@ -113,7 +113,7 @@ def bench(
 
     return Bench(
         stage, title, lab.seed, tmp_path, record, lab.folder.save_raw, lab.progress.step, noise=noise,
-        rounds=_rounds(request, lab, budget),
+        rounds=_rounds(request, lab, budget), save_trace=lab.folder.save_trace,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ class Kept:
 
     records: list[RunResult] = field(default_factory=list)
     raw: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    traces: dict[str, bytes] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
 
     def save_raw(self, name: str, samples: npt.NDArray[np.uint64]) -> str:
@@ -28,11 +29,17 @@ class Kept:
         self.raw[name] = samples
         return f"raw/{name}.npy"
 
+    def save_trace(self, name: str, packed: bytes) -> str:
+        """Keep block events under their name."""
+        self.traces[name] = packed
+        return f"raw/{name}.trace.gz"
+
 
 def bench_on(stage: Stage, folder: Path, *, seed: int = 4711) -> tuple[Bench, Kept]:
     """Return a bench with this stage, and what will be left on it."""
     kept = Kept()
     rounds = RoundsPlan(fewest=5, most=5)
     return Bench(
-        stage, "title", seed, folder, kept.records.append, kept.save_raw, kept.steps.append, rounds=rounds
-    ), kept
+        stage, "title", seed, folder, kept.records.append, kept.save_raw, kept.steps.append, rounds=rounds,
+        save_trace=kept.save_trace,
+    ), kept  # fmt: skip

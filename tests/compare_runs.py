@@ -75,7 +75,7 @@ def with_turn_array(
 
 
 def rates(by_batch: Mapping[int | None, Sequence[float]]) -> list[model.RunResult]:
-    return [sample.throughput(batch, "random", values) for batch, values in by_batch.items()]
+    return [sample.throughput(batch, "sparse", values) for batch, values in by_batch.items()]
 
 
 def point(name: str, values: Sequence[float], *, unit: str = "s", better: model.Better = "lower") -> model.RunResult:

@@ -65,7 +65,7 @@ def _write_template(folder: Path) -> None:
     scratch.path.mkdir()
     scratch.append(session("template"))
     for batch, rates in RATES.items():
-        scratch.append(throughput(batch, "random", rates))
+        scratch.append(throughput(batch, "sparse", rates))
     scratch.append(TestOutcome("test_writeback_throughput", "Throughput", "passed", "", 0.1))
     scratch.append(End(0, datetime.now(UTC).isoformat()))
     (scratch.path / "results.jsonl").rename(folder / TEMPLATE)

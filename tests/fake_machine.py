@@ -50,7 +50,7 @@ def store(results: Path, kernel: str, page_bytes: int = 4 * KIB, seed: int = 1) 
 def _records(folder: RunFolder, kernel: str, batched: bool) -> Iterable[model.RunResult | model.TestOutcome]:
     for batch, rate in ((1, 7.0), (32, 50.0)) if batched else ((None, 8.0),):
         rates = [rate * factor for factor in (0.98, 0.99, 1.0, 1.01, 1.02)]
-        yield sample.throughput(batch, "random", rates, caveats=[] if batched else [model.Caveat.no_batch_size])
+        yield sample.throughput(batch, "sparse", rates, caveats=[] if batched else [model.Caveat.no_batch_size])
         yield depth(batch)
     yield sample.integrity("block")
     yield model.TestOutcome("test_data_integrity[block]", "Every page is unchanged", "passed")

@@ -48,7 +48,7 @@ sweep:
   batch_sizes: [8, 32]
   data: [${data_mib}MiB]
   pages: [incompressible]
-  order: [random]
+  order: [sparse]
   repeats: $repeats
   warmups: 1
 limits: {temperature: 60, battery: 0}

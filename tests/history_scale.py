@@ -29,7 +29,7 @@ SERIES = (
     *(
         Watched("writeback_throughput", f"{batch} {order}", "writeback.throughput", "", "MiB/s", "higher")
         for batch in BATCHES
-        for order in ("random", "sequential")
+        for order in ("sparse", "sequential")
     ),
     *(
         Watched("fault_latency_writeback", f"batch_size={batch}", "fault.latency", quantile, "ns", "lower")

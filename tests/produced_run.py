@@ -91,7 +91,7 @@ def write_run(results: Path) -> Path:
     with TemporaryDirectory(dir=results) as scratch, fake_bench(Path(scratch), phone_to_measure(), profile()) as fake:
         folder = RunFolder.create(results, "virtual", NOW)
         folder.append(session(folder.run_id, provenance_of(fake.device, fake.bench)))
-        bench = replace(fake.bench, record=folder.append, save_raw=folder.save_raw)
+        bench = replace(fake.bench, record=folder.append, save_raw=folder.save_raw, save_trace=folder.save_trace)
         for title, measure in MEASURED.items():
             for result in measure(replace(bench, title=title)):
                 folder.append(result)

@@ -180,7 +180,7 @@ def write_run(results: Path, **changes: Any) -> Path:
     folder = RunFolder.create(results, "virtual", NOW)
     folder.append(session(folder.run_id, **changes))
     for batch, rates in RATES.items():
-        folder.append(throughput(batch, "random", rates, turns=turns(len(rates), DISTURBED)))
+        folder.append(throughput(batch, "sparse", rates, turns=turns(len(rates), DISTURBED)))
     for slot, us in (("ram", [80] * 10), ("written_back", [490] * 9 + [1000])):
         folder.append(turned_faults(folder, "fault_latency", {"slot": slot, "comp_algorithm": "lzo-rle"}, us))
     for path in ("swap", "block"):

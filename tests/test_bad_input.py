@@ -77,7 +77,7 @@ def test_a_selection_that_selects_nothing_touches_no_phone(
 def test_a_selection_by_the_name_of_a_point_finds_it_before_the_phone_is_asked(
     server: AdbServer, tmp_path: Path
 ) -> None:
-    for name in ("incompressible-random", "zstd", "writeback_throughput"):
+    for name in ("incompressible-sparse", "zstd", "writeback_throughput"):
         status, said = refused(server, tmp_path, "--device", "0A1B", "-k", name)
         assert (status, "0A1B: no root" in said) == (11, True), said
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.blockevents import Event, parse_events, requests, served_by, write_depth
+from records.block_events import Event, parse_events
+from workloads.blockevents import STEPS, requests, served_by, step_of, write_depth
 
 DATA = Path(__file__).parent / "data"
 LOOP, DISK = "7:0", "8:0"
@@ -85,3 +86,22 @@ def test_the_older_form_without_io_priority_is_understood() -> None:
     first, second = parse_events(text)
     assert (first.disk, first.flags, first.sector, first.tid, first.issue) == ("259:12", "WS", 2048, 2211, True)
     assert second.ns - first.ns == 99_000
+
+
+@pytest.mark.parametrize(
+    ("sectors", "name"),
+    [(-8, "back"), (0, "0"), (1, "1"), (8, "1"), (15 * 8, "1"), (16 * 8, "16"), (256 * 8, "256"), (1 << 30, "4096")],
+)
+def test_distances_are_told_by_the_name_of_their_least(sectors: int, name: str) -> None:
+    assert step_of(sectors) == name
+    assert name in STEPS
+
+
+def test_pages_in_flight_distances_and_idle_time_follow_from_the_requests() -> None:
+    """Two pages in one request for 100 ns, nothing for 100, one page 16 pages further on for 200."""
+    double = Event(0, True, LOOP, "W", 0, 16, 1)
+    events = [double, event(100, "complete", 0), event(200, "issue", 16 + 128), event(400, "complete", 16 + 128)]
+    depth = write_depth(events, LOOP)
+    assert depth is not None
+    assert (depth.mean, depth.pages_mean, depth.idle_percent) == (0.75, 1.0, 25)
+    assert depth.steps == {"16": 1}

@@ -61,7 +61,7 @@ def test_what_was_not_compared_is_named_with_its_parameters(
         text = " ".join(said(capfd, *sides, *options, status=1).split())
         assert "Measured in BASE only, so not compared: writeback_throughput, 1 point." in text
         for batch in (64, 128) if "-v" in options else ():
-            assert f"writeback_throughput (batch {batch}, data 32 MiB, pages incompressible, slot order random)" in text
+            assert f"writeback_throughput (batch {batch}, data 32 MiB, pages incompressible, slot order sparse)" in text
 
 
 def test_doubts_stand_beside_the_figures(sides: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> None:

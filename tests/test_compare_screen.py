@@ -52,7 +52,7 @@ def sweep(
     results = []
     for data in sizes:
         for batch in BATCHES:
-            result = sample.throughput(batch, "random", values(20 * batch**0.3 * factor), data=data)
+            result = sample.throughput(batch, "sparse", values(20 * batch**0.3 * factor), data=data)
             result = replace(result, metrics={**result.metrics, **m.CPU_ALL.of(values(12 / factor))})
             results.append(in_turns(result, disturbed))
     return results
@@ -112,7 +112,7 @@ def test_hundreds_of_figures_fit(tmp_path: Path) -> None:
 
 
 def test_what_is_worse_is_seen_first_also_among_hundreds(tmp_path: Path) -> None:
-    slow = [replace(sample.throughput(256, "random", noisy(rate, TURNS)), turns=turns(TURNS)) for rate in (50.0, 25.0)]
+    slow = [replace(sample.throughput(256, "sparse", noisy(rate, TURNS)), turns=turns(TURNS)) for rate in (50.0, 25.0)]
     sides = []
     for name, result in zip(("a", "b"), slow, strict=True):
         random = np.random.default_rng(1)

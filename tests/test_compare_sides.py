@@ -38,9 +38,9 @@ def test_a_kernel_without_batches_stands_against_each_batch_size_of_the_other(tm
 
 
 def test_only_points_that_agree_in_all_else_stand_against_each_other(tmp_path: Path) -> None:
-    older = store(tmp_path / "a", sample.throughput(None, "random", noisy(7)), **WITHOUT)
+    older = store(tmp_path / "a", sample.throughput(None, "sparse", noisy(7)), **WITHOUT)
     newer = store(
-        tmp_path / "b", sample.throughput(8, "random", noisy(34)), sample.throughput(8, "sequential", noisy(36))
+        tmp_path / "b", sample.throughput(8, "sparse", noisy(34)), sample.throughput(8, "sequential", noisy(36))
     )
     comparison = compared(older, newer)
     assert batches(comparison) == ["none/8"]
@@ -49,7 +49,7 @@ def test_only_points_that_agree_in_all_else_stand_against_each_other(tmp_path: P
 
 def sized(mib: int, by_batch: Mapping[int | None, Sequence[float]]) -> list[model.RunResult]:
     """As a sweep writes that decided how much to write back by a first measurement."""
-    found = [sample.throughput(batch, "random", values) for batch, values in by_batch.items()]
+    found = [sample.throughput(batch, "sparse", values) for batch, values in by_batch.items()]
     return [replace(r, params={**r.params, "data_bytes": mib << 20}, facts={"sized_by_mib_s": 50.0}) for r in found]
 
 

@@ -207,7 +207,7 @@ def test_values_of_zero_have_no_ratio(tmp_path: Path) -> None:
 
 
 def test_a_figure_that_the_kernels_books_contradict_gets_no_verdict(tmp_path: Path) -> None:
-    bad = sample.throughput(8, "random", noisy(5.0), checks={"bd_stat writes": {"expected": 10, "seen": 9}})
+    bad = sample.throughput(8, "sparse", noisy(5.0), checks={"bd_stat writes": {"expected": 10, "seen": 9}})
     each = throughput_of(compared(*pair(tmp_path, rates({8: noisy(10.0)})[0], bad)))[0]
     assert each.verdict is UNDECIDED
     assert "counters disagree" in each.why

@@ -29,7 +29,7 @@ connection: {{adb: {{serial: "%s"}}}}
 must_have: [writeback, writeback_batch_size]
 zram: {{disksize: 32MiB}}
 backing: {{path: {BACKING}, size: 32MiB}}
-sweep: {{batch_sizes: [1, 32], data: [4MiB], pages: [incompressible], order: [random], repeats: 50}}
+sweep: {{batch_sizes: [1, 32], data: [4MiB], pages: [incompressible], order: [sparse], repeats: 50}}
 faults: {{samples: 500}}
 """
 _ATTRIBUTES = (

@@ -12,6 +12,7 @@ from base.units import GIB, MIB
 from commands.validate import main as validate
 from devices.profiles.profile import (
     AdbConnection,
+    Backing,
     BackingKind,
     Connection,
     PageKind,
@@ -327,8 +328,9 @@ def test_two_that_fit_equally_are_both_named(folder: Path) -> None:
 def test_planned_writes_count_every_point_and_warm_up() -> None:
     sweep = Sweep(batch_sizes=(1, 32), data=(MIB, 4 * MIB), pages=(PageKind.mixed,), repeats=5, warmups=1)
     once = sweep.model_copy(update={"data": (MIB,)})
+    # Parts of the data, a quarter and a sixteenth, at both batch sizes.
     more = Profile(name="x", sweep=sweep).planned_writes - Profile(name="x", sweep=once).planned_writes
-    assert more == 2 * 4 * MIB * 1 * 2 * 6
+    assert more == 2 * 4 * MIB * 1 * 2 * 6 * (1 + 1 / 4 + 1 / 16) + Backing().size
 
 
 def test_planned_writes_are_those_of_the_tests_that_are_made() -> None:

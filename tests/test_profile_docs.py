@@ -59,7 +59,7 @@ def test_the_schema_says_what_editors_need() -> None:
     assert made["additionalProperties"] is False
     assert sweep["batch_sizes"]["items"] == {"type": "integer", "minimum": 1, "maximum": 4096}
     assert sweep["data"]["default"] == ["64MiB"]
-    assert made["$defs"]["SlotOrder"]["enum"] == ["random", "sequential"]
+    assert made["$defs"]["SlotOrder"]["enum"] == ["sparse", "sequential", "scattered"]
     assert all(field.get("description") for field in sweep.values())
 
 

@@ -11,8 +11,8 @@ from devices.profiles.reading import known, load, match_profile
 
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (
-    "name, extends, tried, match, connection, root, selinux, must_have, precision, budget, tests, own_pages, zram, "
-    "backing, sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
+    "name, extends, tried, match, connection, root, selinux, write_booster, must_have, precision, budget, tests, "
+    "own_pages, zram, backing, sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
 )
 
 
@@ -119,8 +119,13 @@ ONE_MESSAGE = {
         "p.yaml:2: zram.device: 'hotadd' is not one of takeover, hot_add; did you mean hot_add?",
     ),
     "unknown word in a list": (
-        "name: x\nsweep:\n  order:\n    - random\n    - backwards\n",
-        "p.yaml:5: sweep.order[1]: 'backwards' is not one of random, sequential",
+        "name: x\nsweep:\n  order:\n    - sparse\n    - backwards\n",
+        "p.yaml:5: sweep.order[1]: 'backwards' is not one of sparse, sequential, scattered",
+    ),
+    "word of before": (
+        "name: x\nsweep: {order: [random]}\n",
+        "p.yaml:2: sweep.order[0]: 'random' is not one of sparse, sequential, scattered; "
+        "what was called random is sparse",
     ),
     "wrong unit of a size": (
         "name: x\nbacking: {size: 2GHz}\n",

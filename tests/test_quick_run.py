@@ -125,10 +125,13 @@ def test_the_report_is_one_file(quick: Finished) -> None:
 
 
 def test_every_point_of_the_sweep_was_measured_in_rounds(quick: Finished) -> None:
-    sweep = {r.params["batch_size"]: r for r in quick.runs("writeback_throughput")}
+    points = quick.runs("writeback_throughput")
+    whole, *parts = sorted({r.params["data_bytes"] for r in points}, reverse=True)
+    assert [whole // size for size in parts] == [4, 16]
+    assert {r.params["batch_size"] for r in points if r.params["data_bytes"] in parts} == {1, 32}
+    sweep = {r.params["batch_size"]: r for r in points if r.params["data_bytes"] == whole}
     assert list(sweep) == [1, 8, 32, 64, 128]
-    assert {(r.params["pages"], r.params["order"]) for r in sweep.values()} == {("incompressible", "random")}
-    assert len({r.params["data_bytes"] for r in sweep.values()}) == 1
+    assert {(r.params["pages"], r.params["order"]) for r in sweep.values()} == {("incompressible", "sparse")}
     for result in sweep.values():
         values = result.metrics["writeback.throughput"].values
         assert len(values) == len(result.turns) >= result.facts["rounds"] > 0
@@ -158,7 +161,7 @@ def test_batch_32_is_faster_than_batch_1_in_each_round(quick: Finished) -> None:
 
 
 def depth(finished: Finished, batch_size: int | None, layer: str) -> RunResult:
-    (result,) = finished.runs("inflight_depth", batch_size=batch_size, layer=layer)
+    (result,) = finished.runs("inflight_depth", batch_size=batch_size, layer=layer, pages="incompressible")
     return result
 
 
@@ -254,7 +257,8 @@ def test_nothing_is_left_to_be_done(quick: Finished, own_state: Path) -> None:
 def test_an_older_kernel_has_its_one_point_and_says_so(older_kernel: Finished) -> None:
     assert older_kernel.status == 0, older_kernel.said
     assert older_kernel.run.session.provenance.kernel_release.startswith("6.12.")
-    (point,) = older_kernel.runs("writeback_throughput")
+    point, *parts = older_kernel.runs("writeback_throughput")
+    assert {part.params["batch_size"] for part in parts} == {None}
     assert point.params["batch_size"] is None
     assert {Caveat.no_batch_size, Caveat.few_repeats} <= set(point.caveats)
     assert min(point.metrics["writeback.throughput"].values) > 0

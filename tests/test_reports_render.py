@@ -112,7 +112,7 @@ def test_fault_latency_is_in_us_with_its_price(good: Rendered) -> None:
 
 def test_a_doubt_stands_beside_its_number_and_is_spelt_out(tmp_path: Path) -> None:
     slow = [11.0, 34.0, 34.1, 34.2, 34.3]
-    points = [sample.throughput(1, "random", [7.0] * 5), sample.throughput(8, "random", slow, warmups={})]
+    points = [sample.throughput(1, "sparse", [7.0] * 5), sample.throughput(8, "sparse", slow, warmups={})]
     text = render(tmp_path, *points, end()).text
     assert len(re.findall(r"^ +8 .* a$", text, re.MULTILINE)) == 1
     assert f"a: {model.Caveat.first_run_slow.value}" in text
@@ -120,12 +120,12 @@ def test_a_doubt_stands_beside_its_number_and_is_spelt_out(tmp_path: Path) -> No
 
 def test_no_cause_is_named_that_cannot_be_it(tmp_path: Path) -> None:
     """A warm-up was made: blocks were allocated before the first turn."""
-    text = render(tmp_path, sample.throughput(8, "random", [11.0, 34.0, 34.1, 34.2, 34.3]), end()).text
+    text = render(tmp_path, sample.throughput(8, "sparse", [11.0, 34.0, 34.1, 34.2, 34.3]), end()).text
     assert model.Caveat.first_run_slow.value not in text
 
 
 def test_what_takes_less_than_a_tick_is_told_as_that(tmp_path: Path) -> None:
-    point = sample.throughput(1, "random", [7.0] * 8, turns=sample.turns(8))
+    point = sample.throughput(1, "sparse", [7.0] * 8, turns=sample.turns(8))
     costs = m.WALL.of([0.4] * 8) | m.SYS_CPU.of([0.000014] * 8)
     rendered = render(tmp_path, dataclasses.replace(point, metrics={**point.metrics, **costs}), end())
     for told in (rendered.screen, rendered.mail, rendered.text):
@@ -157,7 +157,7 @@ def test_failure_corruption_and_wrong_books_come_before_the_figures(tmp_path: Pa
     wrong = {"bd_stat writes": {"expected": 8192, "seen": 8000}}
     rendered = render(
         tmp_path,
-        sample.throughput(1, "random", [7.0] * 5, checks=wrong),
+        sample.throughput(1, "sparse", [7.0] * 5, checks=wrong),
         sample.integrity("swap", corrupt=3),
         model.TestOutcome("a", "Every page comes back", "failed", "3 pages differ"),
         end(),
@@ -173,7 +173,7 @@ def test_failure_corruption_and_wrong_books_come_before_the_figures(tmp_path: Pa
 
 
 def test_a_kernel_without_batches_has_its_one_point(tmp_path: Path) -> None:
-    point = sample.throughput(None, "random", [7.0, 7.1, 6.9, 7.0, 7.2], caveats=[model.Caveat.no_batch_size])
+    point = sample.throughput(None, "sparse", [7.0, 7.1, 6.9, 7.0, 7.2], caveats=[model.Caveat.no_batch_size])
     rendered = render(tmp_path, point, end())
     assert "this kernel writes one page at a time" in " ".join(rendered.text.split())
     assert model.Caveat.no_batch_size.value in " ".join(rendered.text.split())
@@ -199,7 +199,7 @@ def test_samples_of_an_unknown_test_get_quantiles(tmp_path: Path) -> None:
 
 
 def test_two_points_with_the_same_parameters_are_both_shown(tmp_path: Path) -> None:
-    rendered = render(tmp_path, *(sample.throughput(1, "random", [rate] * 5) for rate in (7.0, 8.0)), end())
+    rendered = render(tmp_path, *(sample.throughput(1, "sparse", [rate] * 5) for rate in (7.0, 8.0)), end())
     assert len(re.findall(r"^ +1 +(7|8)\.00 .* 5 +", rendered.text, re.MULTILINE)) == 2
 
 
@@ -273,7 +273,7 @@ def test_strings_from_a_phone_stay_strings(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, HOSTILE, sample.NOW)
     folder.append(sample.session(HOSTILE, model=HOSTILE, build=HOSTILE, serial=HOSTILE, ufs={HOSTILE: HOSTILE}))
     folder.append(sample.throughput(1, HOSTILE, [7.0] * 5, pages=HOSTILE))
-    folder.append(sample.throughput(1, "random", [7.0] * 5, pages=HOSTILE))
+    folder.append(sample.throughput(1, "sparse", [7.0] * 5, pages=HOSTILE))
     folder.append(model.RunResult(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, {}, facts={HOSTILE: [HOSTILE]}))
     folder.append(model.TestOutcome(HOSTILE, HOSTILE, "failed", HOSTILE))
     (folder.path / "<b>.log").touch()
@@ -293,7 +293,7 @@ def test_rendering_again_changes_nothing_and_is_quick(everything: Rendered) -> N
 def test_the_csv_holds_every_value_of_every_repeat(good: Rendered) -> None:
     with good.paths["csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
-    chosen = [r for r in rows if (r["batch_size"], r["order"], r["pages"]) == ("32", "random", "incompressible")]
+    chosen = [r for r in rows if (r["batch_size"], r["order"], r["pages"]) == ("32", "sparse", "incompressible")]
     rates = [r for r in chosen if r["metric"] == "writeback.throughput"]
     assert [(r["warmup"], r["repeat"]) for r in rates] == [("1", "1"), *(("0", str(n)) for n in range(1, 10))]
     assert [float(r["value"]) for r in rates[1:]] == sample.RATES[32]

@@ -36,7 +36,7 @@ def everything_failed(tmp_path: Path) -> Rendered:
     more: dict[str, Any] = {"checks": wrong, "caveats": list(model.Caveat)}
     return render(
         tmp_path,
-        *(sample.throughput(batch, "random", [7.0] * 5, **more) for batch in range(30)),
+        *(sample.throughput(batch, "sparse", [7.0] * 5, **more) for batch in range(30)),
         sample.integrity("swap", corrupt=3),
         *(model.TestOutcome(f"t{n}", f"Test {n}", "failed", "z " * 300) for n in range(40)),
         command="./lab run " * 60, kernel_build="y" * 400, model="long name " * 40,
@@ -89,7 +89,7 @@ def test_noise_is_told_by_turns(good: Rendered, tmp_path: Path) -> None:
 def test_the_mail_fits_72_columns_whatever_the_phone_says(good: Rendered, tmp_path: Path) -> None:
     long = render(
         tmp_path,
-        sample.throughput(4096, "random" * 20, [12345.678] * 5, data=1 << 40, pages="y" * 90),
+        sample.throughput(4096, "sparse" * 20, [12345.678] * 5, data=1 << 40, pages="y" * 90),
         model.TestOutcome("t", "t", "failed", "z" * 300),
         end(),
         serial="A" * 120,

@@ -129,7 +129,9 @@ def test_what_a_section_shows_is_not_told_again(full: Rendered) -> None:
 def test_a_killed_run_shows_what_it_has(produced_run: Path, tmp_path: Path) -> None:
     path = shutil.copytree(produced_run, tmp_path / produced_run.name)
     lines = (path / "results.jsonl").read_bytes().splitlines(keepends=True)
-    (path / "results.jsonl").write_bytes(b"".join(lines[:25]))
+    (path / "results.jsonl").write_bytes(
+        b"".join(line for line in lines if b"app_switch" not in line and b'"type": "end"' not in line)
+    )
     rendered = render_all(path)
     assert "did not reach its end" in " ".join(rendered.text.split())
     shown = re.findall(r'<section id="([\w-]+)">', page(rendered))
@@ -164,14 +166,15 @@ def test_no_sample_at_all_is_said_in_the_general_table(folder: RunFolder) -> Non
 
 
 def test_the_depth_that_is_told_is_the_mean_at_the_disk(full: Rendered, run: StoredRun) -> None:
-    disk, loop = (
-        median(produced(run, t.DEPTH, batch_size=32, layer=layer), m.IN_FLIGHT_MEAN) for layer in ("disk", "loop")
-    )
+    points = [produced(run, t.DEPTH, batch_size=32, layer=at, pages="incompressible") for at in ("disk", "loop")]
+    disk, loop = (median(point, m.IN_FLIGHT_MEAN) for point in points)
     assert findings(full)["Writes in flight"].startswith(
         f"batch 32: {disk:.1f} writes at the disk on average, {loop:.1f} at the loop device"
     )
     rows = {
-        tuple(line.split()[:2]): " ".join(line.split()) for line in block(full.text, "Writes in flight by batch size")
+        tuple(line.split()[1:3]): " ".join(line.split()[1:])
+        for line in block(full.text, "Writes in flight by batch size")
+        if line.startswith("incompressible")
     }
     mean = median(produced(run, t.DEPTH, batch_size=8, layer="disk"), m.IN_FLIGHT_MEAN)
     assert rows["8", "disk"].startswith(f"8 disk {mean:.2f} 3 8 8 batch 8, loop0 as expected")
@@ -181,15 +184,17 @@ def test_the_depth_that_is_told_is_the_mean_at_the_disk(full: Rendered, run: Sto
 
 def test_time_at_depth_and_the_cost_of_tracing_have_tables(full: Rendered, run: StoredRun) -> None:
     shares = next(
-        line.split() for line in block(full.text, "Share of the time at each depth") if re.match(r" +1 +disk", line)
+        line.split()
+        for line in block(full.text, "Share of the time at each depth")
+        if re.match(r"incompressible +off +1 +disk", line)
     )
     at_depth = produced(run, t.DEPTH, batch_size=1, layer="disk").facts["time_at_depth"]
     told = [f"{100 * at_depth[depth]:.1f}" for depth in ("0", "1")]
-    assert shares == ["1", "disk", *told, *["-"] * (len(shares) - 4)]
+    assert shares[2:] == ["1", "disk", *told, *["-"] * (len(shares) - 6)]
     loop = produced(run, t.DEPTH, batch_size=8, layer="loop")
-    cost = next(line.split() for line in block(full.text, "What tracing cost") if re.match(r" +8 ", line))
+    cost = next(line.split() for line in block(full.text, "What tracing cost") if re.match(r"incomp.* +8 ", line))
     rates = [f"{median(loop, row):.1f}" for row in (m.THROUGHPUT, m.UNTRACED)]
-    assert cost == ["8", *rates, f"{median(loop, m.TRACE_COST):.3f}", "3", "a"]
+    assert cost[2:] == ["8", *rates, f"{median(loop, m.TRACE_COST):.3f}", "3", "a"]
 
 
 def test_a_kernel_without_batches_writes_one_page_at_a_time(run: StoredRun, folder: RunFolder) -> None:
@@ -300,3 +305,46 @@ def test_faults_of_compressors_alone_are_shown(folder: RunFolder) -> None:
     params = {"comp_algorithm": "lz4", "compressed_writeback": None, "slot": "ram"}
     rendered = render(folder, fault_record(folder, "compressor_faults", params, flat([70, 80])))
     assert re.search(r"lz4 +not there +70\.0", rendered.text)
+
+
+def test_throughput_against_size_has_a_table_a_plot_and_a_sentence(folder: RunFolder) -> None:
+    level = [0.97, 0.98, 0.99, 1.0, 1.0, 1.01, 1.02, 1.03, 1.0]
+    points = [
+        sample.throughput(batch, "sparse", [rate * each for each in level], data=size * MIB, turns=turns(9))
+        for size, rates in {32: (10.0, 50.0), 8: (10.0, 40.0), 2: (10.0, 25.0)}.items()
+        for batch, rate in zip((1, 32), rates, strict=True)
+    ]
+    rendered = render(folder, *points)
+    said = findings(rendered)["Writeback throughput"]
+    assert "2 MiB against 32 MiB at batch 32: 0.500 times [0.500, 0.500] the throughput." in said
+    rows = [line.split() for line in block(rendered.text, "Writeback throughput by size") if " MiB " in line]
+    assert [(row[0], row[1], float(row[3])) for row in rows] == [
+        *(("1", size, 10) for size in ("2", "8", "32")), ("32", "2", 25), ("32", "8", 40), ("32", "32", 50)
+    ]  # fmt: skip
+    assert "throughput-size-plot" in svgs(rendered)
+
+
+def test_one_size_is_not_told_apart_from_itself(folder: RunFolder) -> None:
+    rendered = render(folder, *(sample.throughput(batch, "sparse", [10.0] * 9, turns=turns(9)) for batch in (1, 32)))
+    assert "by size" not in rendered.text
+    assert "throughput-size-plot" not in svgs(rendered)
+
+
+def test_pages_merges_and_distances_of_writes_have_tables(full: Rendered, run: StoredRun) -> None:
+    disk = produced(run, t.DEPTH, batch_size=8, layer="disk", pages="incompressible")
+    row = next(line.split() for line in block(full.text, "Requests, pages and idle") if re.search(r" 8 +disk", line))
+    at = row.index("disk")
+    assert row[at + 1] == f"{median(disk, m.IN_FLIGHT_MEAN):.2f}"
+    assert row[at + 2].startswith(f"{median(disk, m.IN_FLIGHT_PAGES):.2f}"[:3])
+    steps = next(line.split() for line in block(full.text, "Distance between writes") if re.search(r" 8 +disk", line))
+    told = disk.facts["sector_steps"]
+    assert steps[steps.index("disk") + 1] == f"{100 * told['0']:.1f}"
+
+
+def test_other_pages_are_told_beside_those_that_do_not_compress(full: Rendered) -> None:
+    said = findings(full)["Writes in flight"]
+    assert re.search(r"pages like memory, batch 32: [\d.]+ writes at the disk", said), said
+
+
+def test_the_queue_of_the_disk_stands_below_the_depth(full: Rendered) -> None:
+    assert re.search(r"Queue of the disk: .*nr_requests 128", " ".join(full.text.split()))

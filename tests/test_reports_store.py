@@ -52,7 +52,7 @@ def test_a_time_without_zone_is_refused(tmp_path: Path) -> None:
 
 def test_everything_written_is_read_back(folder: RunFolder) -> None:
     session = sample.session(folder.run_id)
-    point = sample.throughput(32, "random", [50.0, 51.0], caveats=[model.Caveat.buffered_io])
+    point = sample.throughput(32, "sparse", [50.0, 51.0], caveats=[model.Caveat.buffered_io])
     end = model.End(1, "2026-11-23T10:20:00Z", {"total": 3.5})
     for record in (session, point, *sample.OUTCOMES, end):
         folder.append(record)
@@ -65,7 +65,7 @@ def test_everything_written_is_read_back(folder: RunFolder) -> None:
 
 
 def test_a_caveat_is_stored_by_name_so_that_its_sentence_may_change(folder: RunFolder) -> None:
-    folder.append(sample.throughput(1, "random", [7.0], caveats=[model.Caveat.throttled]))
+    folder.append(sample.throughput(1, "sparse", [7.0], caveats=[model.Caveat.throttled]))
     assert json.loads(records_of(folder)[0])["caveats"] == ["throttled"]
 
 
@@ -109,7 +109,7 @@ def test_a_full_disk_takes_back_the_half_written_line(folder: RunFolder) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, hard))
     try:
         with pytest.raises(StorageFailed, match=r"results\.jsonl") as caught:
-            folder.append(sample.throughput(1, "random", [7.0]))
+            folder.append(sample.throughput(1, "sparse", [7.0]))
         with pytest.raises(StorageFailed):
             folder.save_raw("x", np.zeros(10_000, dtype=np.uint64))
     finally:
@@ -117,7 +117,7 @@ def test_a_full_disk_takes_back_the_half_written_line(folder: RunFolder) -> None
     assert (caught.value.exit_status, "df -h" in caught.value.hint) == (11, True)
     assert folder.records.stat().st_size == size
     assert list((folder.path / "raw").iterdir()) == []
-    folder.append(sample.throughput(1, "random", [7.0]))
+    folder.append(sample.throughput(1, "sparse", [7.0]))
     assert (len(load(folder.path).runs), load(folder.path).problems) == (1, ())
 
 
@@ -140,7 +140,7 @@ def test_a_killed_run_is_read_up_to_the_cut(tmp_path: Path) -> None:
 
 def test_cut_anywhere_a_run_is_read_or_refused_with_a_reason(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "x", datetime.now(UTC))
-    for record in (sample.session(), sample.throughput(1, "random", [7.0]), model.End(0, "now")):
+    for record in (sample.session(), sample.throughput(1, "sparse", [7.0]), model.End(0, "now")):
         folder.append(record)
     whole = folder.records.read_bytes()
     first_line = whole.index(b"\n")
@@ -202,7 +202,7 @@ def test_a_damaged_record_costs_only_itself(folder: RunFolder, line: str, told: 
     folder.append(sample.session())
     with folder.records.open("a") as file:
         file.write(line + "\n")
-    folder.append(sample.throughput(1, "random", [7.0]))
+    folder.append(sample.throughput(1, "sparse", [7.0]))
     folder.append(model.End(0, "now"))
     run = load(folder.path)
     assert (len(run.runs), run.complete, len(run.problems)) == (1, True, 1)
@@ -256,7 +256,9 @@ def of_today(record: dict[str, Any]) -> dict[str, Any]:
             doubts = [*record["caveats"], "samples_as_repeats"]
             return record | {"schema": model.SCHEMA, "caveats": doubts, "command": ""}
         case "run":
-            return record | {"turns": []}
+            params = record["params"]
+            renamed = {"order": "sparse"} if params.get("order") == "random" else {}
+            return record | {"turns": [], "params": params | renamed}
         case _:
             return record
 
@@ -284,6 +286,12 @@ def test_mixed_pages_of_the_first_schema_are_not_those_of_today(folder: RunFolde
     first = json.dumps(json.loads(first) | {"schema": schema, "caveats": []})
     (folder.path / "results.jsonl").write_text("\n".join([first, *rest, ""]), encoding="utf-8")
     assert [result.params["pages"] for result in load(folder.path).runs] == [told]
+
+
+def test_the_order_that_was_called_random_is_read_as_sparse(folder: RunFolder) -> None:
+    folder.append(load(STORED).session)
+    folder.append(sample.throughput(32, "random", [50.0, 51.0]))
+    assert [result.params["order"] for result in load(folder.path).runs] == ["sparse"]
 
 
 def test_writing_a_run_starts_without_the_heavy_libraries() -> None:

@@ -80,7 +80,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(simulated: Simulated, bet
     for _ in range(RUNS):
         latency = simulated.faults({"slot": "ram"}, simulated.factors(10, between))
         values = [50.0 * each for each in simulated.factors(10, between)]
-        rate = sample.throughput(32, "random", values, turns=sample.turns(10))
+        rate = sample.throughput(32, "sparse", values, turns=sample.turns(10))
         of_faults, of_rate = simulated.run(latency, rate).points
         faults += held(of_faults, m.FAULT_LATENCY, "p50", TRUTH_US * 1000)
         rates += held(of_rate, m.THROUGHPUT, None, 50.0)
@@ -116,7 +116,7 @@ def one_point_under_several_names(simulated: Simulated, between: float) -> Analy
         return [a * b for a, b in zip(common, simulated.factors(8, between), strict=True)]
 
     rates = [
-        sample.throughput(batch, "random", [50 * each for each in factors()], turns=sample.turns(8))
+        sample.throughput(batch, "sparse", [50 * each for each in factors()], turns=sample.turns(8))
         for batch in (1, 8, 32)
     ]
     faults = [simulated.faults({"slot": slot}, factors()) for slot in ("ram", "written_back")]
@@ -147,7 +147,7 @@ def disturbed_third(result: model.RunResult, factor: float) -> model.RunResult:
 
 def test_words_of_a_run_with_a_disturbed_third_are_those_of_a_quiet_one(simulated: Simulated) -> None:
     points = [
-        sample.throughput(batch, "random", [rate * each for each in simulated.factors(9, 0.03)], turns=sample.turns(9))
+        sample.throughput(batch, "sparse", [rate * each for each in simulated.factors(9, 0.03)], turns=sample.turns(9))
         for batch, rate in ((1, 10.0), (32, 50.0))
     ]
     quiet, spoilt = simulated.run(*points), simulated.run(*(disturbed_third(each, 0.2) for each in points))
@@ -172,7 +172,7 @@ def test_samples_of_a_disturbed_turn_enter_no_quantile(simulated: Simulated) -> 
 
 def test_no_sentence_rests_on_a_point_that_was_mostly_disturbed(simulated: Simulated) -> None:
     def point(batch: int, rate: float, disturbed: Sequence[int]) -> model.RunResult:
-        return sample.throughput(batch, "random", [rate] * 19, turns=sample.turns(19, disturbed))
+        return sample.throughput(batch, "sparse", [rate] * 19, turns=sample.turns(19, disturbed))
 
     told = simulated.run(point(1, 10.0, range(0, 19, 2)), point(32, 50.0, ()))
     assert model.Caveat.disturbed in told.points[0].caveats

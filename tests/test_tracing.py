@@ -14,7 +14,8 @@ from devices.probe.session import ProbeSession
 from devices.storage import disk_below
 from devices.tracing import INSTANCE, TRACEFS, TracingRefused, block_trace
 from devices.transport import Exec, Write
-from workloads.blockevents import parse_events, requests
+from records.block_events import parse_events
+from workloads.blockevents import requests
 
 pytestmark = pytest.mark.phone
 FILE = "/data/local/tmp/traced"

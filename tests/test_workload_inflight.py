@@ -9,6 +9,8 @@ import pytest
 
 from devices.fake.phone import QUEUE_DEPTH, FakePhone
 from devices.fake.tracefs import TRACEFS
+from devices.profiles.sections import PageKind
+from devices.profiles.what_is_measured import Inflight
 from records.model import Caveat, RunResult
 from tests.fake_bench import PAGES, fake_bench, inflight, small_profile
 from workloads.budget import RoundsPlan
@@ -112,3 +114,67 @@ def test_the_trace_instance_is_gone_afterwards(memory_path: Path) -> None:
     phone = FakePhone()
     measured(memory_path, phone)
     assert not [path for path in phone.files if path.startswith(f"{TRACEFS}/instances/zram")]
+
+
+def case_of(result: RunResult) -> tuple[object, ...]:
+    return tuple(result.params[name] for name in ("batch_size", "pages", "comp_algorithm", "compressed_writeback"))
+
+
+def cases(wanted: Inflight, phone: FakePhone, folder: Path) -> dict[tuple[object, ...], RunResult]:
+    with fake_bench(folder, phone, small_profile(inflight=wanted)) as fake:
+        measure_inflight(fake.bench, found := MeasuredDepth())
+        results = inflight_results(fake.bench, found)
+    return {case_of(result): result for result in results if result.params["layer"] == DISK}
+
+
+OTHERS = inflight(1, 32).model_copy(
+    update={
+        "pages": (PageKind.incompressible, PageKind.memory), "algorithms": ("lzo-rle", "zstd"), "others_at": (32,),
+        "compressed_writeback": (False, True),
+    }
+)  # fmt: skip
+
+
+def test_pages_compressor_and_compressed_writeback_are_points(memory_path: Path) -> None:
+    """The fake takes 9 us to make a page whole with zstd, 4 with lzo-rle, none where it is written compressed."""
+    phone = FakePhone()
+    # A disk as fast as that: what is decompressed comes too slowly.
+    phone.disks["sda"].write_ns = 60_000
+    found = cases(OTHERS, phone, memory_path)
+    others = [(32, "memory", name, way) for name in ("lzo-rle", "zstd") for way in (False, True)]
+    plain = [(batch, "incompressible", "lzo-rle", False) for batch in (1, 32)]
+    assert list(found) == [plain[0], plain[1], *others]
+    depth = {case: result.metrics["writeback.inflight_mean"].values[0] for case, result in found.items()}
+    assert depth[32, "memory", "zstd", False] < 0.6 * depth[32, "memory", "zstd", True]
+    assert depth[32, "memory", "zstd", False] < 0.8 * depth[32, "memory", "lzo-rle", False]
+    assert depth[32, "memory", "zstd", True] == pytest.approx(depth[32, "incompressible", "lzo-rle", False], rel=0.1)
+
+
+def test_what_a_kernel_lacks_is_no_point_and_the_others_are_measured(memory_path: Path) -> None:
+    phone = FakePhone()
+    del phone.files["/sys/block/zram0/compressed_writeback"]
+    found = cases(OTHERS.model_copy(update={"algorithms": ("lz4hc", "zstd")}), phone, memory_path)
+    assert list(found) == [
+        (1, "incompressible", "lzo-rle", None), (32, "incompressible", "lzo-rle", None), (32, "memory", "zstd", None)
+    ]  # fmt: skip
+
+
+def test_events_are_kept_turn_by_turn_as_long_as_there_is_room(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workloads.inflight.MOST_KEPT", 20_000)
+    wanted = inflight(8).model_copy(update={"repeats": 6, "pages": (PageKind.incompressible,)})
+    with fake_bench(memory_path, profile=small_profile(inflight=wanted)) as fake:
+        measure_inflight(fake.bench, found := MeasuredDepth())
+        loop, disk = inflight_results(fake.bench, found)
+        kept = sum(map(len, fake.kept.traces.values()))
+    assert loop.facts["events"] == disk.facts["events"] == [f"raw/{name}.trace.gz" for name in fake.kept.traces]
+    assert 0 < len(loop.facts["events"]) < len(loop.turns)
+    assert len(loop.facts["events"]) + loop.facts["events_left_out"] == len(loop.turns)
+    assert kept <= 20_000
+
+
+def test_a_sparse_half_is_written_upwards_and_with_small_gaps(memory_path: Path) -> None:
+    steps = measured(memory_path, FakePhone(), 8)[8, LOOP].facts["sector_steps"]
+    assert steps.keys() <= {"0", "1"}
+    assert 0.4 < steps["0"] < 0.6

@@ -27,7 +27,7 @@ from workloads.attributes import LimitRun, fault_of_partial_limit, limit_result,
 from workloads.timed_writeback import NothingMeasured, fill_and_write_back, write_attribute
 from workloads.writeback import MeasuredSweep, SweepPlan, measure_sweep, most_data, steps_of, sweep_results
 
-RANDOM = SweepPlan(PAGES * PAGE_4K, PageKind.incompressible, SlotOrder.random, (1, 8, 32), 2, 1)
+RANDOM = SweepPlan(PAGES * PAGE_4K, PageKind.incompressible, SlotOrder.sparse, (1, 8, 32), 2, 1)
 
 
 def test_a_larger_batch_is_faster_as_far_as_the_disk_goes(memory_path: Path) -> None:
@@ -101,7 +101,8 @@ def test_data_are_never_more_than_there_is_room_for(
 
 def test_each_batch_is_divided_by_the_first_and_64_by_32() -> None:
     sweep = replace(RANDOM, batch_sizes=(1, 8, 32, 64, 128))
-    assert sweep.ratios == [(8, 1), (32, 1), (64, 1), (128, 1), (64, 32)]
+    pairs = [(one.batch_size, other.batch_size) for one, other in sweep.ratios]
+    assert pairs == [(8, 1), (32, 1), (64, 1), (128, 1), (64, 32)]
     assert replace(RANDOM, batch_sizes=(None,)).ratios == []
 
 
@@ -125,13 +126,40 @@ def test_what_is_measured_goes_where_a_half_is_free(memory_path: Path, order: Sl
     with fake_bench(memory_path) as fake:
         measure_sweep(fake.bench, replace(RANDOM, order=order))
         written_back = np.flatnonzero(fake.zram.place == BACKED)
-        assert len(written_back) == PAGES == np.count_nonzero(fake.zram.place == EMPTY)
-        in_order = written_back.tolist() == list(range(PAGES, 2 * PAGES))
-        assert in_order is (order is SlotOrder.sequential)
+        free = np.flatnonzero(fake.zram.place == EMPTY)
+        whole = fake.bench.stage.backing_pages if order is SlotOrder.scattered else 2 * PAGES
+        assert (len(written_back), len(free)) == (whole - PAGES, PAGES)
+        assert (written_back.tolist() == list(range(PAGES, 2 * PAGES))) is (order is SlotOrder.sequential)
+        assert bool(np.ptp(free) > whole * 9 // 10) is (order is not SlotOrder.sequential)
         filled = fake.told("fill")[1:]
         assert {tuple(keys.items()) for keys in fake.told("free")} == {
             tuple((key, text) for key, text in keys.items() if key not in ("mix", "seed")) for keys in filled
         }
+
+
+def test_a_large_backing_device_is_filled_piece_by_piece_and_only_once(memory_path: Path) -> None:
+    """zram holds what is not yet written back in the phone's memory, and filling a device takes long."""
+    sweep = replace(RANDOM, data_bytes=None, batch_sizes=(32,), repeats=1, warmups=0, order=SlotOrder.scattered)
+    with fake_bench(memory_path, profile=roomy(160)) as fake:
+        (result,) = measure_sweep(fake.bench, sweep)
+        filled = [keys for keys in fake.told("fill") if "pick" not in keys]
+        pieces = [(int(keys["lo"]), int(keys["hi"])) for keys in filled]
+        freed = [int(keys["pick"]) for keys in fake.told("free")]
+        assert pieces == [(0, 16383), (16384, 32767), (32768, fake.bench.stage.backing_pages - 1)]
+    assert freed[0] * PAGE_4K == 8 * MIB < result.params["data_bytes"] == freed[-1] * PAGE_4K
+
+
+def test_parts_of_the_data_are_measured_in_each_round(memory_path: Path) -> None:
+    sweep = replace(RANDOM, batch_sizes=(1, 8, 32), repeats=3, warmups=0, parts=(4, 16))
+    with fake_bench(memory_path) as fake:
+        results = measure_sweep(fake.bench, sweep)
+        assert len(fake.kept.steps) == steps_of(sweep)
+    whole, *parts = (PAGES // part * PAGE_4K for part in (1, 4, 16))
+    points = {(result.params["data_bytes"], result.params["batch_size"]) for result in results}
+    assert points == {(whole, 1), (whole, 8), (whole, 32), *((size, batch) for size in parts for batch in (1, 32))}
+    for result in results:
+        assert [turn.round for turn in result.turns] == [0, 1, 2]
+        assert result.checks["pages written (bd_stat)"]["seen"] == 3 * result.params["data_bytes"] // PAGE_4K
 
 
 def test_pages_of_one_word_are_no_pages_to_be_written(memory_path: Path) -> None:

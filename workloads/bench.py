@@ -19,11 +19,17 @@ from workloads.noise import NoiseWatch
 from workloads.stage import Stage
 
 Progress = Callable[[str], None]
+SaveTrace = Callable[[str, bytes], str]
 SaveRaw = Callable[[str, npt.NDArray[np.uint64]], str]
 
 # A probe that outlives its test by a crash of everything else ends itself after this.
 _ALARM_S = 3600
 _PULL_S = 60.0
+
+
+def kept_nowhere(name: str, packed: bytes) -> str:
+    """Keep no block events, where nobody keeps what is measured."""
+    return ""
 
 
 def silent(step: str) -> None:
@@ -35,8 +41,9 @@ class Bench:
     """The stage with all that a measurement on it needs.
 
     ``title`` is the row title in reports. ``seed`` decides every random choice. ``folder`` is for temporary files.
-    ``record`` writes a record. ``save_raw`` keeps samples and returns their path for the record. ``progress`` is called
-    once for each step. ``noise`` says of each turn whether it was disturbed; ``rounds`` is how long rounds may go on.
+    ``record`` writes a record. ``save_raw`` keeps samples, ``save_trace`` packed block events; both return the path for
+    the record. ``progress`` is called once for each step. ``noise`` says of each turn whether it was disturbed;
+    ``rounds`` is how long rounds may go on.
     """
 
     stage: Stage
@@ -49,6 +56,7 @@ class Bench:
     session: ProbeSession | None = None
     noise: NoiseWatch = field(default_factory=NoiseWatch)
     rounds: RoundsPlan = field(default_factory=RoundsPlan)
+    save_trace: SaveTrace = kept_nowhere
 
     @property
     def probe(self) -> ProbeSession:

@@ -1,41 +1,13 @@
-"""Reads block-layer events as the kernel prints them; finds depth over time and latency of requests in them."""
+"""Finds depth over time, distances and latency of requests in block-layer events."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-# " kworker/u8:1-123 [001] ..... 12.345678: block_rq_issue: 7,0 W 4096 () 2048 + 8 none,0,0 [kworker/u8:1]". Before
-# 6.9 without the I/O priority; the complete event has "()" and an error in place of the bytes and the task.
-_EVENT = re.compile(
-    r"-(?P<tid>\d+)\s+(?:\(\s*\S+\)\s+)?\[\d+\]\s+\S+\s+(?P<s>\d+)\.(?P<us>\d{6}): "
-    r"block_rq_(?P<what>issue|complete): (?P<major>\d+),(?P<minor>\d+) (?P<flags>\S+) (?:\d+ )?\(.*?\) "
-    r"(?P<sector>\d+) \+ (?P<sectors>\d+)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event. Time in ns of CLOCK_MONOTONIC, to the microsecond; ``disk`` is "7:0"; sectors of 512 bytes."""
-
-    ns: int
-    issue: bool
-    disk: str
-    flags: str
-    sector: int
-    sectors: int
-    tid: int
-
-    @property
-    def write(self) -> bool:
-        """Say whether it is a write of data; discards and bare flushes are not."""
-        return "W" in self.flags and "D" not in self.flags and self.sectors > 0
-
-    @property
-    def read(self) -> bool:
-        return "R" in self.flags and self.sectors > 0
+from base.kernel import SECTORS_PER_4K
+from records.block_events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +27,9 @@ class Request:
 class Depth:
     """How many writes were in flight between the first issue and the last completion.
 
-    ``share_at`` maps a depth to its share of that time; they add up to 1.
+    ``share_at`` maps a depth to its share of that time; they add up to 1. ``pages_mean`` counts pages of 4 KiB where
+    ``mean`` counts requests. ``steps`` are the distances from one write's end to the next, as ``step_of`` names them.
+    None: the counters of a disk do not tell it.
     """
 
     mean: float
@@ -63,17 +37,25 @@ class Depth:
     share_at: Mapping[int, float]
     flags: Mapping[str, int]
     requests: int
+    pages_mean: float | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def idle_percent(self) -> float | None:
+        """Return the share of the time in which no write was in flight; None where the depth over time is unknown."""
+        return 100 * self.share_at.get(0, 0.0) if self.share_at else None
 
 
-def parse_events(text: str) -> list[Event]:
-    """Read the block events of a trace, in the order of their times; other lines are passed over."""
-    found = []
-    for match in _EVENT.finditer(text):
-        ns = int(match["s"]) * 1_000_000_000 + int(match["us"]) * 1000
-        disk = f"{match['major']}:{match['minor']}"
-        size = (int(match["sector"]), int(match["sectors"]))
-        found.append(Event(ns, match["what"] == "issue", disk, match["flags"], *size, int(match["tid"])))
-    return found
+STEPS: tuple[str, ...] = ("back", "0", "1", "16", "256", "4096")
+"""names of distances: backwards, or so many pages of 4 KiB at least and fewer than the next name says"""
+
+
+def step_of(sectors: int) -> str:
+    """Return the name of a distance in sectors."""
+    if sectors < 0:
+        return STEPS[0]
+    pages = -(-sectors // SECTORS_PER_4K)
+    return next(name for name in reversed(STEPS[1:]) if pages >= int(name))
 
 
 def write_depth(events: Iterable[Event], disk: str) -> Depth | None:
@@ -82,30 +64,52 @@ def write_depth(events: Iterable[Event], disk: str) -> Depth | None:
     A request is known by its sector. A request that is issued again after a requeue is counted once. A completion
     without an issue is not counted: its request began before the recording.
     """
-    open_sectors: set[int] = set()
-    time_at: Counter[int] = Counter()
-    flags: Counter[str] = Counter()
-    last_ns, peak = 0, 0
+    flow = _Flow()
     for event in events:
-        if event.disk != disk or not event.write:
-            continue
-        if not event.issue and event.sector not in open_sectors:
-            continue
-        if flags:
-            time_at[len(open_sectors)] += event.ns - last_ns
-        last_ns = event.ns
-        if event.issue:
-            flags[event.flags] += event.sector not in open_sectors
-            open_sectors.add(event.sector)
-            peak = max(peak, len(open_sectors))
-        else:
-            open_sectors.discard(event.sector)
-    total = sum(time_at.values())
-    if not total:
-        return None
-    share = {depth: ns / total for depth, ns in sorted(time_at.items()) if ns}
-    mean = sum(depth * part for depth, part in share.items())
-    return Depth(mean, peak, share, dict(flags), sum(flags.values()))
+        if event.disk == disk and event.write:
+            flow.take(event)
+    return flow.depth()
+
+
+@dataclass
+class _Flow:
+    """Writes of one disk on their way: what is open by its sector, and for how long how much of it was."""
+
+    open: dict[int, int] = field(default_factory=dict)
+    time_at: Counter[int] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    steps: Counter[str] = field(default_factory=Counter)
+    sector_ns: int = 0
+    last_ns: int = 0
+    last_end: int | None = None
+    peak: int = 0
+
+    def take(self, event: Event) -> None:
+        if not event.issue and event.sector not in self.open:
+            return
+        if self.flags:
+            self.time_at[len(self.open)] += event.ns - self.last_ns
+            self.sector_ns += sum(self.open.values()) * (event.ns - self.last_ns)
+        self.last_ns = event.ns
+        if not event.issue:
+            self.open.pop(event.sector, None)
+            return
+        if event.sector not in self.open:
+            self.flags[event.flags] += 1
+            if self.last_end is not None:
+                self.steps[step_of(event.sector - self.last_end)] += 1
+            self.last_end = event.sector + event.sectors
+        self.open[event.sector] = event.sectors
+        self.peak = max(self.peak, len(self.open))
+
+    def depth(self) -> Depth | None:
+        total = sum(self.time_at.values())
+        if not total:
+            return None
+        share = {depth: ns / total for depth, ns in sorted(self.time_at.items()) if ns}
+        mean = sum(depth * part for depth, part in share.items())
+        pages = self.sector_ns / total / SECTORS_PER_4K
+        return Depth(mean, self.peak, share, dict(self.flags), sum(self.flags.values()), pages, dict(self.steps))
 
 
 def requests(events: Iterable[Event], disk: str, *, reads: bool) -> list[Request]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from devices.profiles.sections import PageKind
-from devices.zram import ValueKept
+from devices.zram import ValueKept, offered
 from records import metrics as m
 from records import tests as t
 from records.model import RunResult
@@ -65,11 +65,11 @@ def measure_compressors(bench: Bench, points: Sequence[Compressor], into: Compre
     content = stage.profile.compressors.pages
     bench.progress("compressors: allocating the backing file's blocks")
     _allocate_blocks(bench, max(pages, share_of_faults(bench)))
-    offered = stage.zram.read("comp_algorithm").replace("[", "").replace("]", "").split()
+    there = offered(stage.zram.read("comp_algorithm"))
 
     def turn(point: Compressor, number: int) -> CompressorTurn:
-        if point.algorithm not in offered:
-            raise NotAvailable(f"{point.algorithm}: this kernel offers {', '.join(offered)}")
+        if point.algorithm not in there:
+            raise NotAvailable(f"{point.algorithm}: this kernel offers {', '.join(there)}")
         mine = replace(stage, comp_algorithm=point.algorithm, compressed_writeback=point.compressed_writeback is True)
         try:
             mine.as_block_device(pages)

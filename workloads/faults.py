@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from devices.probe.replies import Touched
 from devices.probe.session import PROBE_FOLDER
-from devices.profiles.sections import PageKind, SlotOrder
+from devices.profiles.sections import PageKind
+from devices.profiles.what_is_measured import TouchOrder
 from devices.zram import selected
 from workloads.bench import Bench
 from workloads.stage import Stage
@@ -100,7 +101,7 @@ def swap_out(bench: Bench, name: str, pages: int) -> None:
 
 def write_back_half(bench: Bench, name: str, half: int, seed: int) -> None:
     """Write so many pages of a swapped-out area, drawn by seed, to the backing device, and no other pages."""
-    zram, order = bench.stage.zram.number, str(SlotOrder.random)
+    zram, order = bench.stage.zram.number, str(TouchOrder.random)
     bench.probe.writeback(name, zram=zram, pick=half, pick_seed=seed, order=order, seconds=_LIMIT_S)
 
 
@@ -115,7 +116,7 @@ def touch_all(bench: Bench, name: str, seed: int, *, io: str = "default") -> tup
     ``io`` is the I/O priority of the touching thread, ``default`` or ``realtime``.
     """
     reply = bench.probe.touch(
-        name, zram=bench.stage.zram.number, order=str(SlotOrder.random), seed=touch_seed(seed), out=SAMPLES_FILE,
+        name, zram=bench.stage.zram.number, order=str(TouchOrder.random), seed=touch_seed(seed), out=SAMPLES_FILE,
         io=io, seconds=_LIMIT_S,
     )  # fmt: skip
     return bench.fetch(SAMPLES_FILE, RECORD, reply.samples), reply

@@ -11,37 +11,87 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from base.units import MIB
 from devices.probe.commands import DevicePages
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import Disk
 from devices.tracing import BlockTrace, TracingRefused, block_trace
+from devices.zram import ValueKept, offered, selected
 from records import metrics as m
 from records import tests as t
+from records.block_events import Event, packed, parse_events
 from records.model import Caveat, Metric, RunResult
 from workloads.bench import Bench
-from workloads.blockevents import Depth, Event, parse_events, write_depth
+from workloads.blockevents import STEPS, Depth, write_depth
 from workloads.budget import RoundsPlan
+from workloads.free_slots import make_free_slots
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
-from workloads.timed_writeback import NothingMeasured, TimedWriteback, fill_and_write_back, prepare_half
+from workloads.timed_writeback import NothingMeasured, TimedWriteback, fill_and_write_back
+from workloads.turns import NotAvailable
 
-# Pages that do not compress take the least time to make ready, so the depth is the storage's and not the CPU's.
-PAGES, ORDER = PageKind.incompressible, SlotOrder.random
+# Pages that do not compress have a block each, whatever zram is set to.
+_FILLED_WITH, ORDER = PageKind.incompressible, SlotOrder.sparse
 LOOP, DISK = "loop", "disk"
+# Of block events that are kept, packed: a few hundred thousand.
+MOST_KEPT = 16 * MIB
 
 
 Batch = int | None
 
 
 @dataclass(frozen=True, slots=True)
+class DepthCase:
+    """A point: a batch size, what the pages hold, and how zram keeps and writes them.
+
+    ``algorithm`` None is zram's own. ``compressed_writeback`` None: this kernel always decompresses what it writes.
+    """
+
+    batch_size: Batch
+    pages: PageKind
+    algorithm: str | None
+    compressed_writeback: bool | None
+
+    def __str__(self) -> str:
+        """Tell it in a line of progress and in a file's name."""
+        how = [self.algorithm, "compressed" if self.compressed_writeback else None]
+        return ", ".join(filter(None, [f"batch {self.batch_size or 1}", str(self.pages), *how]))
+
+
+def depth_cases(stage: Stage) -> list[DepthCase]:
+    """Return the points: the profile's first kind of pages at each batch size, the others at some of them.
+
+    Pages that do not compress are written as they are, so compressor and compressed writeback are no matter of theirs.
+    """
+    wanted = stage.profile.inflight
+    plain, *_ = ways = stage.ways_to_write(wanted.compressed_writeback)
+    first = [DepthCase(batch, wanted.pages[0], None, plain) for batch in stage.batch_sizes(wanted.batch_sizes)]
+    compressed = [(algorithm, way) for algorithm in wanted.algorithms or (None,) for way in ways]
+    others = [
+        DepthCase(batch, pages, algorithm, way)
+        for batch in stage.batch_sizes(wanted.others_at)
+        for pages in wanted.pages
+        for algorithm, way in ([(None, plain)] if pages is PageKind.incompressible else compressed)
+        if (pages, algorithm, way) != (wanted.pages[0], None, plain)
+    ]
+    return list(dict.fromkeys([*first, *others]))
+
+
+@dataclass(frozen=True, slots=True)
 class DepthTurn:
-    """A writeback that was watched and one that was not: depth and counted writes by layer, both rates in MiB/s."""
+    """A writeback that was watched and one that was not: depth and counted writes by layer, both rates in MiB/s.
+
+    ``events`` is the file that the block events are kept in, if they are.
+    """
 
     depths: Mapping[str, Depth]
     counted: Mapping[str, int]
+    merged: Mapping[str, int]
     traced: float
     untraced: float
+    events: str = ""
 
     @property
     def mean(self) -> float:
@@ -53,8 +103,11 @@ class DepthTurn:
 class MeasuredDepth:
     """All turns, and how their depth was seen."""
 
-    rounds: Rounds[Batch, DepthTurn] = field(default_factory=Rounds)
+    rounds: Rounds[DepthCase, DepthTurn] = field(default_factory=Rounds)
     how: _How | None = None
+    algorithm: str | None = None
+    kept_bytes: int = 0
+    left_out: Counter[DepthCase] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +121,40 @@ class _How:
 
 def steps_of(stage: Stage) -> int:
     """Return how many steps ``measure_inflight`` reports at least."""
-    wanted = stage.profile.inflight
-    return 1 + min(wanted.repeats, RoundsPlan().fewest) * len(stage.batch_sizes(wanted.batch_sizes))
+    return 1 + min(stage.profile.inflight.repeats, RoundsPlan().fewest) * len(depth_cases(stage))
 
 
 def measure_inflight(bench: Bench, into: MeasuredDepth) -> None:
-    """Measure the depth at each batch size, in rounds.
+    """Measure the depth of each case, in rounds.
 
-    Raises NothingMeasured when a layer has no event although pages were written back.
+    A compressor that the kernel does not have is left out. Raises NothingMeasured when a layer has no event although
+    pages were written back.
     """
     stage, wanted = bench.stage, bench.stage.profile.inflight
     bench.progress("in-flight depth: allocating the backing file's blocks")
-    half, _ = prepare_half(bench, wanted.data, pages=PAGES, order=ORDER)
-    first, *others = batches = stage.batch_sizes(wanted.batch_sizes)
+    cases = depth_cases(stage)
+    first = cases[0]
     plan = replace(bench.rounds, most=wanted.repeats, fewest=min(bench.rounds.fewest, wanted.repeats))
     with ExitStack() as stack:
         into.how = how = _open_trace(stack, stage, 8 * stage.pages(wanted.data))
+        run = _Run(bench, into, how)
+        run.set_up(first)
+        into.algorithm = selected(stage.zram.read("comp_algorithm"))
         measure_in_rounds(
-            bench, batches, lambda batch, turn: _Run(bench, half, batch, how).turn(turn), plan=plan, into=into.rounds,
-            primary=lambda turn: turn.mean, ratios=[(batch, first) for batch in others],
-            told=lambda batch: f"in-flight depth at batch {batch or 1}",
+            bench, cases, run.turn, plan=plan, into=into.rounds, primary=lambda turn: turn.mean, leave_out=True,
+            ratios=[(case, first) for case in cases[1:]], told=lambda case: f"in-flight depth at {case}",
         )  # fmt: skip
+    for error in into.rounds.failed.values():
+        if not isinstance(error, NotAvailable):
+            raise error
 
 
 def inflight_results(bench: Bench, found: MeasuredDepth) -> list[RunResult]:
-    """Make a record for each batch size and layer that has a turn."""
-    batches = dict.fromkeys(visit.point for visit in found.rounds.visits)
-    in_order = sorted(batches, key=lambda batch: batch or 0)
+    """Make a record for each case and layer that has a turn."""
+    cases = [case for case in depth_cases(bench.stage) if found.rounds.of(case)]
+    in_order = sorted(cases, key=lambda case: case.batch_size or 0)
     return [
-        _result(bench, found, batch, layer, found.how) for batch in in_order if found.how for layer in found.how.layers
+        _result(bench, found, case, layer, found.how) for case in in_order if found.how for layer in found.how.layers
     ]
 
 
@@ -119,43 +177,77 @@ def _open_trace(stack: ExitStack, stage: Stage, events: int) -> _How:
         return _How(layers, None, str(error))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
-    """One writeback of the half, which is free again afterwards."""
+    """Turns of all cases on one zram, which is set up anew where a case needs it otherwise."""
 
     bench: Bench
-    half: DevicePages
-    batch_size: int | None
+    found: MeasuredDepth
     how: _How
+    is_set_up: tuple[str | None, bool | None] | None = None
+    half: DevicePages | None = None
 
-    def turn(self, number: int) -> DepthTurn:
+    def set_up(self, case: DepthCase) -> Bench:
+        """Make zram as the case wants it, with blocks that were written before; return a bench on it."""
+        stage, wanted = self.bench.stage, (case.algorithm, case.compressed_writeback)
+        if case.algorithm is not None and case.algorithm not in offered(stage.zram.read("comp_algorithm")):
+            raise NotAvailable(f"{case.algorithm}: this kernel does not offer it")
+        mine = self.bench.on(
+            replace(stage, comp_algorithm=case.algorithm, compressed_writeback=case.compressed_writeback is True)
+        )
+        if self.is_set_up != wanted:
+            data = stage.profile.inflight.data
+            try:
+                self.half = make_free_slots(mine, data, pages=_FILLED_WITH, order=ORDER).pages
+            except ValueKept as error:
+                # Where a module parameter fixes the algorithm, another is taken with success and ignored.
+                self.is_set_up = None
+                raise NotAvailable(f"{case.algorithm}: {error}") from error
+            self.is_set_up = wanted
+        return mine
+
+    def turn(self, case: DepthCase, number: int) -> DepthTurn:
         """Write back twice, in an order drawn anew: watched, and not."""
-        first, _ = random.Random(self.bench.seed + number).sample((True, False), 2)
-        untraced = None if first else self._write_back(sample=False).mib_s
-        depths, counted, traced = self._watched()
+        bench = self.set_up(case)
+        first, _ = random.Random(bench.seed + number).sample((True, False), 2)
+        untraced = None if first else self._write_back(bench, case, sample=False).mib_s
+        depths, run, events = self._watched(bench, case, number)
         if untraced is None:
-            untraced = self._write_back(sample=False).mib_s
-        return DepthTurn(depths, counted, traced, untraced)
+            untraced = self._write_back(bench, case, sample=False).mib_s
+        disks = {layer: run.timed.disks[disk.name] for layer, disk in self.how.layers.items()}
+        counted = {layer: disk.writes for layer, disk in disks.items()}
+        merged = {layer: disk.writes_merged for layer, disk in disks.items()}
+        return DepthTurn(depths, counted, merged, run.mib_s, untraced, events)
 
-    def _watched(self) -> tuple[dict[str, Depth], dict[str, int], float]:
-        """Write back while the depth is watched; return depth and counted writes by layer, and the rate."""
+    def _watched(self, bench: Bench, case: DepthCase, number: int) -> tuple[dict[str, Depth], TimedWriteback, str]:
+        """Write back while the depth is watched; return depth by layer, the writeback, and where its events are."""
         layers, trace = self.how.layers, self.how.trace
         if trace is None:
-            run = self._write_back(sample=True)
-            depths = {layer: _counted_depth(run, disk) for layer, disk in layers.items()}
-        else:
-            with trace.record(self.bench.probe):
-                run = self._write_back(sample=False)
-            events = parse_events(trace.fetch(self.bench.folder / "trace.txt"))
-            depths = {layer: self._event_depth(events, disk) for layer, disk in layers.items()}
-        return depths, {layer: run.timed.disks[disk.name].writes for layer, disk in layers.items()}, run.mib_s
+            run = self._write_back(bench, case, sample=True)
+            return {layer: _counted_depth(run, disk) for layer, disk in layers.items()}, run, ""
+        with trace.record(bench.probe):
+            run = self._write_back(bench, case, sample=False)
+        text = trace.fetch(bench.folder / "trace.txt")
+        events = parse_events(text)
+        depths = {layer: self._event_depth(events, disk) for layer, disk in layers.items()}
+        return depths, run, self._kept(case, number, text)
 
-    def _write_back(self, *, sample: bool) -> TimedWriteback:
+    def _kept(self, case: DepthCase, number: int, text: str) -> str:
+        """Keep a turn's events while there is room for them; return the file."""
+        content = packed(text)
+        if self.found.kept_bytes + len(content) > MOST_KEPT:
+            self.found.left_out[case] += 1
+            return ""
+        self.found.kept_bytes += len(content)
+        return self.bench.save_trace(f"inflight {case} turn {number}", content)
+
+    def _write_back(self, bench: Bench, case: DepthCase, *, sample: bool) -> TimedWriteback:
+        assert self.half is not None
         names = [disk.name for disk in self.how.layers.values()]
         run = fill_and_write_back(
-            self.bench, self.half, pages=PAGES, batch_size=self.batch_size, disks=names, sample=sample
+            bench, self.half, pages=case.pages, batch_size=case.batch_size, disks=names, sample=sample
         )
-        self.bench.probe.free(self.half)
+        bench.probe.free(self.half)
         return run
 
     def _event_depth(self, events: Sequence[Event], disk: Disk) -> Depth:
@@ -192,9 +284,21 @@ def _share_at(depths: Sequence[Depth]) -> dict[str, float]:
     return {str(at): round(share, 6) for at, share in sorted(found.items())}
 
 
+def _steps(depths: Sequence[Depth]) -> dict[str, float]:
+    """Return how often each distance between writes occurred over all repeats, as shares that add up to 1."""
+    found = sum((Counter(depth.steps) for depth in depths), Counter[str]())
+    return {name: round(found[name] / found.total(), 6) for name in STEPS if found[name]}
+
+
 def _metrics(turns: Sequence[DepthTurn], layer: str) -> dict[str, Metric]:
     depths = [turn.depths[layer] for turn in turns]
     metrics = m.IN_FLIGHT_MEAN.of([one.mean for one in depths]) | m.IN_FLIGHT_MAX.of([one.max for one in depths])
+    metrics |= m.MERGED.of([turn.merged[layer] for turn in turns])
+    for row, values in (
+        (m.IN_FLIGHT_PAGES, [one.pages_mean for one in depths]), (m.IDLE, [one.idle_percent for one in depths])
+    ):  # fmt: skip
+        known = [value for value in values if value is not None]
+        metrics |= row.of(known) if len(known) == len(depths) else {}
     if layer == LOOP:
         traced, untraced = [turn.traced for turn in turns], [turn.untraced for turn in turns]
         cost = [100 * (plain / watched - 1) for plain, watched in zip(untraced, traced, strict=True)]
@@ -202,39 +306,66 @@ def _metrics(turns: Sequence[DepthTurn], layer: str) -> dict[str, Metric]:
     return metrics
 
 
-def _result(bench: Bench, found: MeasuredDepth, batch_size: Batch, layer: str, how: _How) -> RunResult:
-    stage, trace, turns = bench.stage, how.trace, found.rounds.values(batch_size)
+def _params(stage: Stage, found: MeasuredDepth, case: DepthCase, layer: str) -> dict[str, Any]:
+    return {
+        "batch_size": case.batch_size, "layer": layer, "data_bytes": stage.profile.inflight.data,
+        "pages": str(case.pages), "comp_algorithm": case.algorithm or found.algorithm,
+        "compressed_writeback": case.compressed_writeback,
+    }  # fmt: skip
+
+
+def _result(bench: Bench, found: MeasuredDepth, case: DepthCase, layer: str, how: _How) -> RunResult:
+    stage, trace, turns = bench.stage, how.trace, found.rounds.values(case)
     depths = [turn.depths[layer] for turn in turns]
-    flags = sum((Counter(depth.flags) for depth in depths), Counter[str]())
-    bounds = _expected(stage, batch_size, layer)
-    expected, deepest = min(bounds.values()), max(depth.max for depth in depths)
-    verdict = "lower" if deepest < expected - 1 else "higher" if deepest > expected + 1 else ""
     counted = {
         "expected": sum(turn.counted[layer] for turn in turns), "seen": sum(depth.requests for depth in depths)
     }  # fmt: skip
-    caveats = found.rounds.caveats(batch_size) + ([] if trace else [Caveat.sampled_depth])
+    caveats = found.rounds.caveats(case) + ([] if trace else [Caveat.sampled_depth])
     if trace and trace.other_tracer:
         caveats.append(Caveat.other_tracer)
     return RunResult(
         test=t.DEPTH.name,
         title=bench.title,
-        params={"batch_size": batch_size, "layer": layer, "data_bytes": stage.profile.inflight.data},
+        params=_params(stage, found, case, layer),
         metrics=_metrics(turns, layer),
         # Only zram writes to the backing device; the disk below has other writers.
         checks={"write requests (disk statistics)": counted} if trace and layer == LOOP else {},
         caveats=caveats,
         facts={
-            "how": "block events" if trace else "sampled counters",
-            "device": how.layers[layer].name,
+            **_how_seen(how, layer),
+            **_against_limits(stage, case, layer, depths),
             "time_at_depth": _share_at(depths),
-            "flags": dict(flags),
-            "sync": any("S" in name for name in flags) if flags else None,
-            "expected_max": expected,
-            "expected_from": bounds,
-            "verdict": f"{verdict} than expected" if verdict else "as expected",
+            "sector_steps": _steps(depths),
+            "events": [turn.events for turn in turns if turn.events],
+            "events_left_out": found.left_out[case],
             **found.rounds.facts(),
-        }
-        | ({"no_trace_because": how.why_not} if how.why_not else {})
-        | ({"other_tracer": trace.other_tracer} if trace and trace.other_tracer else {}),
-        turns=found.rounds.turns(batch_size),
+        },
+        turns=found.rounds.turns(case),
     )
+
+
+def _how_seen(how: _How, layer: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "how": "block events" if how.trace else "sampled counters",
+        "device": how.layers[layer].name,
+        "number": how.layers[layer].number,
+    }
+    if how.why_not:
+        facts["no_trace_because"] = how.why_not
+    if how.trace and how.trace.other_tracer:
+        facts["other_tracer"] = how.trace.other_tracer
+    return facts
+
+
+def _against_limits(stage: Stage, case: DepthCase, layer: str, depths: Sequence[Depth]) -> dict[str, Any]:
+    flags = sum((Counter(depth.flags) for depth in depths), Counter[str]())
+    bounds = _expected(stage, case.batch_size, layer)
+    expected, deepest = min(bounds.values()), max(depth.max for depth in depths)
+    verdict = "lower" if deepest < expected - 1 else "higher" if deepest > expected + 1 else ""
+    return {
+        "flags": dict(flags),
+        "sync": any("S" in name for name in flags) if flags else None,
+        "expected_max": expected,
+        "expected_from": bounds,
+        "verdict": f"{verdict} than expected" if verdict else "as expected",
+    }

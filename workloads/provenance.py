@@ -15,7 +15,8 @@ from devices.capability import ZRAM_ATTRIBUTES
 from devices.device import Device
 from devices.phone import Phone
 from devices.transport import Exec, Read
-from devices.zram import selected
+from devices.write_booster import held_back
+from devices.zram import offered, selected
 from records.model import Provenance
 from workloads.stage import Stage
 
@@ -54,7 +55,7 @@ def provenance(phone: Phone, stage: Stage | None) -> Provenance:
             "node": stage.zram.node if stage else None,
             "how": str(profile.zram.device),
             "comp_algorithm": profile.zram.comp_algorithm or selected(algorithms),
-            "algorithms": algorithms.replace("[", "").replace("]", "").split(),
+            "algorithms": offered(algorithms),
             "module": _module(device) if stage else None,
         },
         backing=_backing(stage) if stage else {},
@@ -89,7 +90,8 @@ def _backing(stage: Stage) -> dict[str, Any]:
     if stage.disk is None:
         return stage.backing.facts()
     disk = with_queue(stage.device, replace(stage.backing, node=f"/dev/block/{stage.disk.name}"))
-    return {**stage.backing.facts(), "disk_queue": disk.queue}
+    held = held_back(stage.device, stage.disk)
+    return {**stage.backing.facts(), "disk_queue": disk.queue, "held_back": held.facts(), "write_booster": held.on}
 
 
 def _commit() -> str | None:

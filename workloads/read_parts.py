@@ -12,8 +12,9 @@ from base.kernel import SECTOR
 from devices.probe.session import PROBE_FOLDER
 from devices.storage import Disk
 from devices.tracing import BlockTrace, block_trace
+from records.block_events import parse_events
 from workloads.bench import Bench
-from workloads.blockevents import parse_events, requests, served_by
+from workloads.blockevents import requests, served_by
 from workloads.turns import Samples
 
 _EXTENTS_FILE = f"{PROBE_FOLDER}/extents.bin"

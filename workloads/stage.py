@@ -14,10 +14,11 @@ from devices.device import Changes, Device
 from devices.in_use import check_takeover
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
-from devices.profiles.sections import BackingKind, SELinuxMode, ZramDevice
+from devices.profiles.sections import BackingKind, SELinuxMode, WriteBoosterMode, ZramDevice
 from devices.storage import Disk, disk_below
 from devices.swaps import FIRST_SWAP, make_way
 from devices.transport import Write
+from devices.write_booster import switch_write_booster_off
 from devices.zram import Zram, ZramConfig, hot_add, take_over, zram_numbers
 
 # As many as any page size and any kernel takes.
@@ -50,6 +51,10 @@ class Stage:
     def batch_sizes(self, wanted: Sequence[int]) -> tuple[int | None, ...]:
         """Return the batch sizes to measure: those that are wanted, or only None on a kernel without the attribute."""
         return tuple(wanted) if self.has_batch_size else (None,)
+
+    def ways_to_write(self, wanted: Sequence[bool]) -> tuple[bool | None, ...]:
+        """Return the values of ``compressed_writeback`` to measure: those wanted, or only None without it."""
+        return tuple(wanted) if self.zram.compressed_writeback() is not None else (None,)
 
     @property
     def backing_pages(self) -> int:
@@ -136,6 +141,8 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     zram = take_over(changes, profile.zram.number) if takes_over else hot_add(changes, zram_numbers(device))
     make_way(changes, zram.node)
     stage = Stage(device, profile, zram, backing, disk_below(device, backing.file or backing.node))
+    if profile.write_booster is WriteBoosterMode.off:
+        switch_write_booster_off(changes, stage.disk)
     device.capabilities |= _found_by_trying(stage)
     return stage
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from base.errors import DeviceError
 from base.kernel import PAGE_4K
@@ -11,7 +11,7 @@ from base.units import MIB
 from devices.kernel_log import selinux_denial, since_marker
 from devices.probe.commands import DevicePages
 from devices.probe.replies import WriteTimed
-from devices.profiles.sections import PageKind, SlotOrder
+from devices.profiles.sections import PageKind
 from devices.zram import zram_error
 from records import metrics as m
 from records.model import Caveat, Metric
@@ -74,25 +74,6 @@ def fill_and_write_back(
     run = TimedWriteback(timed, filled.stored, written, stage.page_bytes, through_loop)
     _check(stage, run, batch_size)
     return run
-
-
-def prepare_half(
-    bench: Bench, data_bytes: int, *, pages: PageKind, order: SlotOrder
-) -> tuple[DevicePages, TimedWriteback]:
-    """Write back a zram twice as large as the data, then free a half of it: that is where measured pages go.
-
-    Returns that half, and the writeback that allocated the blocks.
-    """
-    stage = bench.stage
-    count = stage.pages(data_bytes)
-    span = min(2 * count, stage.backing_pages)
-    stage.as_block_device(span)
-    area = stage.all_pages(span)
-    allocating = fill_and_write_back(bench, area, pages=pages, batch_size=None)
-    drawn, first = replace(area, pick=count, pick_seed=bench.seed), replace(area, hi=count - 1)
-    half = drawn if order is SlotOrder.random else first
-    bench.probe.free(half)
-    return half, allocating
 
 
 def write_attribute(bench: Bench, attribute: str, value: str) -> None:

@@ -1,12 +1,12 @@
 """Writeback throughput over batch sizes, in rounds.
 
-A zram twice as large as the data set is filled and written back once, which allocates the backing file's blocks. Then
-half of it is freed: a contiguous half (``sequential``) or randomly chosen pages (``random``). Each turn fills and
-writes back just that half, so every point meets the same slots and the same free blocks: for ``random`` a sparse block
-bitmap, as on a phone that has been in use, for ``sequential`` the ideal case.
+Each turn fills slots that were freed among written-back ones and writes them back, so every point meets the same slots
+and the same free blocks (workloads/free_slots.py): for ``sequential`` a contiguous half, the ideal case; for ``sparse``
+every second block or so; for ``scattered`` blocks all over the backing device, as on a phone that has been in use.
 
-Where the profile leaves the size of the data open, a first writeback at the largest batch decides it: start and end of
-a writeback that is over in no time weigh more than what lies between.
+Each round also writes back parts of the data, for throughput against size. Where the profile leaves the size of the
+data open, a first writeback at the largest batch decides it: start and end of a writeback that is over in no time weigh
+more than what lies between.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from base.units import KIB, MIB
-from devices.probe.commands import DevicePages
-from devices.profiles.sections import PageKind, SlotOrder
+from base.kernel import DEFAULT_BATCH_SIZE
+from base.units import KIB, MIB, format_size
+from devices.profiles.sections import MOST_BATCHES_IN_PARTS, PageKind, SlotOrder
 from devices.storage import read_stats
+from devices.write_booster import fits_buffer, held_back
 from records import tests as t
 from records.model import Caveat, RunResult
 from workloads.bench import Bench
 from workloads.budget import RoundsPlan
+from workloads.free_slots import FreeSlots, free_more, make_free_slots
 from workloads.rounds import Rounds, measure_in_rounds
 from workloads.stage import Stage
 from workloads.timed_writeback import (
     TimedWriteback,
     fill_and_write_back,
     metrics,
-    prepare_half,
     writeback_caveats,
     written_check,
 )
@@ -49,6 +50,14 @@ Batch = int | None
 
 
 @dataclass(frozen=True, slots=True)
+class SweepPoint:
+    """One batch size at all of the data, or at a part of them: the data divided by ``part``."""
+
+    batch_size: Batch
+    part: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class SweepPlan:
     """One test's share of the sweep.
 
@@ -62,13 +71,25 @@ class SweepPlan:
     batch_sizes: Sequence[Batch]
     repeats: int
     warmups: int
+    parts: Sequence[int] = ()
 
     @property
-    def ratios(self) -> list[tuple[Batch, Batch]]:
-        """Return what is divided by what: each batch size by the first, and 64 by 32."""
+    def points(self) -> list[SweepPoint]:
+        """Return all points: each batch size at all of the data, the first and the kernel's own at parts of them."""
+        in_parts = [batch for batch in self.batch_sizes if batch in (self.batch_sizes[0], DEFAULT_BATCH_SIZE)]
+        whole = [SweepPoint(batch) for batch in self.batch_sizes]
+        return [*whole, *(SweepPoint(batch, part) for part in self.parts for batch in in_parts)]
+
+    @property
+    def ratios(self) -> list[tuple[SweepPoint, SweepPoint]]:
+        """Return what is divided by what until it is known: each batch size by the first, and 64 by 32.
+
+        Parts are as many rounds as these take.
+        """
         first, *others = self.batch_sizes
         near = [(large, small) for small, large in pairwise(self.batch_sizes) if (small, large) == _NEIGHBOURS]
-        return list(dict.fromkeys([*((batch, first) for batch in others), *near]))
+        pairs = dict.fromkeys([*((batch, first) for batch in others), *near])
+        return [(SweepPoint(batch), SweepPoint(control)) for batch, control in pairs]
 
 
 @dataclass(slots=True)
@@ -77,9 +98,10 @@ class MeasuredSweep:
 
     plan: SweepPlan
     data_bytes: int = 0
-    rounds: Rounds[Batch, TimedWriteback] = field(default_factory=Rounds)
-    warmups: dict[Batch, list[TimedWriteback]] = field(default_factory=dict)
+    rounds: Rounds[SweepPoint, TimedWriteback] = field(default_factory=Rounds)
+    warmups: dict[SweepPoint, list[TimedWriteback]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    caveats: list[Caveat] = field(default_factory=list)
 
 
 def sweeps(stage: Stage) -> list[SweepPlan]:
@@ -87,7 +109,7 @@ def sweeps(stage: Stage) -> list[SweepPlan]:
     wanted = stage.profile.sweep
     batches = stage.batch_sizes(wanted.batch_sizes)
     return [
-        SweepPlan(data, pages, order, batches, wanted.repeats, wanted.warmups)
+        SweepPlan(data, pages, order, batches, wanted.repeats, wanted.warmups, wanted.parts)
         for data in wanted.sizes
         for pages in wanted.pages
         for order in wanted.order
@@ -103,7 +125,8 @@ def sweep_name(data_bytes: int | None, pages: str, order: str) -> str:
 def steps_of(sweep: SweepPlan) -> int:
     """Return how many steps ``measure_sweep`` reports at least."""
     fewest = min(sweep.repeats, RoundsPlan().fewest)
-    return 1 + (sweep.data_bytes is None) + (fewest + sweep.warmups) * len(sweep.batch_sizes)
+    rounds = fewest * len(sweep.points) + sweep.warmups * len(sweep.batch_sizes)
+    return 1 + (sweep.data_bytes is None) + rounds
 
 
 def measure_sweep(bench: Bench, sweep: SweepPlan, into: MeasuredSweep | None = None) -> list[RunResult]:
@@ -113,69 +136,76 @@ def measure_sweep(bench: Bench, sweep: SweepPlan, into: MeasuredSweep | None = N
     bd_stat counts other pages than were to be written.
     """
     stage, found = bench.stage, into or MeasuredSweep(sweep)
-    half, preparation = _prepare(bench, found)
+    held_before = held_back(stage.device, stage.disk)
+    slots = _prepare(bench, found)
     disks = [stage.backing.name, *([stage.disk.name] if stage.disk else [])]
     before = read_stats(stage.device, *disks)
     written_mib = 0.0
 
-    def visit(batch: Batch, turn: int) -> TimedWriteback:
+    def visit(point: SweepPoint, turn: int) -> TimedWriteback:
         nonlocal written_mib
-        run = fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)
-        bench.probe.free(half)
+        area = slots.part(point.part)
+        run = fill_and_write_back(bench, area, pages=sweep.pages, batch_size=point.batch_size)
+        bench.probe.free(area)
         written_mib += run.mib
         return run
 
     for number in range(sweep.warmups):
-        for batch in sweep.batch_sizes:
-            bench.progress(f"warm-up {number + 1}, {_told(found, batch)}")
-            found.warmups.setdefault(batch, []).append(visit(batch, 0))
+        for point in map(SweepPoint, sweep.batch_sizes):
+            bench.progress(f"warm-up {number + 1}, {_told(found, point)}")
+            found.warmups.setdefault(point, []).append(visit(point, 0))
     measure_in_rounds(
-        bench, sweep.batch_sizes, visit, plan=bench.rounds.at_most(sweep.repeats), primary=lambda run: run.mib_s,
-        ratios=sweep.ratios, told=lambda batch: _told(found, batch), into=found.rounds,
+        bench, sweep.points, visit, plan=bench.rounds.at_most(sweep.repeats), primary=lambda run: run.mib_s,
+        ratios=sweep.ratios, told=lambda point: _told(found, point), into=found.rounds,
     )  # fmt: skip
     after = read_stats(stage.device, *disks)
+    held_after = held_back(stage.device, stage.disk)
+    if fits_buffer(held_before, held_after, written_mib * MIB):
+        found.caveats.append(Caveat.write_booster)
     found.facts |= {
-        "allocating_pass_mib_s": round(preparation.mib_s, 2),
+        "allocating_pass_mib_s": round(slots.allocating_mib_s, 2),
         # Of the whole sweep, its warm-ups included: more than the pages is write amplification.
         "disks_written_mib": {
             name: round((after[name].written_bytes - before[name].written_bytes) / MIB, 1) for name in disks
         },
         "pages_written_mib": round(written_mib, 1),
+        "held_back": {"before": held_before.facts(), "after": held_after.facts()},
     }
     return sweep_results(bench, found)
 
 
 def sweep_results(bench: Bench, found: MeasuredSweep) -> list[RunResult]:
-    """Make a record for each batch size that has a turn."""
-    return [_result(bench, found, batch) for batch in found.plan.batch_sizes if found.rounds.of(batch)]
+    """Make a record for each point that has a turn."""
+    return [_result(bench, found, point) for point in found.plan.points if found.rounds.of(point)]
 
 
-def _told(found: MeasuredSweep, batch: Batch) -> str:
-    return f"batch {batch or 1}, {found.plan.order} {found.plan.pages}, {found.data_bytes // MIB} MiB"
+def _told(found: MeasuredSweep, point: SweepPoint) -> str:
+    size = format_size(found.data_bytes // point.part)
+    return f"batch {point.batch_size or 1}, {found.plan.order} {found.plan.pages}, {size}"
 
 
-def _prepare(bench: Bench, found: MeasuredSweep) -> tuple[DevicePages, TimedWriteback]:
-    """Decide how much is written back, and allocate the blocks for it; as ``prepare_half``."""
+def _prepare(bench: Bench, found: MeasuredSweep) -> FreeSlots:
+    """Decide how much is written back, and make the slots for it."""
     sweep = found.plan
-    first = sweep.data_bytes or min(_FIRST, most_data(bench.stage))
-    half, preparation = _allocate(bench, found, first)
+    found.data_bytes = first = sweep.data_bytes or min(_FIRST, most_data(bench.stage))
+    bench.progress("allocating the backing file's blocks")
+    slots = make_free_slots(bench, first, pages=sweep.pages, order=sweep.order)
     if sweep.data_bytes is not None:
-        return half, preparation
+        return slots
     # The fastest of the large batches decides: a single look is off by as much as a half on a busy phone.
     for batch in sweep.batch_sizes[-_LOOKS:]:
         bench.progress(f"deciding how much to write back, at batch {batch or 1}")
-        found.warmups[batch] = [fill_and_write_back(bench, half, pages=sweep.pages, batch_size=batch)]
-        bench.probe.free(half)
+        look = fill_and_write_back(bench, slots.pages, pages=sweep.pages, batch_size=batch)
+        found.warmups[SweepPoint(batch)] = [look]
+        bench.probe.free(slots.pages)
     run = max((runs[-1] for runs in found.warmups.values()), key=lambda run: run.mib_s)
     found.facts["sized_by_mib_s"] = round(run.mib_s, 2)
     size = min(_lasting(run, first), most_data(bench.stage))
-    return (half, preparation) if size <= first else _allocate(bench, found, size)
-
-
-def _allocate(bench: Bench, found: MeasuredSweep, size: int) -> tuple[DevicePages, TimedWriteback]:
+    if size <= first:
+        return slots
     found.data_bytes = size
-    bench.progress(f"allocating the backing file's blocks ({2 * size // MIB} MiB)")
-    return prepare_half(bench, size, pages=found.plan.pages, order=found.plan.order)
+    bench.progress(f"allocating the backing file's blocks for {format_size(size)}")
+    return free_more(bench, slots, size, pages=sweep.pages)
 
 
 def _lasting(run: TimedWriteback, size: int) -> int:
@@ -190,8 +220,9 @@ def most_data(stage: Stage) -> int:
     A quarter of the backing device, a half of zram, a third of the memory that is there, and what may be written in a
     run, of which eight rounds shall take a half at most.
     """
-    profile = stage.profile
-    points = len(profile.sweep.batch_sizes) * len(profile.sweep.pages) * len(profile.sweep.order)
+    profile, sweep = stage.profile, stage.profile.sweep
+    wholes = len(sweep.batch_sizes) + MOST_BATCHES_IN_PARTS * sum(1 / part for part in sweep.parts)
+    points = math.ceil(wholes) * len(sweep.pages) * len(sweep.order)
     meminfo = dict(line.split()[:2] for line in stage.device.read("/proc/meminfo").splitlines())
     available = int(meminfo["MemAvailable:"]) * KIB
     most = min(
@@ -201,15 +232,18 @@ def most_data(stage: Stage) -> int:
     return max(MIB, 1 << (most.bit_length() - 1))
 
 
-def _result(bench: Bench, found: MeasuredSweep, batch: Batch) -> RunResult:
+def _result(bench: Bench, found: MeasuredSweep, point: SweepPoint) -> RunResult:
     rounds, sweep, buffered = found.rounds, found.plan, bench.stage.backing.direct_io is False
-    runs, warmups = rounds.values(batch), found.warmups.get(batch, [])
+    batch, stage = point.batch_size, bench.stage
+    runs, warmups = rounds.values(point), found.warmups.get(point, [])
+    # As many whole pages as the probe wrote.
+    data_bytes = stage.pages(found.data_bytes) // point.part * stage.page_bytes
     is_short = sorted(run.timed.wall_ns for run in runs)[len(runs) // 2] < SHORT_S * 1e9
     return RunResult(
         test=t.THROUGHPUT.name,
         title=bench.title,
         params={
-            "batch_size": batch, "data_bytes": found.data_bytes, "pages": str(sweep.pages), "order": str(sweep.order),
+            "batch_size": batch, "data_bytes": data_bytes, "pages": str(sweep.pages), "order": str(sweep.order),
         },
         metrics=metrics(runs),
         warmups=metrics(warmups) if warmups else {},
@@ -217,8 +251,9 @@ def _result(bench: Bench, found: MeasuredSweep, batch: Batch) -> RunResult:
         caveats=[
             *writeback_caveats(batch, len(runs), buffered=buffered),
             *([Caveat.short_writeback] if is_short else []),
-            *rounds.caveats(batch),
+            *found.caveats,
+            *rounds.caveats(point),
         ],
         facts=found.facts | rounds.facts(),
-        turns=rounds.turns(batch),
+        turns=rounds.turns(point),
     )  # fmt: skip

@@ -28,7 +28,7 @@ from devices.fake.probe_race import RaceTruth
 from devices.fake.programs import Programs
 from devices.fake.storage import FakeClock, FakeDisk, FakeFile, sysfs_of
 from devices.fake.tracefs import TRACEFS, FakeTracefs, tracefs_files
-from devices.fake.zram import BUSY, DEFAULTS, DOORS, NO_DEVICE, NO_FILE, FakeZram
+from devices.fake.zram import BUSY, DEFAULTS, DOORS, INVALID, NO_DEVICE, NO_FILE, FakeZram
 from devices.probe.session import PROBE_FOLDER, PROBE_PATH
 from devices.transport import CommandResult, Exec, Op, Process, Read, WireTime, Write
 
@@ -295,10 +295,19 @@ class FakePhone:
             self.android.kmsg(value)
         elif path.startswith(TRACEFS):
             self.tracefs.write(path, value)
+        elif path.endswith("/wb_on") and path in self.files:
+            self._switch_write_booster(path, value)
         elif path.startswith("/sys/"):
             raise Refused(NO_FILE)
         else:
             self.files[path] = value
+
+    def _switch_write_booster(self, path: str, value: str) -> None:
+        if path in self.refuses:
+            raise Refused(self.refuses[path])
+        if value not in ("0", "1"):
+            raise Refused(INVALID)
+        self.files[path] = value
 
     def _hot_remove(self, number: int) -> None:
         if number not in self.zrams:

@@ -200,6 +200,23 @@ class Writes:
         self.clock.now_ns = max([self.free_ns, self.clock.now_ns, *self.completed])
 
 
+def write_booster_files(controller: str, *, on: bool, left: int = 10) -> dict[str, str]:
+    """Return WriteBooster's attributes of a UFS controller: a buffer of 8 MiB, of which so many tenths are free."""
+    return {
+        f"{controller}/{name}": text
+        for name, text in {
+            "wb_on": str(int(on)),
+            "enable_wb_buf_flush": "1",
+            "flags/wb_enable": "true" if on else "false",
+            "attributes/wb_avail_buf": f"0x{left:08X}",
+            "attributes/wb_flush_status": "0x00000000",
+            "attributes/wb_cur_buf": "0x00000002",
+            "geometry_descriptor/segment_size": "0x00002000",
+            "geometry_descriptor/allocation_unit_size": "0x01",
+        }.items()
+    }
+
+
 def sysfs_of(disk: FakeDisk, *, queue_depth: int | None = None) -> dict[str, str]:
     """Return the files below /sys/block of a disk that do not change."""
     folder = f"/sys/block/{disk.name}"

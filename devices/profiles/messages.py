@@ -31,6 +31,9 @@ _EXPECTED = {
     "model_type": "a mapping",
 }
 
+# Values that were called otherwise in profiles of before.
+_RENAMED = {"random": "sparse"}
+
 
 def problems_of(
     errors: Iterable[ErrorDetails], model: type[BaseModel], root: Node, chain: Sequence[Path]
@@ -72,6 +75,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     near = get_close_matches(word.casefold(), by_folded, n=1)
     return f"; did you mean {by_folded[near[0]]}?" if near else ""
+
+
+def _renamed_or_near(word: str, known: Sequence[str]) -> str:
+    """Return what the word is called today, or what it resembles."""
+    today = _RENAMED.get(word)
+    return f"; what was called {word} is {today}" if today in known else did_you_mean(word, known)
 
 
 def _conflict_problems(conflicts: Iterable[Conflict], root: Node, chain: Sequence[Path]) -> list[Problem]:
@@ -125,7 +134,7 @@ def words_for(error: ErrorDetails, loc: Loc, model: type[BaseModel]) -> str:
             return "missing; it has no default"
         case "enum" | "literal_error":
             choices = re.findall(r"'([^']*)'", context["expected"])
-            return f"{describe(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+            return f"{describe(value)} is not one of {', '.join(choices)}{_renamed_or_near(str(value), choices)}"
         case "too_short":
             return "the list is empty; expected at least one value"
         case "model_type" if value is None:

@@ -41,6 +41,7 @@ from devices.profiles.sections import (
     Sweep,
     Text,
     VirtualConnection,
+    WriteBoosterMode,
     ZramDevice,
     ZramSection,
 )
@@ -130,6 +131,8 @@ class Profile(Model):
     """`auto` tries adbd, `su -c`, `su 0`, `adb root` in turn"""
     selinux: SELinuxMode = SELinuxMode.keep
     """`permissive`: for the run only, where the phone's policy keeps the kernel from the backing file"""
+    write_booster: WriteBoosterMode = WriteBoosterMode.keep
+    """`off`: for the run only, so that writes reach the flash and not UFS's fast buffer in front of it"""
     must_have: Annotated[tuple[Capability, ...], Distinct] = (Capability.writeback,)
     """promised: missing on the phone, it is an error; what is not promised and missing is skipped"""
     precision: Share = 0.10
@@ -174,12 +177,10 @@ class Profile(Model):
         A turn that was disturbed is measured again, which is not counted.
         """
         sweep, inflight, variants, compressors = self.sweep, self.inflight, self.variants, self.compressors
-        points_per_size = len(sweep.batch_sizes) * len(sweep.pages) * len(sweep.order)
         faults = _FAULT_WRITES * self.faults.samples * len(self.faults.batch_sizes) * 4 * KIB
         most: Mapping[str, int] = {
-            SuiteName.writeback_throughput:
-                points_per_size * sweep.most_bytes(self.backing.size) * (sweep.repeats + sweep.warmups),
-            SuiteName.inflight_depth: len(inflight.batch_sizes) * inflight.data * 2 * inflight.repeats,
+            SuiteName.writeback_throughput: sweep.most_bytes(self.backing.size),
+            SuiteName.inflight_depth: inflight.most_points * inflight.data * 4 * inflight.repeats,
             SuiteName.backing_variants: _VARIANTS * variants.data * 2 * variants.repeats,
             SuiteName.compressors: _COMPRESSORS * compressors.data * compressors.repeats,
             SuiteName.reads_during_writeback: _READS_WRITES * len(self.faults.batch_sizes),
@@ -302,7 +303,10 @@ def _between_sections(profile: Profile) -> Iterator[Conflict]:
         sizes = f"working_set {format_size(apps.working_set)}, anonymous {format_size(apps.anonymous)}"
         yield Conflict((("apps", "working_set"), ("apps", "anonymous")), f"an app touches more than it holds: {sizes}")
     yield from _foreign_keys("apps", apps)
-    kinds = {"sweep": profile.sweep.pages, "compressors": (profile.compressors.pages,), "apps": (apps.pages,)}
+    kinds = {
+        "sweep": profile.sweep.pages, "inflight": profile.inflight.pages, "compressors": (profile.compressors.pages,),
+        "apps": (apps.pages,),
+    }  # fmt: skip
     for section, pages in kinds.items():
         if PageKind.own in pages and profile.own_pages is None:
             yield Conflict(((section, "pages"), ("own_pages",)), "pages: own needs own_pages, which says what they are")

@@ -48,6 +48,13 @@ class SELinuxMode(StrEnum):
     permissive = "permissive"
 
 
+class WriteBoosterMode(StrEnum):
+    """What UFS's fast buffer in front of the flash does while measuring."""
+
+    keep = "keep"
+    off = "off"
+
+
 class ZramDevice(StrEnum):
     """Which zram device is measured: the phone's own, or one added for the run."""
 
@@ -92,10 +99,11 @@ _MIXES = {
 
 
 class SlotOrder(StrEnum):
-    """The order in which zram slots are filled and so lie in the backing file."""
+    """Which slots, and with them which blocks of the backing device, a measured writeback finds free."""
 
-    random = "random"
+    sparse = "sparse"
     sequential = "sequential"
+    scattered = "scattered"
 
 
 def _ascending(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -170,6 +178,10 @@ PageSize = Annotated[str, AfterValidator(OneOf(tuple(PAGE_SIZES))), WithJsonSche
 BatchSize = Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE)]
 BatchSizes = Annotated[tuple[BatchSize, ...], Field(min_length=1), AfterValidator(_ascending)]
 DataSize = Annotated[Bytes, AfterValidator(SizeRange(1 * MIB, 64 * GIB, multiple=_PAGE))]
+# Batch sizes at which parts of the data are written back: the first and the kernel's own.
+MOST_BATCHES_IN_PARTS = 2
+# A divisor of the data: 4 is a quarter of it.
+Part = Annotated[int, Field(ge=2, le=64)]
 DataSizes = Annotated[tuple[DataSize, ...], Field(min_length=1), AfterValidator(_ascending)]
 Distinct = AfterValidator(_distinct)
 
@@ -314,14 +326,18 @@ class Backing(Model):
 class Sweep(Model):
     """Writeback throughput: every combination of these lists is one point."""
 
-    batch_sizes: BatchSizes = (1, 2, 4, 8, 16, 32, 64, 128)
+    batch_sizes: BatchSizes = (1, 8, 32, 64, 128)
     """values of `writeback_batch_size`, rising, 1 to 4096"""
     data: Annotated[Auto | Annotated[DataSizes, Tag("list")], Discriminator(_size_branch)] = (64 * MIB,)
     """how much is written back per repeat, rising; `auto`: as much as lasts half a second at the largest batch"""
     pages: Annotated[tuple[PageKind, ...], Field(min_length=1), Distinct] = (PageKind.incompressible, PageKind.mixed)
     """what the pages hold"""
-    order: Annotated[tuple[SlotOrder, ...], Field(min_length=1), Distinct] = (SlotOrder.random, SlotOrder.sequential)
-    """order of the slots"""
+    order: Annotated[tuple[SlotOrder, ...], Field(min_length=1), Distinct] = (SlotOrder.sparse, SlotOrder.scattered)
+    """which slots are free: `sparse`: a random half of twice the data; `sequential`: one half of it, in one piece;
+    `scattered`: random ones of a zram that fills the whole backing device, as on a phone in use"""
+    parts: Annotated[tuple[Part, ...], Distinct] = (4, 16)
+    """these parts of the data are written back in each round too, for throughput against size: 4 is a quarter; at the
+    first batch size and at 32"""
     repeats: Annotated[int, Field(ge=1, le=1000)] = 8
     """most rounds, each of which measures every batch size once; 5 or more for an interval, 8 for a word"""
     warmups: Annotated[int, Field(ge=0, le=100)] = 0
@@ -333,8 +349,16 @@ class Sweep(Model):
         return (None,) if isinstance(self.data, str) else self.data
 
     def most_bytes(self, room: int) -> int:
-        """Return the bytes of all sizes together, at most a quarter of ``room`` where the size is open."""
-        return sum(room // 4 if size is None else size for size in self.sizes)
+        """Return the bytes that all combinations write to the storage at most, on a backing device of ``room`` bytes.
+
+        Where a size is open it is a quarter of the room. Filling zram ahead of the rounds comes on top.
+        """
+        sizes = [room // 4 if size is None else size for size in self.sizes]
+        rounds = self.repeats + self.warmups
+        in_parts = sum(size // part for size in sizes for part in self.parts)
+        measured = rounds * (len(self.batch_sizes) * sum(sizes) + MOST_BATCHES_IN_PARTS * in_parts)
+        fills = sum(room if order is SlotOrder.scattered else 0 for order in self.order)
+        return len(self.pages) * (len(self.order) * measured + fills * len(sizes))
 
 
 class Limits(Model):

@@ -20,7 +20,6 @@ from devices.profiles.sections import (
     Distinct,
     Model,
     PageKind,
-    SlotOrder,
     Spelled,
     Sweep,
     Text,
@@ -62,6 +61,13 @@ class PressureGoal(StrEnum):
     first_kill = "first_kill"
     swap_used = "swap_used"
     psi = "psi"
+
+
+class TouchOrder(StrEnum):
+    """The order in which an app's pages are touched."""
+
+    random = "random"
+    sequential = "sequential"
 
 
 class Trigger(StrEnum):
@@ -115,8 +121,23 @@ class Inflight(Model):
     """values of `writeback_batch_size`, rising"""
     data: DataSize = 16 * MIB
     """how much is written back per repeat"""
+    pages: Annotated[tuple[PageKind, ...], Field(min_length=1), Distinct] = (PageKind.incompressible, PageKind.memory)
+    """what the pages hold; the first at all batch sizes, the others, which are decompressed first, at `others_at`"""
+    algorithms: Annotated[tuple[AlgorithmName, ...], Distinct] = ()
+    """compressors of those others; empty: zram's own; one that the kernel lacks is left out"""
+    compressed_writeback: Annotated[tuple[bool, ...], Field(min_length=1), Distinct] = (False, True)
+    """whether those others are written back as zram keeps them, where the kernel can"""
+    others_at: BatchSizes = (32,)
+    """batch sizes for those others"""
     repeats: Repeats = 8
     """most rounds, each with tracing and without, to see what tracing costs"""
+
+    @property
+    def most_points(self) -> int:
+        """Return how many points this makes at most."""
+        ways = max(1, len(self.algorithms)) * len(self.compressed_writeback)
+        others = sum(1 if pages is PageKind.incompressible else ways for pages in self.pages)
+        return len(self.batch_sizes) + others * len(self.others_at)
 
 
 class Faults(Model):
@@ -181,7 +202,7 @@ class Apps(Model):
     """synthetic only: what each one touches when it comes to the front; not more than `anonymous`"""
     pages: PageKind = PageKind.mixed
     """synthetic only: what the pages hold"""
-    touch: SlotOrder = SlotOrder.random
+    touch: TouchOrder = TouchOrder.random
     """synthetic only: the order in which the working set is touched"""
     packages: Packages = "auto"
     """packages only: their names, or `auto` for those that the user installed and that can be launched"""

@@ -12,17 +12,20 @@ from reports import wording as w
 from reports.analysis import Analysis
 from reports.cells import (
     batch_label,
+    case_field,
     figure_cell,
     figure_of,
     mapping_fact,
     shared_words,
     short_cell,
     spoilt,
+    times,
     turns_field,
     varying_fields,
 )
 from reports.plots import INCHES, Plot, plot
-from reports.point import Point, batch_rank, find, group
+from reports.point import Point, batch_rank, find, group, ratio
+from reports.sections.depth_requests import LAYER_WORDS, layer_label, requests_table, steps_table
 from reports.sections.section import Section, Shows
 from reports.tables import Column, Field, Table, build
 
@@ -32,19 +35,22 @@ if TYPE_CHECKING:
 
 VARIED = ("batch_size", "layer")
 LAYERS = ("loop", "disk")
-LAYER_WORDS: Mapping[str, str] = {"loop": "loop device", "disk": "disk"}
 # Depths that are told together: every doubling takes the same room.
 BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 8), (9, 16), (17, 32), (33, 64), (65, 1 << 62))
 
-SHOWS: Shows = {t.DEPTH: (m.IN_FLIGHT_MEAN, m.IN_FLIGHT_MAX, m.THROUGHPUT, m.UNTRACED, m.TRACE_COST)}
+SHOWS: Shows = {
+    t.DEPTH: (
+        m.IN_FLIGHT_MEAN, m.IN_FLIGHT_MAX, m.IN_FLIGHT_PAGES, m.IDLE, m.MERGED, m.THROUGHPUT, m.UNTRACED, m.TRACE_COST
+    )
+}  # fmt: skip
 HOW = (
     "Batching helps only if requests really wait at the storage together. Each bar is the time of the writebacks at "
     "one batch size, divided by how many writes were in flight: the darker, the more. Left as zram's loop device saw "
     "it, right as the disk below it did."
 )
 INTRO = (
-    "Writes that were issued and not yet complete, counted from outside the driver. Expected: the most that the "
-    "smallest of the limits beside it allows. W: asynchronous writes. WS: writes marked synchronous."
+    "Writes that were issued and not yet complete, counted from outside the driver. Limit: the smallest of those "
+    "beside it, to which the max is compared. W: asynchronous writes. WS: writes marked synchronous."
 )
 TIME_INTRO = (
     "How the time of the writebacks divides up by the number of writes in flight, in %. 0: nothing to do for it."
@@ -66,9 +72,13 @@ def section(analysis: Analysis) -> Section | None:
         key="depth",
         title="Writes in flight",
         how=HOW,
-        table=_table(ordered),
-        findings=_findings(panels[-1][1]),
-        details=[table for table in (_time_table(ordered), _cost_table(ordered)) if table],
+        table=_table(ordered, _queue(analysis)),
+        findings=[*_findings(_main(panels)), *_other_pages(panels)],
+        details=[
+            table
+            for table in (_time_table(ordered), requests_table(ordered), steps_table(ordered), _cost_table(ordered))
+            if table
+        ],
         draw=lambda: [
             _plot(params, members, f"depth-plot-{number}")
             for number, (params, members) in enumerate(panels, start=1)
@@ -79,7 +89,8 @@ def section(analysis: Analysis) -> Section | None:
 
 def batches(analysis: Analysis) -> list[Point]:
     """Return what was in flight at the disk, batch sizes ascending."""
-    return sorted((p for p in analysis.of(t.DEPTH) if p.param("layer") == "disk"), key=_rank)
+    panels = group(analysis.of(t.DEPTH), VARIED)
+    return sorted((p for p in _main(panels) if p.param("layer") == "disk"), key=_rank) if panels else []
 
 
 def headline(analysis: Analysis) -> Point | None:
@@ -88,13 +99,15 @@ def headline(analysis: Analysis) -> Point | None:
     return _at_default(points) if points else None
 
 
+def _main(panels: Sequence[tuple[Mapping[str, Any], Sequence[Point]]]) -> Sequence[Point]:
+    """The points that stand for all: those measured at most batch sizes; of several the last."""
+    most = max(len(members) for _, members in panels)
+    return [members for _, members in panels if len(members) == most][-1]
+
+
 def _rank(point: Point) -> tuple[float, int]:
     layer = point.param("layer")
     return batch_rank(point), LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
-
-
-def _layer(point: Point) -> str:
-    return LAYER_WORDS.get(str(point.param("layer")), w.clean(point.param("layer")))
 
 
 def _path(point: Point) -> str:
@@ -129,21 +142,38 @@ def _verdict(point: Point) -> str:
 BATCH, LAYER = Column("batch"), Column("at the", numeric=False)
 FIELDS: list[Field[Point]] = [
     Field(BATCH, batch_label),
-    Field(LAYER, _layer),
+    # The word alone: the table has no room for more.
+    Field(LAYER, lambda point: layer_label(point).removesuffix(" device")),
     Field(Column("mean"), lambda point: figure_cell(point, m.IN_FLIGHT_MEAN)),
     turns_field(m.IN_FLIGHT_MEAN),
     Field(Column("max"), lambda point: w.count(_deepest(point))),
-    Field(Column("expected"), lambda point: w.count(_number_fact(point, "expected_max"))),
+    Field(Column("limit"), lambda point: w.count(_number_fact(point, "expected_max"))),
     Field(Column("smallest of", numeric=False, wrap=14), _limits),
     Field(Column("max is", numeric=False, wrap=11), _verdict),
     Field(Column("writes seen", numeric=False, wrap=18), _path),
 ]
 
 
-def _table(points: Sequence[Point]) -> Table:
+def _table(points: Sequence[Point], queue: Sequence[str]) -> Table:
     title = f"Writes in flight by batch size{shared_words(points, VARIED)}"
-    fields = [*varying_fields(points, VARIED), *FIELDS]
-    return build("depth-table", title, INTRO, fields, points, _how_measured(points))
+    fields = [*case_field(points, VARIED), *FIELDS]
+    return build("depth-table", title, INTRO, fields, points, [*_how_measured(points), *queue, *_kept(points)])
+
+
+def _kept(points: Sequence[Point]) -> list[str]:
+    """Where the events are that the depth comes from."""
+    found = [p.result.facts.get("events") for p in points]
+    kept = {file for files in found if isinstance(files, list) for file in files if isinstance(file, str)}
+    left_out = sum(_number_fact(p, "events_left_out") or 0 for p in points if p.param("layer") == LAYERS[0])
+    also = f"; of {w.count(left_out)} there was no room for them" if left_out else ""
+    return [f"Block events of {len(kept)} turns are kept{also}: lab report RUN --events."] if kept else []
+
+
+def _queue(analysis: Analysis) -> list[str]:
+    """The settings of the disk's own queue, where writes wait."""
+    known = analysis.run.session.provenance.backing.get("disk_queue")
+    settings = {key: value for key, value in known.items() if value is not None} if isinstance(known, dict) else {}
+    return [f"Queue of the disk: {w.params(settings)}."] if settings else []
 
 
 def _how_measured(points: Sequence[Point]) -> list[str]:
@@ -184,7 +214,12 @@ def _time_table(points: Sequence[Point]) -> Table | None:
     varying = varying_fields(known, VARIED)
     columns = (*(each.column for each in varying), BATCH, LAYER, *(Column(_bucket_label(bucket)) for bucket in BUCKETS))
     rows = tuple(
-        (*(each.cell(point) for each in varying), batch_label(point), _layer(point), *map(_percent, _shares(point)))
+        (
+            *(each.cell(point) for each in varying),
+            batch_label(point),
+            layer_label(point),
+            *map(_percent, _shares(point)),
+        )
         for point in known
     )
     return Table("depth-time", "Share of the time at each depth", TIME_INTRO, columns, rows)
@@ -217,9 +252,9 @@ def _findings(points: Sequence[Point]) -> list[str]:
     batch = chosen.param("batch_size")
     under = f"batch {w.clean(batch)}" if batch is not None else "this kernel has no batches"
     loop = find(loops, batch_size=batch)
-    said = f"{under}: {_mean(chosen)} at the {_layer(chosen)} on average"
+    said = f"{under}: {_mean(chosen)} at the {layer_label(chosen)} on average"
     if loop is not None and loop is not chosen:
-        said += f", {short_cell(loop, m.IN_FLIGHT_MEAN)} at the {_layer(loop)}"
+        said += f", {short_cell(loop, m.IN_FLIGHT_MEAN)} at the {layer_label(loop)}"
     idle = mapping_fact(chosen, "time_at_depth").get("0")
     if isinstance(idle, int | float) and idle >= 0.005:
         said += f"; idle {100 * idle:.0f} % of the time"
@@ -230,6 +265,24 @@ def _findings(points: Sequence[Point]) -> list[str]:
     ]
     said += spoilt(chosen)
     return [f"{said}.", *([f"Most in flight, not as expected: {w.listing(odd)}."] if odd else [])]
+
+
+def _other_pages(panels: Sequence[tuple[Mapping[str, Any], Sequence[Point]]]) -> list[str]:
+    """How deep the queue at the disk is with other pages: what must be decompressed first may come too slowly."""
+    main = _main(panels)
+    said = []
+    for params, members in panels:
+        point = _at_default([p for p in members if p.param("layer") == "disk"] or members)
+        control = find(main, batch_size=point.param("batch_size"), layer=point.param("layer"))
+        if members is main or control is None:
+            continue
+        own = {key: value for key, value in params.items() if control.param(key) != value}
+        compared = ratio(point, control, m.IN_FLIGHT_MEAN)
+        times_as = f", {times(compared)} as with {w.param('pages', control.param('pages'))}" if compared else ""
+        said.append(
+            f"{w.params(own)}, batch {batch_label(point)}: {_mean(point)} at the {layer_label(point)}{times_as}."
+        )
+    return said
 
 
 def _at_default(points: Sequence[Point]) -> Point:
@@ -262,7 +315,7 @@ def _plot(params: Mapping[str, Any], points: Sequence[Point], key: str) -> Plot:
         )  # fmt: skip
 
     described = "; ".join(
-        f"batch {batch_label(p)} at the {_layer(p)} mean {w.number(p.value(m.IN_FLIGHT_MEAN))} "
+        f"batch {batch_label(p)} at the {layer_label(p)} mean {w.number(p.value(m.IN_FLIGHT_MEAN))} "
         f"max {w.count(_deepest(p))}"
         for p in known
     )

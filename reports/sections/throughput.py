@@ -16,6 +16,7 @@ from reports.cells import (
     batch_label,
     case_field,
     first_point,
+    mapping_fact,
     mark_of,
     rate_field,
     ratio_cell,
@@ -28,6 +29,7 @@ from reports.cells import (
 from reports.plots import STYLES, Plot, error_bars, legend_below, plot
 from reports.point import Point, batch_rank, decided, find, group, ratio
 from reports.sections.section import Section, Shows
+from reports.sections.throughput_size import size_finding, size_plot, size_table
 from reports.tables import Column, Field, Table, build
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def section(analysis: Analysis) -> Section | None:
         title="Writeback throughput",
         how=HOW,
         table=_table(panels, analysis.run.session.provenance.page_size_bytes),
-        findings=_findings(panels),
+        findings=[*_findings(panels), *size_finding(_all_sizes(panels))],
+        details=[table for table in (size_table([p for panel in panels for p in panel.points]),) if table],
         draw=lambda: _plots(panels),
     )
 
@@ -107,7 +110,14 @@ def _hardest(panels: Sequence[Panel]) -> tuple[Panel, list[Point]]:
     """Incompressible pages, the largest data set, the slot order that a phone sees."""
     panel = ([p for p in panels if p.params.get("pages") == "incompressible"] or list(panels))[-1]
     lines = panel.by_order()
-    return panel, lines.get("random") or next(iter(lines.values()))
+    return panel, lines.get("scattered") or lines.get("sparse") or next(iter(lines.values()))
+
+
+def _all_sizes(panels: Sequence[Panel]) -> list[Point]:
+    """The case that stands for the sweep, at all sizes."""
+    panel, points = _hardest(panels)
+    same = {k: v for k, v in panel.params.items() if k != "data_bytes"} | {"order": points[0].param("order")}
+    return [p for each in panels for p in each.points if all(p.param(key) == value for key, value in same.items())]
 
 
 def _at_default(points: Sequence[Point]) -> Point:
@@ -169,7 +179,19 @@ def _table(panels: Sequence[Panel], page_bytes: int) -> Table:
         Field(Column("loop worker", wrap=6), short_of(m.CPU_LOOP)),
     ]
     title = f"Writeback throughput by batch size{shared_words(points, ('batch_size',))}"
-    return build("throughput-table", title, INTRO, fields, points)
+    return build("throughput-table", title, INTRO, fields, points, _held_back(points))
+
+
+def _held_back(points: Sequence[Point]) -> list[str]:
+    """What the disk may have held back of the writes, as it said before and after each sweep."""
+    said = []
+    for point in points:
+        known = mapping_fact(point, "held_back")
+        before, after = (known.get(when) for when in ("before", "after"))
+        if isinstance(before, dict) and isinstance(after, dict) and before:
+            changed = {name: text for name, text in after.items() if before.get(name) != text}
+            said.append(f"The disk before: {w.params(before)}; after: {w.params(changed) or 'the same'}.")
+    return list(dict.fromkeys(said))
 
 
 def _findings(panels: Sequence[Panel]) -> list[str]:
@@ -219,9 +241,16 @@ def _plots(panels: Sequence[Panel]) -> list[Plot]:
     """Throughput against batch size, one plot per panel, all on the same vertical scale; what stands for all first."""
     values = [v for panel in panels for p in panel.points for v in p.values(m.THROUGHPUT)]
     top = 1.08 * max(values, default=1.0)
-    first, _ = _hardest(panels)
-    ordered = [first, *(panel for panel in panels if panel is not first)]
-    return [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(ordered, 1)]
+    first, points = _hardest(panels)
+    # Parts of the data at two batch sizes are no curve over batch sizes: the plot of sizes has them.
+    curves = [panel for panel in panels if 2 * len(panel.points) > len(first.points) or panel is first]
+    ordered = [first, *(panel for panel in curves if panel is not first)]
+    plots = [_plot(panel, f"throughput-plot-{number}", top) for number, panel in enumerate(ordered, 1)]
+    order = points[0].param("order")
+    by_size = size_plot(
+        _all_sizes(panels), f"{w.clean(first.params.get('pages', 'all'))} pages, {w.clean(order)} slot order"
+    )
+    return [*plots, by_size] if by_size else plots
 
 
 def _plot(panel: Panel, key: str, top: float) -> Plot:
