@@ -5,6 +5,7 @@ Split by who must act::
     LabError
     ├── ProfileError          the user's YAML or options are wrong (exit status 4)
     ├── ReportError           what was asked for is not a readable run (exit status 4)
+    ├── PatchRefused          the user's patch does not apply or does not compile (exit status 4)
     ├── StorageFailed         this computer's disk is full or refuses to write (exit status 11)
     ├── EnvironmentRefused    host or phone is not fit for a run; nothing was changed (exit status 11)
     │   └── CapabilityMissing a profile promises what the phone does not have
@@ -77,6 +78,12 @@ class ProfileError(LabError):
 
 class ReportError(LabError):
     """Results cannot be read, or may not be compared."""
+
+    exit_status = EXIT_USAGE
+
+
+class PatchRefused(LabError):
+    """A patch is not one of zram's driver, does not apply, or does not compile; with the tool's own words."""
 
     exit_status = EXIT_USAGE
 

@@ -161,6 +161,44 @@ def extract_kernel(machine: Machine, into: Path, mirror: Mirror, *, log: Path) -
     return (into / "release").read_text().strip(), _versions(into / "packages")
 
 
+def extract_module_source(machine: Machine, release: str, into: Path, mirror: Mirror, *, log: Path) -> dict[str, str]:
+    """Headers, build programs and source of the kernel ``release``, unpacked into ``into``; their versions by name.
+
+    The programs are of this computer's processor, the rest is of the machine's.
+    """
+    scratch = into.with_name(f"{into.name}.apt")
+    arguments = ["--variant=custom", f"--customize-hook={HOOKS / 'fetch-module-source'}"]
+    target, host = machine.processor.debian, of_host().debian
+    done = _mmdebstrap(
+        arguments,
+        scratch,
+        mirror,
+        suite=machine.suite,
+        debian=",".join(dict.fromkeys((host, target))),
+        log=log,
+        environment={
+            "LAB_RELEASE": release, "LAB_TARGET": target, "LAB_HOST": host, "LAB_DESTINATION": str(into),
+        },
+    )  # fmt: skip
+    if done:
+        raise _no_headers(release, mirror, log) or _refused(log, mirror)
+    shutil.rmtree(scratch)
+    return _versions(into / "packages")
+
+
+def _no_headers(release: str, mirror: Mirror, log: Path) -> EnvironmentRefused | None:
+    """The error of a mirror that has no headers of the very kernel that the phone boots."""
+    said = re.search(r"^fetch-module-source: none; this suite has:(.*)$", log.read_text(errors="replace"), re.MULTILINE)
+    if said is None:
+        return None
+    return EnvironmentRefused(
+        f"{mirror.url} (chosen by {mirror.chosen_by}) has no headers of kernel {release}; there it has "
+        f"{', '.join(said[1].split()) or 'none at all'}",
+        hint="A module fits one build of a kernel. `./lab phone build --refresh` fetches the newest kernel, or name a "
+        "mirror that still has this one (a date of snapshot.debian.org): --mirror URL.",
+    )
+
+
 def _no_kernel(machine: Machine, mirror: Mirror, log: Path) -> EnvironmentRefused | None:
     """The error of a mirror that has no such kernel, with those that it can be expected to have."""
     said = re.search(r"^fetch-kernel: none; this suite has:(.*)$", log.read_text(errors="replace"), re.MULTILINE)
