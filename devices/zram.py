@@ -278,13 +278,13 @@ def take_over(changes: Changes, number: int = 0) -> Zram:
     device = changes.device
     check_takeover(device, number)
     zram = Zram(device, number)
-    before, priority = _state_to_go_back_to(zram)
+    before, priority = state_to_go_back_to(zram)
     zram.check_swapoff()
-    changes.will_undo(_takeover_undo(zram, before, priority))
+    changes.will_undo(takeover_undo(zram, before, priority))
     return zram
 
 
-def _state_to_go_back_to(zram: Zram) -> tuple[dict[str, str], int | None]:
+def state_to_go_back_to(zram: Zram) -> tuple[dict[str, str], int | None]:
     """Its attributes, and its priority as swap. It cannot be made again if it was read wrong, so it is read twice.
 
     Raises UnreadableAnswer when something is missing or the two differ.
@@ -315,7 +315,8 @@ def _state(zram: Zram, names: Sequence[str], results: Sequence[CommandResult]) -
     return before, swap_priority(swaps.stdout, zram.node)
 
 
-def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) -> Undo:
+def takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) -> Undo:
+    """The way back to what ``state_to_go_back_to`` has read, from whatever state the device is in."""
     steps: list[Op] = [Exec(("swapoff", zram.node)), Write(zram.attribute("reset"), "1")]
     expect = [Expect(zram.attribute("disksize"), before["disksize"])]
     for name in _SURVIVE_RESET:
@@ -338,7 +339,21 @@ def _takeover_undo(zram: Zram, before: Mapping[str, str], priority: int | None) 
         wish = ("-p", str(priority)) if priority >= 0 else ()
         steps += [Exec(("mkswap", zram.node)), Exec(("swapon", *wish, zram.node))]
         expect.append(Expect("/proc/swaps", name, ExpectRule.contains))
-    return Undo(f"{zram.node} as it was", tuple(steps), tuple(expect))
+    return Undo(_as_it_was(zram), tuple(steps), tuple(expect))
+
+
+def _as_it_was(zram: Zram) -> str:
+    return f"{zram.node} as it was"
+
+
+def _removed(zram: Zram) -> str:
+    return f"{zram.node} removed"
+
+
+def is_ours(device: Device, number: int) -> bool:
+    """Say whether a run has taken over or added this zram device: the journal has its way back."""
+    zram = Zram(device, number)
+    return any(entry.undo.what in (_as_it_was(zram), _removed(zram)) for entry in device.journal.entries)
 
 
 def hot_add(changes: Changes, known: Sequence[int]) -> Zram:
@@ -350,9 +365,7 @@ def hot_add(changes: Changes, known: Sequence[int]) -> Zram:
         Write(zram.attribute("reset"), "1"),
         Write("/sys/class/zram-control/hot_remove", str(number)),
     )
-    changes.will_undo(
-        Undo(f"{zram.node} removed", steps, (Expect(zram.attribute("disksize"), match=ExpectRule.missing),))
-    )
+    changes.will_undo(Undo(_removed(zram), steps, (Expect(zram.attribute("disksize"), match=ExpectRule.missing),)))
     added = whole_number(changes.device.read("/sys/class/zram-control/hot_add"), "zram-control/hot_add")
     if added != number:
         changes.device.execute(Write("/sys/class/zram-control/hot_remove", str(added)))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).resolve().parent.parent
 _IN_MEMORY = Path("/dev/shm")
+# All machines: gigabytes and an hour; builds of modules: 250 MB.
+_ON_DEMAND = ("machines", "builds")
 _GONE = ("ANDROID_SERIAL", "ZRAM_LAB_PROFILES")
 
 
@@ -76,10 +78,9 @@ def produced_report(produced_run: Path) -> Rendered:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of all machines fetch gigabytes and take an hour: they run when they are asked for by their mark."""
-    if "machines" in config.getoption("-m"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("machines")]
+    """Tests that fetch much or take long run when they are asked for by their mark."""
+    asked = config.getoption("-m")
+    left_out = [item for item in items if any(item.get_closest_marker(m) and m not in asked for m in _ON_DEMAND)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

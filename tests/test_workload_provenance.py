@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from devices.clocks import ClockWatch
+from devices.fake.modules import OWN_BUILD_ID
 from devices.fake.phone import QUEUE_DEPTH, FakePhone
 from devices.health import Guard
 from devices.phone import Phone
@@ -46,3 +47,12 @@ def test_attributes_and_capabilities_are_those_that_this_kernel_has(memory_path:
         "writeback_batch_size", "compressed_writeback", "page_indexes"
     }  # fmt: skip
     assert {"writeback", "loop", "f2fs", "tracefs"} <= set(old.capabilities)
+
+
+def test_which_build_of_zram_it_is_and_that_it_was_built_in(memory_path: Path) -> None:
+    loaded = FakePhone()
+    loaded.modules.install()
+    loaded.files["/sys/module/zram/version"] = "patch-0123456789ab"
+    seen = provenance_of(loaded, memory_path).zram["module"]
+    assert seen == {"kind": "module", "build id": OWN_BUILD_ID, "version": "patch-0123456789ab"}
+    assert provenance_of(FakePhone(), memory_path).zram["module"] == {"kind": "built in", "build id": None}

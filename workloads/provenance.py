@@ -13,6 +13,7 @@ from base.paths import REPO
 from devices.backing import with_queue
 from devices.capability import ZRAM_ATTRIBUTES
 from devices.device import Device
+from devices.module_swap import BUILD_ID, MODULE, module_build_id
 from devices.phone import Phone
 from devices.transport import Exec, Read
 from devices.write_booster import held_back
@@ -20,10 +21,7 @@ from devices.zram import offered, selected
 from records.model import Provenance
 from workloads.stage import Stage
 
-_MODULE = "/sys/module/zram"
 _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
-# Of an ELF note in hexadecimal digits: two sizes, a type, and the name GNU.
-_NOTE_HEAD = 32
 _TOOLS = ("adbutils", "pytest", "numpy", "ziglang")
 
 
@@ -77,12 +75,16 @@ def governor(device: Device) -> str | None:
 
 
 def _module(device: Device) -> dict[str, str | None]:
-    """Tell whether zram is a module, and which build of it. Only a module has a state."""
-    state, build_id = device.execute(
-        Read(f"{_MODULE}/initstate"), Exec(("xxd", "-p", f"{_MODULE}/notes/.note.gnu.build-id")), keep_going=True
+    """Tell whether zram is a module, and which build of it. Only a module has a state.
+
+    A build of the lab's says in its version what it was built from: stock, or the patch's hash.
+    """
+    state, build_id, said = device.execute(
+        Read(f"{MODULE}/initstate"), Exec(BUILD_ID), Read(f"{MODULE}/version"), keep_going=True
     )
-    note = "".join(build_id.stdout.split()) if build_id.ok else ""
-    return {"kind": "module" if state.ok else "built in", "build id": note[_NOTE_HEAD:] or None}
+    kind = "module" if state.ok else "built in"
+    built_from = {"version": said.text.strip()} if said.ok else {}
+    return {"kind": kind, "build id": module_build_id(build_id) or None, **built_from}
 
 
 def _backing(stage: Stage) -> dict[str, Any]:

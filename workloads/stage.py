@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from base.deadline import Deadline
 from base.kernel import DEFAULT_BATCH_SIZE, PAGE_4K
 from devices.android.selinux import make_permissive
 from devices.backing import BackingDevice, loop_backing, partition_backing, with_queue
-from devices.capability import Capability
+from devices.capability import Capability, detect
 from devices.device import Changes, Device
 from devices.in_use import check_takeover
+from devices.module_swap import swap_zram_module
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, SELinuxMode, WriteBoosterMode, ZramDevice
@@ -125,6 +128,11 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     if profile.selinux is SELinuxMode.permissive:
         make_permissive(changes)
     device.probe.install(device.identity.arch)
+    if profile.zram.module:
+        swap_zram_module(changes, Path(profile.zram.module))
+        device.capabilities = detect(
+            device.transport, deadline=Deadline.after(device.command_s), zram_number=profile.zram.number
+        )
     wanted = profile.backing
     if wanted.kind is BackingKind.raw_partition:
         backing = partition_backing(changes, wanted.path)

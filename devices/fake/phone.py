@@ -22,6 +22,7 @@ from base.units import GIB, NS_PER_MS
 from devices.fake.android import FakeAndroid, Refused
 from devices.fake.content import Contents
 from devices.fake.memory import FakeMemory
+from devices.fake.modules import FakeModules
 from devices.fake.probe import FakeProbe
 from devices.fake.probe_grammar import ProbeRefusal
 from devices.fake.probe_race import RaceTruth
@@ -84,6 +85,7 @@ class FakePhone:
         self.placed: dict[str, FakeFile] = {}
         self.memory = FakeMemory(lambda: self.swaps, self.zrams, self.clock)
         self.tracefs = FakeTracefs(lambda: self.files)
+        self.modules = FakeModules(self)
         self.programs = Programs(self)
         self.race = RaceTruth()
         self.stored: dict[str, Contents] = {}
@@ -102,7 +104,7 @@ class FakePhone:
         self.files |= tracefs_files()
         for number, (name, size) in enumerate(_DISKS.items()):
             self.add_disk(FakeDisk(name, f"8:{16 * number}", size), queue_depth=QUEUE_DEPTH)
-        self._add_zram(0)
+        self.add_zram(0)
 
     def add_disk(self, disk: FakeDisk, *, queue_depth: int | None = None) -> None:
         """Let the phone have a disk from now on; ``queue_depth`` is what its sysfs says."""
@@ -114,7 +116,8 @@ class FakePhone:
         del self.disks[name]
         self.files = {path: text for path, text in self.files.items() if not path.startswith(f"/sys/block/{name}/")}
 
-    def _add_zram(self, number: int) -> None:
+    def add_zram(self, number: int) -> None:
+        """Let there be a zram device of that number, as the driver makes it."""
         node = f"/sys/block/zram{number}/"
         self.files |= {node + name: value for name, value in DEFAULTS.items()} | {node + name: "" for name in DOORS}
         self.zrams[number] = FakeZram(
@@ -169,8 +172,12 @@ class FakePhone:
         return process
 
     def push(self, local: Path, remote: str, *, mode: int = 0o644, deadline: Deadline) -> None:
-        size = local.stat().st_size
-        self.spend(f"push {remote}", lambda: self.files.__setitem__(remote, f"{size} bytes"))
+        self.spend(f"push {remote}", lambda: self._pushed(local.read_bytes(), remote))
+
+    def _pushed(self, data: bytes, remote: str) -> None:
+        self.files[remote] = f"{len(data)} bytes"
+        if remote.endswith(".ko"):
+            self.binaries[remote] = data
 
     def pull(self, remote: str, local: Path, *, deadline: Deadline, remove: bool = False) -> None:
         local.write_bytes(self.spend(f"pull {remote}", lambda: self._pulled(remote)))
@@ -238,7 +245,7 @@ class FakePhone:
             return made()
         if path == "/sys/class/zram-control/hot_add":
             number = next(n for n in range(99) if n not in self.zrams)
-            self._add_zram(number)
+            self.add_zram(number)
             return str(number)
         if worker := re.fullmatch(r"/proc/(\d+)/stat", path):
             return self._worker_stat(int(worker[1])) or self.files.get(path)

@@ -23,17 +23,18 @@ class Programs:
 
     def __init__(self, phone: FakePhone) -> None:
         self._phone = phone
-        self._known: dict[str, Program] = {
+        self.known: dict[str, Program] = {
             "uname": self._uname, "getconf": lambda argv: "4096\n", "readlink": self._readlink,
             "id": lambda argv: "0\n", "swapoff": self._swapoff, "swapon": self._swapon, "mkswap": self._mkswap,
             "rm": self._rm, "mkdir": self._mkdir, "rmdir": self._rmdir, "test": self._test, "stat": self._stat,
             "ls": self._ls, "sha256sum": lambda argv: "", "cat": self._cat, "head": self._head, "sync": self._sync,
-            "blockdev": self._blockdev, "grep": self._grep, "zcat": self._zcat,
+            "blockdev": self._blockdev, "grep": self._grep, "zcat": self._zcat, "insmod": phone.modules.insmod,
+            "rmmod": phone.modules.rmmod, "xxd": phone.modules.xxd, "find": phone.modules.find,
         }  # fmt: skip
 
     def run(self, argv: tuple[str, ...]) -> str:
         """Run a program to its end; return what it prints."""
-        program = self._known.get(argv[0]) or self._phone.android.program(argv[0])
+        program = self.known.get(argv[0]) or self._phone.android.program(argv[0])
         if program is None:
             raise Refused("inaccessible or not found", status=127)
         if argv[0] in self._phone.refuses:

@@ -170,6 +170,8 @@ _name = Spelled(r"[a-z0-9][a-z0-9._-]{0,63}", "small letters, digits and . _ -")
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_name.pattern}$"})]
 _algorithm = Spelled(r"[a-z0-9][a-z0-9_-]{0,126}", "a compressor's name, for example lz4 or lzo-rle")
 AlgorithmName = Annotated[str, AfterValidator(_algorithm)]
+_module = Spelled(r"/[^\0]*[.]ko", "the absolute path of a .ko on this computer, as `./lab build zram` prints it")
+ModuleFile = Annotated[str, AfterValidator(_module)]
 DevicePath = Annotated[str, AfterValidator(_absolute)]
 Server = Annotated[str, AfterValidator(_server)]
 Kernel = Annotated[str, AfterValidator(OneOf(KERNELS)), WithJsonSchema({"enum": [*KERNELS, *map(float, KERNELS)]})]
@@ -302,6 +304,8 @@ class ZramSection(Model):
     """uncompressed size of the device, at least twice each of `sweep.data`"""
     comp_algorithm: AlgorithmName | None = None
     """compressor; without it the one that the phone uses"""
+    module: ModuleFile | None = None
+    """a build of zram's module on this computer, loaded for the run in place of the phone's own (docs/builds.md)"""
 
 
 class Backing(Model):
