@@ -30,7 +30,6 @@ from devices.virtual.phone import RunningPhone, VirtualPhoneConfig, start
 # What the rules were written for.
 _KERNEL, _PAGE = "7.3", 4096
 _SUITE = ("-m", "regression")
-_PHONE = VirtualPhoneConfig(name="mutants", kernel=_KERNEL)
 _LOST = (EXIT_DEVICE_LOST, EXIT_RESTORE_FAILED)
 _TOLD = 200
 _PROFILE = """\
@@ -59,6 +58,7 @@ class _Bench:
     suite: Sequence[str]
     folder: Path
     limit_s: float
+    config: VirtualPhoneConfig
     _phone: RunningPhone | None = field(default=None)
 
     def try_build(self, name: str, defect: str, module: Path) -> Trial:
@@ -101,7 +101,7 @@ class _Bench:
 
     def _running(self) -> RunningPhone:
         if self._phone is None:
-            self._phone = start(_PHONE, fresh=True, progress=_say)
+            self._phone = start(self.config, fresh=True, progress=_say)
         return self._phone
 
     def clear(self) -> None:
@@ -167,7 +167,8 @@ def _built(sources: ModuleSources, chosen: Sequence[Mutant]) -> Iterator[tuple[s
 
 def _tried(built: Sequence[tuple[str, str, Path]], arguments: argparse.Namespace) -> Iterator[Trial]:
     with TemporaryDirectory(prefix="zram-lab-mutants-") as folder:
-        bench = _Bench(arguments.suite or _SUITE, Path(folder), arguments.limit)
+        config = VirtualPhoneConfig(name="mutants", kernel=_KERNEL, arch=arguments.arch, page_size=_PAGE)
+        bench = _Bench(arguments.suite or _SUITE, Path(folder), arguments.limit, config)
         os.environ.pop("ANDROID_SERIAL", None)
         (_, defect, stock), *others = built
         try:

@@ -196,7 +196,8 @@ def _run(sources: ModuleSources, argv: Sequence[str], tree: Path) -> subprocess.
 
 
 def _not_built(sources: ModuleSources, patch: Patch | None, said: str) -> LabError:
-    lines = [line.strip() for line in said.splitlines()]
+    # Newer kernels build in the module's folder and leave it out.
+    lines = [re.sub(r"^(?=[\w-]+[.][ch]:\d+)", f"{DRIVER}/", line.strip()) for line in said.splitlines()]
     errors = [line for line in lines if re.search(r"\berror\b|\bundefined\b|ERROR:", line)] or lines[-_TOLD_LINES:]
     words = "; ".join(errors[:_TOLD_LINES])
     if patch is None:
