@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from base.errors import UnreadableAnswer
+from base.errors import CommandFailed, UnreadableAnswer
 from base.kernel import SECTOR
 from base.parsing import whole_number, whole_numbers
 from base.units import shown
 from devices.device import Device
+from devices.probe.session import ProbeFailed
 from devices.transport import Exec, Read
 
 # Partition on device mapper on device mapper is the most that phones have (dm-default-key on dm-linear).
@@ -69,8 +70,9 @@ def disk_below(device: Device, path: str) -> Disk | None:
         )  # fmt: skip
         below = slaves.stdout.split() if slaves.ok else []
         if len(below) == 1:
-            # dm-linear may add an offset, which its table knows and sysfs does not.
-            name, exact = below[0], False
+            offset_below = _offset_below(device, number.text.strip())
+            start, exact = start + (offset_below or 0), exact and offset_below is not None
+            name = below[0]
         elif offset.ok:
             start += whole_number(offset.text, f"{folder}/start")
             name = where.text.rsplit("/", 2)[-2]
@@ -79,6 +81,17 @@ def disk_below(device: Device, path: str) -> Disk | None:
         else:
             return Disk(name, number.text.strip(), start, exact)
     return None
+
+
+def _offset_below(device: Device, number: str) -> int | None:
+    """The sector below where a mapped device begins; None where its table says that sectors may move, or is not told.
+
+    sysfs knows what lies below, the table knows where; the probe can ask for it.
+    """
+    try:
+        return device.probe.dm_below(number).offset
+    except (ProbeFailed, CommandFailed):
+        return None
 
 
 def _mounted_from(device: Device, path: str) -> str | None:

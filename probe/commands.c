@@ -28,6 +28,7 @@ const struct command commands[] = {
 	{ "loop-attach", cmd_loop_attach,
 	  KEYS(TEXT("file"), NUMBER("size"), FLAG("direct"), NUMBER("block"), FLAG("allocate"), FLAG("pin")) },
 	{ "loop-detach", cmd_loop_detach, KEYS(TEXT("file"), FLAG_OPT("remove")) },
+	{ "dm-below", cmd_dm_below, KEYS(TEXT("dev")) },
 	{ "fill", cmd_fill_area, KEYS(TEXT("name"), NUMBER("bytes"), CONTENT) },
 	{ "fill", cmd_fill_device, KEYS(SELECTION, CONTENT) },
 	{ "verify", cmd_verify_area, KEYS(TEXT("name")) },

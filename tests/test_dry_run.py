@@ -115,6 +115,8 @@ def planned(run: LabRun) -> Sequence[str]:
 CASES = {
     "takeover": (plain_phone, PLAIN),
     "hot_add": (plain_phone, hot_add()),
+    # Its /data lies on a mapped device.
+    "alive": (phone_that_lives, PLAIN),
     "much": (phone_with_much_to_change, permissive()),
     "much, hot_add": (phone_with_much_to_change, hot_add()),
 }

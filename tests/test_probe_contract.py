@@ -142,6 +142,7 @@ REFUSED = [
     f"fill path=/nowhere/x lo=0 hi=1 mix={MIX} seed=1", "free path=/nowhere/x lo=0 hi=1",
     "write-timed path=/nowhere/x value=1", "loop-attach file=x size=4096 direct=1 block=4096 allocate=1 pin=0",
     "loop-attach file=/x size=4097 direct=1 block=4096 allocate=1 pin=0", "loop-detach file=x",
+    "dm-below dev=x", "dm-below dev=254",
     "extents file=/nowhere/x out=/x", "control file=/nowhere/x",
     "renice pids=1 minus=21", "load-stop", "load-start kind=cpu threads=0 limit_s=5",
     "load-start kind=cpu threads=1 limit_s=0",

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from base.errors import UnreadableAnswer
 from devices.device import Device
+from devices.probe.mapped import Below
+from devices.probe.session import ProbeFailed
 from devices.storage import Disk, DiskStat, disk_below
 from devices.transport import CommandResult, Exec, Op, Read
 
 STAT = "     100       1      800       20      200        3     1600       40        2       50       60        0"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A probe that knows the tables of mapped devices: where each begins below; it refuses to tell of others."""
+
+    offsets: Mapping[str, int]
+
+    def dm_below(self, number: str) -> Below:
+        if number not in self.offsets:
+            raise ProbeFailed("probe dm-below", f"the mapped device {number} is a snapshot", "", {})
+        return Below("default-key", "259:17", self.offsets[number])
 
 
 class Sysfs:
@@ -36,9 +52,9 @@ class Sysfs:
         return CommandResult(op, 0 if found is not None else 1, found or "", "", missing=found is None)
 
 
-def device(sysfs: Sysfs) -> Device:
+def device(sysfs: Sysfs, **offsets: int) -> Device:
     fake: Any = object.__new__(Device)
-    fake.transport, fake.command_s = sysfs, 30.0
+    fake.transport, fake.command_s, fake.probe = sysfs, 30.0, Tables(offsets)
     phone: Device = fake
     return phone
 
@@ -88,10 +104,15 @@ def encrypted_partition() -> Sysfs:
         (encrypted_partition(), "/dev/block/by-name/userdata", Disk("sda", "8:0", 2048000, True)),
         (encrypted_partition(), "/data/foreign/file", None),
     ],
-    ids=["whole disk", "device mapper on a partition", "a partition's node", "no disk at all"],
+    ids=["whole disk", "device mapper that does not tell where", "a partition's node", "no disk at all"],
 )
 def test_the_disk_below(sysfs: Sysfs, path: str, disk: Disk | None) -> None:
     assert disk_below(device(sysfs), path) == disk
+
+
+def test_where_a_mapped_device_begins_below_is_asked_for_and_added() -> None:
+    found = disk_below(device(encrypted_partition(), **{"254:52": 4096}), "/data/per_boot/file")
+    assert found == Disk("sda", "8:0", 2048000 + 4096, True)
 
 
 def test_several_disks_below_are_not_guessed_between() -> None:

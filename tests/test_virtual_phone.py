@@ -122,7 +122,8 @@ def test_the_programs_of_system_bin_are_toybox(phone: RunningPhone) -> None:
 
 def test_storage_is_ufs_with_f2fs_on_it(phone: RunningPhone) -> None:
     assert output(phone, "cat /sys/bus/pci/drivers/ufshcd/*/device_descriptor/specification_version") == "0x0400"
-    assert output(phone, "grep ' /data ' /proc/mounts").startswith("/dev/block/sda /data f2fs rw,")
+    assert output(phone, "grep ' /data ' /proc/mounts").startswith("/dev/block/dm-0 /data f2fs rw,")
+    assert output(phone, "ls /sys/block/dm-0/slaves; readlink -f /dev/block/mapper/userdata") == "sda\n/dev/block/dm-0"
     assert output(phone, "cat /sys/block/sda/queue/logical_block_size /sys/block/sda/queue/rotational") == "4096\n0"
     assert output(phone, "stat -c '%a %U:%G' /data/local/tmp") == "771 shell:shell"
     assert output(phone, "ls -d /data/per_boot", root=RootStyle.su_c) == "/data/per_boot"
@@ -131,7 +132,9 @@ def test_storage_is_ufs_with_f2fs_on_it(phone: RunningPhone) -> None:
 def test_block_devices_are_where_android_has_them(phone: RunningPhone) -> None:
     assert output(phone, "ls /dev/block/sda /dev/block/loop15 /dev/block/zram0 /dev/loop-control").count("\n") == 3
     assert shell(phone, "ls /dev/zram0 /dev/loop0 /dev/sda").stdout == ""
-    assert output(phone, "for f in /dev/block/*; do [ -b $f ] || echo $f; done") == "/dev/block/by-name"
+    assert (
+        output(phone, "for f in /dev/block/*; do [ -b $f ] || echo $f; done") == "/dev/block/by-name\n/dev/block/mapper"
+    )
     assert output(phone, "cat /sys/class/zram-control/hot_add", root=RootStyle.su_c) == "1"
     assert output(phone, "ls /dev/block/zram1") == "/dev/block/zram1"
     output(phone, "echo 1 > /sys/class/zram-control/hot_remove", root=RootStyle.su_c)

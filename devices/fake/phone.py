@@ -25,6 +25,7 @@ from devices.fake.memory import FakeMemory
 from devices.fake.modules import FakeModules
 from devices.fake.probe import FakeProbe
 from devices.fake.probe_grammar import ProbeRefusal
+from devices.fake.probe_mapped import DATA, PARTITION
 from devices.fake.probe_race import RaceTruth
 from devices.fake.programs import Programs
 from devices.fake.storage import FakeClock, FakeDisk, FakeFile, sysfs_of
@@ -34,7 +35,7 @@ from devices.probe.session import PROBE_FOLDER, PROBE_PATH
 from devices.transport import CommandResult, Exec, Op, Process, Read, WireTime, Write
 
 _MEMORY = "MemTotal:        8000000 kB\nMemAvailable:    4000000 kB\n"
-_MOUNTS = "/dev/block/sda10 /data f2fs rw 0 0\n/dev/block/sdb /mnt/scratch ext4 rw 0 0\n"
+_MOUNTS = "/dev/block/dm-0 /data f2fs rw 0 0\n/dev/block/sdb /mnt/scratch ext4 rw 0 0\n"
 _DISKS = {"sda": 64 * GIB, "sdb": 4 * GIB, "sdc": GIB // 2}
 # A tick of /proc/stat.
 _TICK_NS = 10 * NS_PER_MS
@@ -99,7 +100,8 @@ class FakePhone:
             "/proc/sys/kernel/random/boot_id": "11111111-1111-1111-1111-111111111111",
             "/proc/meminfo": _MEMORY, "/proc/filesystems": "nodev\tsysfs\n\tf2fs\n", "/proc/mounts": _MOUNTS,
             "/dev/loop-control": "", "/sys/class/zram-control/hot_add": "",
-            "/sys/class/block/sda10/dev": "8:10", "/sys/class/block/sda10/start": "32768",
+            "/sys/class/block/sda10/dev": PARTITION, "/sys/class/block/sda10/start": "32768",
+            "/sys/class/block/dm-0/dev": DATA, "/sys/class/block/dm-0/slaves/sda10": "",
         }  # fmt: skip
         self.files |= tracefs_files()
         for number, (name, size) in enumerate(_DISKS.items()):

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from devices.probe import replies
 from devices.probe.control import Control
+from devices.probe.mapped import Below
 
 T = TypeVar("T")
 Value = str | int | bool
@@ -63,6 +64,10 @@ class Commands(ABC):
     def loop_detach(self, file: str, *, remove: bool = False) -> replies.LoopDetached:
         """Detach every loop device that has this file behind it."""
         return self._call(replies.LoopDetached, "loop-detach", file=file, remove=remove)
+
+    def dm_below(self, number: str) -> Below:
+        """Ask what lies below a mapped device ("254:0") and where in it; refused where sectors may move."""
+        return self._call(Below, "dm-below", dev=number)
 
     def fill_device(self, pages: DevicePages, *, mix: str, seed: int, seconds: float = _S) -> replies.Filled:
         """Write pages of this content to a block device."""

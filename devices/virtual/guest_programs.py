@@ -13,6 +13,7 @@ _SOURCES = Path(__file__).parent / "guest/src"
 # By the names of the files in guest/src, and of those of the probe that both need.
 _LINKED = {
     "su": ("su", "guest", "basics"),
+    "dmctl": ("dmctl", "guest", "dm", "basics"),
     "am": ("am", "activity", "guest", "basics"),
     "app": ("app", "guest", "basics"),
     "lmkd": ("lmkd", "activity", "events", "pressure", "victims", "guest", "basics", "syscalls"),
@@ -22,7 +23,7 @@ _LINKED = {
         *("zygote", "guest", "basics", "syscalls"),
     ),
 }
-_SHARED = ("basics", "syscalls")
+_SHARED = ("basics", "dm", "syscalls")
 
 # su is setuid root: that is what makes the phone a rooted one.
 PLACES = {name: (f"system/bin/{name}", 0o4755 if name == "su" else 0o755) for name in _LINKED}

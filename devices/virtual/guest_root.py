@@ -46,6 +46,7 @@ _DEVICES = {
     "dev/console": (5, 1, 0o600),
     "dev/ptmx": (5, 2, 0o666),
     "dev/fuse": (10, 229, 0o666),
+    "dev/device-mapper": (10, 236, 0o600),
     "dev/loop-control": (10, 237, 0o660),
 }
 _ETC = {
