@@ -1,4 +1,4 @@
-"""What zram writes back to: a file behind a loop device, or a raw block device."""
+"""What zram writes back to: a file behind a loop device, or a raw block device (devices/mapped.py has a third)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from devices.transport import Exec, Read
 class BackingDevice:
     """A backing device as it was read back; sizes in bytes.
 
-    ``direct_io``, ``file_system`` and ``allocated_bytes`` are None for a raw block device.
+    ``file_system`` and ``allocated_bytes`` are None for a raw block device, ``direct_io`` for all but loop devices.
     """
 
     node: str
@@ -48,7 +48,7 @@ class PinRefused(EnvironmentRefused):
 
 
 # uapi/linux/magic.h
-_FILE_SYSTEMS = {"0xf2f52010": "f2fs", "0xef53": "ext4", "0x1021994": "tmpfs"}
+FILE_SYSTEMS = {"0xf2f52010": "f2fs", "0xef53": "ext4", "0x1021994": "tmpfs"}
 _BY_NAME = "/dev/block/by-name"
 _QUEUE = (
     "nr_requests",
@@ -72,7 +72,7 @@ def loop_backing(
     loop device is not what was asked for (direct I/O silently off would measure the page cache).
     """
     device = changes.device
-    _check_room(changes, path, size_bytes)
+    check_room(changes, path, size_bytes)
     steps = (Exec(probe_argv("loop-detach", file=path, remove=True), accept=(0, 1)),)
     # The file outlives a reboot, the loop device does not.
     undo = Undo(f"backing file {path} removed", steps, (Expect(path, match=ExpectRule.missing),), survives_reboot=True)
@@ -88,7 +88,7 @@ def loop_backing(
         ) from error
     backing = BackingDevice(
         node=reply.loop, kind="loop", file=path, size_bytes=size_bytes, direct_io=reply.dio,
-        block_size_bytes=reply.block_size, file_system=_FILE_SYSTEMS.get(reply.fs_magic, reply.fs_magic),
+        block_size_bytes=reply.block_size, file_system=FILE_SYSTEMS.get(reply.fs_magic, reply.fs_magic),
         allocated_bytes=reply.allocated_bytes, pinned=reply.pinned,
     )  # fmt: skip
     if pin and not backing.pinned:
@@ -156,7 +156,8 @@ def with_queue(device: Device, backing: BackingDevice) -> BackingDevice:
     return replace(backing, queue=dict(zip(_QUEUE, values.values(), strict=True)))
 
 
-def _check_room(changes: Changes, path: str, size_bytes: int) -> None:
+def check_room(changes: Changes, path: str, size_bytes: int) -> None:
+    """Raise EnvironmentRefused when a file of this size cannot be made there, or something is there already."""
     device = changes.device
     folder = path.rsplit("/", 1)[0]
     exists, writable, free = device.execute(

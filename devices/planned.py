@@ -237,7 +237,7 @@ class PlannedTransport:
 
 
 def _probe_says(words: Sequence[str]) -> str:
-    """What the probe answers when all goes well; which loop device is free is not foreseen, so it is called loopN."""
+    """What the probe answers when all goes well; which device is free is not foreseen: it is called loopN or dm-N."""
     command, options = words[0], dict(word.partition("=")[::2] for word in words[1:])
     known: Mapping[str, object] = {}
     if command == "loop-attach":
@@ -246,6 +246,12 @@ def _probe_says(words: Sequence[str]) -> str:
             "block_size": int(options["block"]), "configured_by": "", "file_bytes": int(options["size"]),
             "allocated_bytes": int(options["size"]) * int(options["allocate"]), "fs_magic": "", "created": 1,
             "pinned": int(options["pin"]), "pin_errno": "",
+        }  # fmt: skip
+    elif command == "mapped-attach":
+        known = {
+            "node": "/dev/block/dm-N", "below": "", "through": "", "extents": 0, "verified": 0,
+            "file_bytes": int(options["size"]), "allocated_bytes": int(options["size"]), "fs_magic": "", "created": 1,
+            "pinned": 0, "pin_errno": "",
         }  # fmt: skip
     return json.dumps({"ok": True, "took_ns": 0, **known})
 

@@ -6,7 +6,7 @@ phone is not touched, and removing it frees the buffer and puts back all that wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ INSTANCE = f"{TRACEFS}/instances/zram-writeback-lab"
 # The clock that the probe times with, so that events and faults can be put beside each other.
 _CLOCK = "mono"
 BLOCK_EVENTS = ("block_rq_issue", "block_rq_complete")
+# A mapped device has no requests of its own: it hands the bios on to the device below.
+BIO_EVENTS = ("block_bio_queue", "block_bio_complete")
 # What an event takes in the buffer, rounded up: 100 bytes and its header.
 _EVENT_BYTES = 160
 # Of each CPU: all events may come from one.
@@ -77,8 +79,10 @@ def _set(probe: ProbeSession, name: str, value: str) -> None:
 
 
 @contextmanager
-def block_trace(device: Device, disks: Sequence[str], *, events: int, only_reads: bool = False) -> Iterator[BlockTrace]:
-    """A trace of the requests of ``disks`` ("7:0"), with room for so many events.
+def block_trace(
+    device: Device, disks: Sequence[str], *, events: int, only_reads: bool = False, mapped: Sequence[str] = ()
+) -> Iterator[BlockTrace]:
+    """A trace of the requests of ``disks`` ("7:0"), and of the bios of ``mapped``, with room for so many events.
 
     Raises TracingRefused with the reason; nothing was changed then.
     """
@@ -90,8 +94,8 @@ def block_trace(device: Device, disks: Sequence[str], *, events: int, only_reads
     )
     with device.changes() as changes:
         changes.will_undo(undo)
-        _set_up(device, disks, events, only_reads)
-        yield BlockTrace(device, tuple(disks), other)
+        _set_up(device, {BLOCK_EVENTS: disks, BIO_EVENTS: mapped}, events, only_reads)
+        yield BlockTrace(device, (*disks, *mapped), other)
 
 
 def _check(device: Device) -> str:
@@ -117,21 +121,24 @@ def _check(device: Device) -> str:
     return ", ".join(busy)
 
 
-def _set_up(device: Device, disks: Sequence[str], events: int, only_reads: bool) -> None:
+def _set_up(device: Device, wanted: Mapping[tuple[str, ...], Sequence[str]], events: int, only_reads: bool) -> None:
     kib = min(max(events * _EVENT_BYTES // 1024, _FEWEST_KIB), _MOST_KIB)
+    ops: list[Op] = [
+        Exec(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", _CLOCK),
+        Write(f"{INSTANCE}/buffer_size_kb", str(kib)),
+    ]  # fmt: skip
+    for event, disks in ((event, disks) for names, disks in wanted.items() if disks for event in names):
+        folder = f"{INSTANCE}/events/block/{event}"
+        ops += [Write(f"{folder}/filter", _filter(disks, only_reads)), Write(f"{folder}/enable", "1")]
+    for result in device.execute(*ops):
+        if not result.ok:
+            raise TracingRefused(f"{device.serial}: {result.op}: {result.stderr.strip() or 'refused'}")
+
+
+def _filter(disks: Sequence[str], only_reads: bool) -> str:
     # The kernel's own numbers: 12 bits of major above 20 bits of minor (include/linux/kdev_t.h).
     numbers = [
         major << 20 | minor for major, minor in (whole_numbers(disk.split(":"), 2, "a disk's number") for disk in disks)
     ]
     wanted = " || ".join(f"dev == {number}" for number in numbers)
-    wanted = f'({wanted}) && rwbs ~ "R*"' if only_reads else wanted
-    ops: list[Op] = [
-        Exec(("mkdir", INSTANCE)), Write(f"{INSTANCE}/tracing_on", "0"), Write(f"{INSTANCE}/trace_clock", _CLOCK),
-        Write(f"{INSTANCE}/buffer_size_kb", str(kib)),
-    ]  # fmt: skip
-    for event in BLOCK_EVENTS:
-        folder = f"{INSTANCE}/events/block/{event}"
-        ops += [Write(f"{folder}/filter", wanted), Write(f"{folder}/enable", "1")]
-    for result in device.execute(*ops):
-        if not result.ok:
-            raise TracingRefused(f"{device.serial}: {result.op}: {result.stderr.strip() or 'refused'}")
+    return f'({wanted}) && rwbs ~ "R*"' if only_reads else wanted

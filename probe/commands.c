@@ -28,6 +28,8 @@ const struct command commands[] = {
 	{ "loop-attach", cmd_loop_attach,
 	  KEYS(TEXT("file"), NUMBER("size"), FLAG("direct"), NUMBER("block"), FLAG("allocate"), FLAG("pin")) },
 	{ "loop-detach", cmd_loop_detach, KEYS(TEXT("file"), FLAG_OPT("remove")) },
+	{ "mapped-attach", cmd_mapped_attach, KEYS(TEXT("file"), NUMBER("size")) },
+	{ "mapped-detach", cmd_mapped_detach, KEYS(TEXT("file"), FLAG_OPT("remove")) },
 	{ "dm-below", cmd_dm_below, KEYS(TEXT("dev")) },
 	{ "fill", cmd_fill_area, KEYS(TEXT("name"), NUMBER("bytes"), CONTENT) },
 	{ "fill", cmd_fill_device, KEYS(SELECTION, CONTENT) },

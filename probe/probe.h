@@ -92,6 +92,8 @@ int cmd_describe(const struct request *req, struct reply *rep);
 int cmd_overhead(const struct request *req, struct reply *rep);
 int cmd_loop_attach(const struct request *req, struct reply *rep);
 int cmd_loop_detach(const struct request *req, struct reply *rep);
+int cmd_mapped_attach(const struct request *req, struct reply *rep);
+int cmd_mapped_detach(const struct request *req, struct reply *rep);
 int cmd_dm_below(const struct request *req, struct reply *rep);
 int cmd_fill_area(const struct request *req, struct reply *rep);
 int cmd_fill_device(const struct request *req, struct reply *rep);

@@ -19,10 +19,12 @@ _LARGEST_TEXT = 1 << 28
 _HINT = "copy the whole folder of the run, raw/ included"
 
 # " kworker/u8:1-123 [001] ..... 12.345678: block_rq_issue: 7,0 W 4096 () 2048 + 8 none,0,0 [kworker/u8:1]". Before
-# 6.9 without the I/O priority; the complete event has "()" and an error in place of the bytes and the task.
+# 6.9 without the I/O priority; the complete event has "()" and an error in place of the bytes and the task. A mapped
+# device has bios instead: "block_bio_queue: 254,1 R 2048 + 8 [probe]", "block_bio_complete: 254,1 R 2048 + 8 [0]".
 _EVENT = re.compile(
     r"-(?P<tid>\d+)\s+(?:\(\s*\S+\)\s+)?\[(?P<cpu>\d+)\]\s+\S+\s+(?P<s>\d+)\.(?P<us>\d{6}): "
-    r"block_rq_(?P<what>issue|complete): (?P<major>\d+),(?P<minor>\d+) (?P<flags>\S+) (?:\d+ )?\(.*?\) "
+    r"block_(?P<what>rq_issue|rq_complete|bio_queue|bio_complete): (?P<major>\d+),(?P<minor>\d+) (?P<flags>\S+) "
+    r"(?:(?:\d+ )?\(.*?\) )?"
     r"(?P<sector>\d+) \+ (?P<sectors>\d+)(?:[^\[\n]*\[(?P<tail>[^\]\n]*)\])?"
 )
 
@@ -64,7 +66,7 @@ def parse_events(text: str) -> list[Event]:
         found.append(
             Event(
                 ns,
-                match["what"] == "issue",
+                match["what"] in ("rq_issue", "bio_queue"),
                 disk,
                 match["flags"],
                 *size,

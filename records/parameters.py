@@ -60,7 +60,8 @@ TRIGGER = Parameter(
 )  # fmt: skip
 FILE = Parameter("file", "which of zram's files in sysfs is read")
 BACKING = Parameter("backing", "what zram writes back to", values={
-    "loop_direct": "loop with direct I/O", "loop_buffered": "loop with buffered I/O", "partition": "raw partition",
+    "loop_direct": "loop with direct I/O", "loop_buffered": "loop with buffered I/O", "mapped": "mapped file",
+    "partition": "raw partition",
 })  # fmt: skip
 LOAD = Parameter("load", "what else the phone does", values={
     "none": "no load", "cpu": "CPU, all cores", "random_read": "random reads", "sequential_write": "sequential writes",

@@ -19,7 +19,7 @@ from devices.phone import Phone, Target, see_a_zram
 from devices.planned import PlannedTransport, only_looks
 from devices.profiles.profile import Profile
 from devices.profiles.reading import load
-from devices.profiles.sections import SELinuxMode, ZramDevice
+from devices.profiles.sections import Backing, SELinuxMode, ZramDevice
 from devices.transcript import Transcript
 from devices.transport import Transport
 from farm.launcher import Launcher
@@ -43,6 +43,10 @@ ZRAM = PLAIN.zram
 
 def hot_add() -> Profile:
     return PLAIN.model_copy(update={"zram": ZRAM.model_copy(update={"device": ZramDevice.hot_add})})
+
+
+def mapped() -> Profile:
+    return PLAIN.model_copy(update={"backing": Backing(kind="mapped", path="/data/unencrypted/zram_writeback")})
 
 
 def permissive() -> Profile:
@@ -116,7 +120,7 @@ CASES = {
     "takeover": (plain_phone, PLAIN),
     "hot_add": (plain_phone, hot_add()),
     # Its /data lies on a mapped device.
-    "alive": (phone_that_lives, PLAIN),
+    "mapped": (phone_that_lives, mapped()),
     "much": (phone_with_much_to_change, permissive()),
     "much, hot_add": (phone_with_much_to_change, hot_add()),
 }

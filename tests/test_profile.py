@@ -170,7 +170,7 @@ def test_a_child_wins_lists_are_replaced_and_identity_is_not_inherited(folder: P
     write(folder, "child", "name: child\nextends: parent\nsweep: {batch_sizes: [1]}\nlimits: {battery: 5}\n")
     child = load("child")
     assert (child.sweep.batch_sizes, child.sweep.repeats) == ((1,), 3)
-    assert (child.limits.battery, child.limits.written_per_run) == (5, 24 * GIB)
+    assert (child.limits.battery, child.limits.written_per_run) == (5, 25 * GIB)
     assert (child.tried, child.match, child.plans) == (False, None, load("generic").plans)
 
 

@@ -264,6 +264,25 @@ def test_backing_devices_are_ranked_without_the_page_cache_and_only_if_rounds_te
     assert findings(rendered)["Kinds of backing device"] == said
 
 
+def test_what_loop_costs_is_told_against_the_same_file_without_one(run: StoredRun, folder: RunFolder) -> None:
+    rates = {"f2fs file, pinned": 40.0, "f2fs file, mapped": 50.0}
+    chosen = [
+        dataclasses.replace(
+            point,
+            metrics=m.THROUGHPUT.of([rates[point.params["variant"]] * share for share in SHARES]),
+            turns=turns(len(SHARES)),
+            raw={},
+        )
+        for point in of(run, t.BACKING)
+        if point.params["variant"] in rates and point.params["blocks"] == "overwritten"
+    ]
+    assert len(chosen) == 2
+    said = findings(render(copied(run, folder), *chosen))["Kinds of backing device"]
+    assert (
+        "Through a loop device against the same f2fs file without one: throughput 0.800 times [0.800, 0.800]." in said
+    )
+
+
 def test_what_each_backing_device_was_verified_to_be_is_told(full: Rendered, run: StoredRun) -> None:
     told = " ".join(" ".join(block(full.text, "What each kind was verified to be")).split())
     assert produced(run, t.BACKING, variant="partition").facts["verified"]["size_bytes"] == 512 * MIB

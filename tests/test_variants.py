@@ -263,7 +263,7 @@ def test_variants_are_made_anew_each_round_and_one_that_is_not_there_spoils_no_o
     rounds: VariantRounds = Rounds()
     with fake_bench(memory_path, profile=profile) as fake:
         measure_variants(fake.bench, VARIANTS, rounds)
-        made = [line for line in fake.phone.log if "loop-attach" in line and ("_variant" in line or SCRATCH in line)]
+        made = [line for line in fake.phone.log if "-attach" in line and ("_variant" in line or SCRATCH in line)]
     assert list(rounds.failed) == [BY_NAME["ext4 file"]]
     assert "variants.ext4" in str(rounds.failed[BY_NAME["ext4 file"]])
     there = [variant for variant in VARIANTS if variant not in rounds.failed]
@@ -312,9 +312,9 @@ def test_on_a_phone_each_variant_is_what_it_claims(transport: AdbTransport, tmp_
         loops = device.run("ls", "/data/per_boot", "/mnt/scratch").split()
     assert {name: facts["file_system"] for name, facts in verified.items()} == {
         "f2fs file": "f2fs", "f2fs file, pinned": "f2fs", "f2fs file, sparse": "f2fs", "f2fs file, buffered": "f2fs",
-        "ext4 file": "ext4", "partition": None,
+        "f2fs file, mapped": "f2fs", "ext4 file": "ext4", "partition": None,
     }  # fmt: skip
-    assert [name for name, facts in verified.items() if facts["pinned"]] == ["f2fs file, pinned"]
+    assert [name for name, facts in verified.items() if facts["pinned"]] == ["f2fs file, pinned", "f2fs file, mapped"]
     assert {name for name, facts in verified.items() if facts["direct_io"] is False} == {"f2fs file, buffered"}
     sparse = verified["f2fs file, sparse"]
     assert sparse["allocated_bytes"] == 0

@@ -126,9 +126,9 @@ def test_each_variant_is_what_it_claims_and_fresh_blocks_are_slower(memory_path:
     verified = {variant.name: rounds.values(variant)[0].verified for variant in VARIANTS}
     assert {name: facts["disk"] for name, facts in verified.items()} == {
         "f2fs file": "sda", "f2fs file, pinned": "sda", "f2fs file, sparse": "sda", "f2fs file, buffered": "sda",
-        "ext4 file": "sdb", "partition": "sdc",
+        "f2fs file, mapped": "sda", "ext4 file": "sdb", "partition": "sdc",
     }  # fmt: skip
-    assert [name for name, facts in verified.items() if facts["pinned"]] == ["f2fs file, pinned"]
+    assert [name for name, facts in verified.items() if facts["pinned"]] == ["f2fs file, pinned", "f2fs file, mapped"]
     assert verified["f2fs file, sparse"]["allocated_bytes"] == 0
     assert verified["f2fs file, sparse"]["allocated_bytes_after_first_pass"] == FEW.variants.data
     for name in ("f2fs file", "f2fs file, sparse", "ext4 file"):
@@ -136,6 +136,7 @@ def test_each_variant_is_what_it_claims_and_fresh_blocks_are_slower(memory_path:
         assert median(fresh, "writeback.throughput") < 0.8 * median(overwritten, "writeback.throughput")
         assert overwritten.facts["disk_written_mib"] == overwritten.facts["pages_written_mib"]
     assert results["f2fs file, buffered"][1].facts["disk_written_mib"] == 0
-    (partition,) = results["partition"]
+    (partition,), (mapped,) = results["partition"], results["f2fs file, mapped"]
+    assert median(mapped, "writeback.throughput") > median(results["f2fs file"][1], "writeback.throughput")
     assert median(partition, "writeback.throughput") > median(results["f2fs file"][1], "writeback.throughput")
     assert (fake.phone.loops, SCRATCH in fake.phone.files, fake.phone.links[PARTITION]) == ({}, False, "/dev/block/sdc")

@@ -15,6 +15,7 @@ from pathlib import Path
 from base.errors import EnvironmentRefused
 from devices.android.events import phone_time_s, read_kills
 from devices.health import Health, cool_down, read_health
+from devices.mapped import MAPPED
 from devices.profiles.profile import AppsKind, PressureGoal, SwitchPattern, Trigger
 from devices.transport import Exec, Read
 from records.model import Turn
@@ -26,6 +27,7 @@ from workloads.noise import Disturbance, Look
 from workloads.stage import Stage
 from workloads.switching import read_trace, rounds_of
 from workloads.synthetic_apps import PROCESS_NAME, synthetic_apps
+from workloads.turns import NotAvailable
 
 # A generous guess at one switch, for room and time limits only.
 _SWITCH_S = 5.0
@@ -93,10 +95,15 @@ def steps_of(stage: Stage, condition: SwitchCondition) -> int:
 def run_apps(bench: Bench, condition: SwitchCondition, shared: Shared) -> AppRun:
     """Play one condition, from an empty zram to an empty zram.
 
-    Raises ProfileError for a trace with unknown apps, EnvironmentRefused when the apps do not fit the phone or none of
-    them can be started; both before anything is started.
+    Raises NotAvailable on a mapped file, ProfileError for a trace with unknown apps, EnvironmentRefused when the apps
+    do not fit the phone or none of them can be started; all before anything is started.
     """
     stage, wanted = bench.stage, bench.stage.profile.apps
+    if stage.backing.kind == MAPPED:
+        raise NotAvailable(
+            "backing.kind: mapped: what apps hold in memory would lie on flash past the phone's encryption",
+            hint="give this test a backing of kind loop",
+        )
     planned_s = wanted.count * (wanted.rounds + 2) * (_SWITCH_S + wanted.dwell)
     stage.as_swap(stage.pages(stage.profile.zram.disksize))
     stage.set_batch_size(condition.batch_size)

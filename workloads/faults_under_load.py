@@ -17,6 +17,7 @@ import numpy as np
 from base.units import MIB
 from devices.backing import BackingDevice, loop_backing, partition_backing
 from devices.device import Changes
+from devices.mapped import MAPPED
 from devices.probe.session import PROBE_FOLDER, ProbeFailed
 from devices.profiles.profile import BackingKind, Load
 from devices.profiles.sections import PageKind
@@ -256,9 +257,10 @@ def _places(stage: Stage) -> list[_Place]:
     if backing.kind is BackingKind.raw_partition:
         return [_Place("partition", None, backing.path, f"{PROBE_FOLDER}/load")]
     buffered, load = f"{backing.path}.buffered", f"{backing.path}.load"
-    own = "loop_direct" if backing.direct_io else "loop_buffered"
+    through_loop = "loop_direct" if backing.direct_io else "loop_buffered"
+    own = MAPPED if backing.kind is BackingKind.mapped else through_loop
     places = [_Place(own, None, backing.path, load)]
-    if backing.direct_io:
+    if own == "loop_direct":
         attach = partial(loop_backing, path=buffered, direct_io=False)
         places.append(_Place("loop_buffered", lambda changes, size: attach(changes, size_bytes=size), buffered, load))
     if (node := variants.partition) is not None:

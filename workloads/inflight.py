@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from base.units import MIB
+from devices.mapped import MAPPED
 from devices.probe.commands import DevicePages
 from devices.profiles.sections import PageKind, SlotOrder
 from devices.storage import Disk
@@ -170,9 +171,11 @@ def _layers(stage: Stage) -> dict[str, Disk]:
 def _open_trace(stack: ExitStack, stage: Stage, events: int) -> _How:
     """Open a trace with room for so many events, or note why there is none."""
     layers = _layers(stage)
-    numbers = [disk.number for disk in layers.values()]
+    mapped = [layers[LOOP].number] if stage.backing.kind == MAPPED else []
+    disks = [disk.number for disk in layers.values() if disk.number not in mapped]
     try:
-        return _How(layers, stack.enter_context(block_trace(stage.device, numbers, events=events)), "")
+        trace = block_trace(stage.device, disks, events=events, mapped=mapped)
+        return _How(layers, stack.enter_context(trace), "")
     except TracingRefused as error:
         return _How(layers, None, str(error))
 

@@ -1,4 +1,4 @@
-"""Splits reads of the backing device into their time at the disk and the rest of their time at the loop device."""
+"""Splits reads of a backing file into their time at the disk and the rest of their time at the device above it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from base.kernel import SECTOR
+from devices.mapped import MAPPED
 from devices.probe.session import PROBE_FOLDER
 from devices.storage import Disk
 from devices.tracing import BlockTrace, block_trace
@@ -24,7 +25,7 @@ EXTENT = np.dtype([(name, "<u8") for name in ("logical", "physical", "bytes")])
 
 @dataclass(frozen=True, slots=True)
 class ReadSplitter:
-    """Finds each read of the loop device ``loop`` at its ``disk``; ``where`` maps its sectors to those of the disk."""
+    """Finds each read of ``loop``, a loop or mapped device, at its ``disk``; ``where`` maps sectors to the disk's."""
 
     bench: Bench
     trace: BlockTrace
@@ -60,7 +61,9 @@ def splitting_reads(bench: Bench, *, events: int) -> Iterator[ReadSplitter | Non
     own = stage.device.read(f"/sys/class/block/{stage.backing.name}/dev").strip()
     where = _places_on_disk(bench, stage.backing.file, stage.disk)
     numbers = sorted({own, stage.disk.number})
-    with block_trace(stage.device, numbers, events=events, only_reads=True) as trace:
+    mapped = [own] if stage.backing.kind == MAPPED else []
+    disks = [number for number in numbers if number not in mapped]
+    with block_trace(stage.device, disks, events=events, only_reads=True, mapped=mapped) as trace:
         yield ReadSplitter(bench, trace, own, stage.disk.number, where)
 
 

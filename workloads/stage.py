@@ -14,6 +14,7 @@ from devices.backing import BackingDevice, loop_backing, partition_backing, with
 from devices.capability import Capability, detect
 from devices.device import Changes, Device
 from devices.in_use import check_takeover
+from devices.mapped import mapped_backing
 from devices.module_swap import swap_zram_module
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Profile
@@ -136,6 +137,8 @@ def set_stage(changes: Changes, profile: Profile) -> Stage:
     wanted = profile.backing
     if wanted.kind is BackingKind.raw_partition:
         backing = partition_backing(changes, wanted.path)
+    elif wanted.kind is BackingKind.mapped:
+        backing = mapped_backing(changes, wanted.path, wanted.size)
     else:
         backing = loop_backing(
             changes,

@@ -70,7 +70,7 @@ def fill_and_write_back(
     timed = probe.write_timed(
         stage.zram.attribute("writeback"), "idle", zram=stage.zram.number, disks=disks, sample=sample, seconds=limit_s
     )
-    written, through_loop = stage.pages_4k(timed.written_4k), stage.backing.file is not None
+    written, through_loop = stage.pages_4k(timed.written_4k), stage.backing.kind == "loop"
     run = TimedWriteback(timed, filled.stored, written, stage.page_bytes, through_loop)
     _check(stage, run, batch_size)
     return run

@@ -1,8 +1,8 @@
 """Variants of what zram writes back to: the same writebacks and the same faults on each, visited in rounds.
 
 Each turn makes a variant anew. Its first writeback meets blocks that nothing was ever written to (``fresh``), the
-second one meets the same blocks again (``overwritten``). A partition has no blocks to be allocated; its first writeback
-is a warm-up.
+second one meets the same blocks again (``overwritten``). A partition and a mapped file have no blocks to be allocated;
+their first writeback is a warm-up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from base.errors import DeviceError, EnvironmentRefused
 from base.units import MIB
 from devices.backing import BackingDevice, PinRefused, loop_backing, partition_backing
 from devices.device import Changes
+from devices.mapped import MappingRefused, mapped_backing
 from devices.profiles.profile import Profile
 from devices.profiles.sections import BackingKind, PageKind
 from devices.storage import Disk, disk_below
@@ -37,13 +38,19 @@ _ALMOST_NOTHING = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A point. ``file_system`` is None for a raw partition."""
+    """A point. ``file_system`` is None for a raw partition; ``mapped`` is a file without a loop device."""
 
     name: str
     file_system: str | None
     pinned: bool = False
     allocated: bool = True
     direct_io: bool = True
+    mapped: bool = False
+
+    @property
+    def has_fresh_blocks(self) -> bool:
+        """Say whether a file system may have to allocate blocks at the first writeback."""
+        return self.file_system is not None and not self.mapped
 
     @property
     def slug(self) -> str:
@@ -59,6 +66,7 @@ VARIANTS = (
     Variant("f2fs file, pinned", "f2fs", pinned=True),
     Variant("f2fs file, sparse", "f2fs", allocated=False),
     Variant("f2fs file, buffered", "f2fs", direct_io=False),
+    Variant("f2fs file, mapped", "f2fs", pinned=True, mapped=True),
     Variant("ext4 file", "ext4"),
     Variant("partition", None),
 )
@@ -107,11 +115,11 @@ def attach(changes: Changes, profile: Profile, variant: Variant, size_bytes: int
     if variant.file_system is None:
         return partition_backing(changes, path)
     try:
-        backing = loop_backing(
+        backing = mapped_backing(changes, path, size_bytes) if variant.mapped else loop_backing(
             changes, path, size_bytes, direct_io=variant.direct_io, block_size=profile.backing.block_size,
             allocate=variant.allocated, pin=variant.pinned,
         )  # fmt: skip
-    except PinRefused as error:
+    except (PinRefused, MappingRefused) as error:
         raise NotAvailable(str(error)) from error
     _check(variant, backing, changes.device.serial)
     return backing
@@ -228,7 +236,7 @@ def variant_results(bench: Bench, variant: Variant, rounds: VariantRounds) -> li
         return []
     overwritten = _result(bench, variant, "overwritten", [turn.overwritten for turn in turns], rounds)
     fresh = [turn.fresh for turn in turns]
-    if variant.file_system is None:
+    if not variant.has_fresh_blocks:
         return [_with_faults(bench, replace(overwritten, warmups=metrics(fresh)), variant, turns)]
     return [_result(bench, variant, "fresh", fresh, rounds), _with_faults(bench, overwritten, variant, turns)]
 

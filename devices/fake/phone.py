@@ -67,6 +67,7 @@ class FakePhone:
     swaps: dict[str, tuple[int, int]] = field(default_factory=dict)
     swap_used_kib: int = 0
     loops: dict[int, str] = field(default_factory=dict)
+    mapped: dict[str, str] = field(default_factory=dict)
     kworkers: dict[int, int] = field(default_factory=lambda: {39: 0, 57: 0, 61: -10})
     commands_left: int | None = None
     lose_answer: bool = False
@@ -133,7 +134,7 @@ class FakePhone:
             for path, text in self.files.items()
             if not path.startswith(f"{PROBE_FOLDER}/") and not re.fullmatch(r"/sys/block/\w+/stat", path)
         }
-        return files, dict(self.swaps), dict(self.loops), (self.android.state(), dict(self.kworkers))
+        return files, dict(self.swaps), dict(self.loops), (self.android.state(), dict(self.kworkers), dict(self.mapped))
 
     def reboot(self) -> None:
         """New boot id; zram, swap and loop are gone, files stay."""
@@ -141,6 +142,7 @@ class FakePhone:
         self._end_all()
         self.swaps.clear()
         self.loops.clear()
+        self.mapped.clear()
         self.files, self.disks = {}, {}
         self.zrams.clear()
         self._boot()

@@ -67,6 +67,8 @@ COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
         ("overhead", "samples!=number"),
         ("loop-attach", "file! size!=number direct!=flag block!=number allocate!=flag pin!=flag"),
         ("loop-detach", "file! remove=flag"),
+        ("mapped-attach", "file! size!=number"),
+        ("mapped-detach", "file! remove=flag"),
         ("dm-below", "dev!"),
         ("fill", f"name! bytes!=number {_CONTENT}"),
         ("fill", f"{_SELECTION} {_CONTENT}"),

@@ -10,6 +10,7 @@ import numpy as np
 from base.kernel import PAGE_4K, SECTOR
 from base.units import MIB, NS_PER_S, NS_PER_US
 from devices.fake.probe_grammar import Call, ProbeRefusal
+from devices.fake.probe_mapped import check_absolute
 from devices.fake.records import EXTENT
 from devices.fake.storage import FakeDisk, FakeFile
 
@@ -55,7 +56,7 @@ class ProbeSystem:
         path, size, block = call.text("file"), call.number("size"), call.number("block")
         if not block or block > 65536 or not size or size % block:
             raise ProbeRefusal("", f"size={size} block={block}: expected a size that is a multiple of the block")
-        _check_absolute(path)
+        check_absolute(path)
         taken = next((number for number, file in self.phone.loops.items() if file == path), None)
         if taken is not None:
             raise ProbeRefusal("EBUSY", f"{path} is attached to loop{taken} already")
@@ -78,7 +79,7 @@ class ProbeSystem:
 
     def _loop_detach(self, call: Call) -> Fields:
         path = call.text("file")
-        _check_absolute(path)
+        check_absolute(path)
         mine = [number for number, file in self.phone.loops.items() if file == path]
         held = {text for name, text in self.phone.files.items() if name.endswith("/backing_dev")}
         for number in mine:
@@ -174,8 +175,3 @@ class ProbeSystem:
     def _slow(self, factor: float) -> None:
         for disk in self.phone.disks.values():
             disk.slow = factor
-
-
-def _check_absolute(path: str) -> None:
-    if not path.startswith("/") or path.endswith("/") or len(path) >= 512:
-        raise ProbeRefusal("", f"file={path}: expected an absolute path of less than 512 bytes")

@@ -47,7 +47,7 @@ class Request:
 
 @dataclass
 class FakeDisk:
-    """A whole disk, or a loop device if ``below`` is set. ``number`` is "8:0".
+    """A whole disk, or if ``below`` is set a loop device or a mapped file. ``number`` is "8:0".
 
     ``depth`` is how many requests it really serves at a time, whatever its sysfs says. ``slow`` multiplies its times.
     """
@@ -61,6 +61,7 @@ class FakeDisk:
     below: FakeDisk | None = None
     file: FakeFile | None = None
     direct: bool = True
+    through_loop: bool = True
     slow: float = 1.0
     reads: int = 0
     writes: int = 0
@@ -96,7 +97,7 @@ class FakeDisk:
         return done
 
     def _through_file(self, file: FakeFile, at_ns: int, page: int, *, write: bool) -> int:
-        """A loop device hands a request on to its file, unless the page cache takes it."""
+        """A loop device hands a request on to its file, unless the page cache takes it; a mapped file is its disk."""
         assert self.below is not None
         if not self.direct:
             known = write or page in self._cached
@@ -104,10 +105,11 @@ class FakeDisk:
             if known:
                 file.dirty |= {page} if write else set()
                 return at_ns + _PAGE_CACHE_NS
-        handed_on = at_ns + int(_WORKER_NS * self.slow)
+        worker_ns = _WORKER_NS if self.through_loop else 0
+        handed_on = at_ns + int(worker_ns * self.slow)
         if write:
             handed_on += file.write(page)
-        return self.below.serve(handed_on, file.place(page), write=write) + _WORKER_NS
+        return self.below.serve(handed_on, file.place(page), write=write) + worker_ns
 
     def flush(self, now_ns: int) -> None:
         """What lies in the page cache is written out, as ``sync`` does it."""

@@ -22,7 +22,8 @@ _HEAD = """\
 """
 # What an event takes in the buffer.
 _EVENT_BYTES = 100
-_EVENTS = ("block_rq_issue", "block_rq_complete")
+_EVENTS = ("block_rq_issue", "block_rq_complete", "block_bio_queue", "block_bio_complete")
+_MAPPED = "254:"
 _CLOCKS = ("local", "global", "mono", "boot")
 
 
@@ -102,7 +103,7 @@ class FakeTracefs:
         return folder, path.rpartition("/")[2]
 
     def _wanted(self, folder: str, request: Request) -> bool:
-        event = f"{folder}/events/block/{_EVENTS[0]}"
+        event = f"{folder}/events/block/{_EVENTS[2 if request.disk.startswith(_MAPPED) else 0]}"
         if self.files()[f"{event}/enable"] != "1":
             return False
         wanted = self.files()[f"{event}/filter"]
@@ -117,6 +118,10 @@ def _disks(wanted: str) -> frozenset[str]:
 
 def _line(us: int, done: int, request: Request) -> str:
     who, state, event = ("<idle>-0", "d.H2.", _EVENTS[1]) if done else ("probe-457", ".....", _EVENTS[0])
-    size, name = ("()", "[0]") if done else ("4096 ()", "[probe]")
-    what = f"{request.disk.replace(':', ',')} {request.flags} {size} {request.sector} + {SECTORS_PER_4K} be,0,4 {name}"
+    size, name = ("() ", "[0]") if done else ("4096 () ", "[probe]")
+    priority = " be,0,4"
+    if request.disk.startswith(_MAPPED):
+        event, size, priority = _EVENTS[2 + done], "", ""
+    where = f"{size}{request.sector} + {SECTORS_PER_4K}{priority}"
+    what = f"{request.disk.replace(':', ',')} {request.flags} {where} {name}"
     return f"{who:>20} [00{1 - done}] {state} {us // 1_000_000:>6}.{us % 1_000_000:06}: {event}: {what}\n"

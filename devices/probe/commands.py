@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from devices.probe import replies
 from devices.probe.control import Control
-from devices.probe.mapped import Below
+from devices.probe.mapped import Below, MappedAttached, MappedDetached
 
 T = TypeVar("T")
 Value = str | int | bool
@@ -64,6 +64,14 @@ class Commands(ABC):
     def loop_detach(self, file: str, *, remove: bool = False) -> replies.LoopDetached:
         """Detach every loop device that has this file behind it."""
         return self._call(replies.LoopDetached, "loop-detach", file=file, remove=remove)
+
+    def mapped_attach(self, file: str, *, size: int, seconds: float = _S) -> MappedAttached:
+        """Make a file and a device of the device mapper over its blocks, and prove that the one is the other."""
+        return self._call(MappedAttached, "mapped-attach", file=file, size=size, seconds=seconds)
+
+    def mapped_detach(self, file: str, *, remove: bool = False) -> MappedDetached:
+        """Remove the device over this file's blocks."""
+        return self._call(MappedDetached, "mapped-detach", file=file, remove=remove)
 
     def dm_below(self, number: str) -> Below:
         """Ask what lies below a mapped device ("254:0") and where in it; refused where sectors may move."""

@@ -99,12 +99,13 @@ __all__ = [
 _M = TypeVar("_M", bound=Model)
 _FOREIGN_KEYS: dict[BackingKind | AppsKind, tuple[str, ...]] = {
     BackingKind.loop: ("erase",),
+    BackingKind.mapped: ("direct_io", "block_size", "pinned", "erase"),
     BackingKind.raw_partition: ("size", "direct_io", "block_size", "pinned"),
     AppsKind.synthetic: ("packages",),
     AppsKind.packages: ("anonymous", "file_backed", "working_set", "pages", "touch"),
 }
 # For an upper bound of what a run writes: the kinds that there are, each with some room.
-_VARIANTS, _COMPRESSORS = 6, 12
+_VARIANTS, _COMPRESSORS = 7, 12
 # Pages written back per fault that is timed, at each batch size: its own half of them, and the victims of a race.
 _FAULT_WRITES = 8
 _FAULTS = {SuiteName.fault_latency, SuiteName.faults_during_writeback, SuiteName.faults_under_load}
@@ -326,7 +327,7 @@ def _backing_conflicts(backing: Backing) -> Iterator[Conflict]:
     yield from _foreign_keys("backing", backing)
     on_device = backing.path.startswith("/dev/block/")
     path_and_kind: tuple[Key, ...] = (("backing", "path"), ("backing", "kind"))
-    if backing.kind == BackingKind.loop and backing.path.startswith(("/dev/", "/proc/", "/sys/")):
+    if backing.kind != BackingKind.raw_partition and backing.path.startswith(("/dev/", "/proc/", "/sys/")):
         yield Conflict(path_and_kind, f"{backing.path} cannot be a file of our own; expected one below /data")
     if backing.kind == BackingKind.raw_partition and not on_device:
         yield Conflict(path_and_kind, "kind: partition needs a path below /dev/block/, which is never guessed")
@@ -359,7 +360,7 @@ def _foreign_keys(section: str, model: Backing | Apps) -> Iterator[Conflict]:
 def _room_conflicts(profile: Profile) -> Iterator[Conflict]:
     """The sweep needs twice the data: while one half is refilled, the other still takes blocks."""
     rooms: list[tuple[Key, int]] = [(("zram", "disksize"), profile.zram.disksize)]
-    if profile.backing.kind == BackingKind.loop:
+    if profile.backing.kind != BackingKind.raw_partition:
         rooms.append((("backing", "size"), profile.backing.size))
     samples = profile.faults.samples
     needs: list[tuple[Key, int, str]] = [(("faults", "samples"), 2 * samples * 4 * KIB, f"faults.samples {samples}")]

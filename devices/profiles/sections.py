@@ -63,9 +63,10 @@ class ZramDevice(StrEnum):
 
 
 class BackingKind(StrEnum):
-    """What zram writes back to: a file through a loop device, or a raw partition."""
+    """What zram writes back to: a file through a loop device, a file's own blocks without one, or a raw partition."""
 
     loop = "loop"
+    mapped = "mapped"
     raw_partition = "partition"
 
 
@@ -312,7 +313,7 @@ class Backing(Model):
     """What zram writes back to."""
 
     kind: BackingKind = BackingKind.loop
-    """`loop`: a file on the phone through a loop device; `partition`: a raw block device, which is overwritten"""
+    """`loop`: a file through a loop device; `mapped`: a file's blocks without one; `partition`: raw, is overwritten"""
     path: DevicePath = "/data/per_boot/zram_writeback"
     """the file (made and removed by the run), or the block device, which has no default"""
     size: Annotated[Bytes, AfterValidator(SizeRange(4 * MIB, 64 * GIB, multiple=_PAGE))] = 1 * GIB
@@ -372,7 +373,7 @@ class Limits(Model):
     """warmest that battery and skin may be; hotter, the run waits for the phone to cool"""
     battery: Annotated[int, Field(ge=0, le=100, json_schema_extra={"x-unit": "%"})] = 30
     """lowest charge at which a run, or its next test, begins"""
-    written_per_run: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 16 * TIB))] = 24 * GIB
+    written_per_run: Annotated[Bytes, AfterValidator(SizeRange(64 * MIB, 16 * TIB))] = 25 * GIB
     """most that the phone may write to its storage, which wears, during a run"""
     cooldown: Annotated[Seconds, AfterValidator(DurationRange(0, 24 * 3600))] = 600
     """longest wait for the phone to cool; still hot, a run is refused, a test's figures get a caveat"""

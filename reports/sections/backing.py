@@ -51,6 +51,11 @@ VERIFIED_WORDS: Mapping[str, str] = {
     "disk": "on disk",
 }
 VERIFIED_INTRO = "Read back from the phone, not copied from what was asked for."
+# Both are pinned and allocated: what differs is the loop device.
+_PINNED, _MAPPED = "pinned", "mapped"
+_LOOP_COSTS = (
+    (m.THROUGHPUT, None, "throughput"), (m.CPU_ALL, None, "CPU time per page"), (m.FAULT_LATENCY, "p50", "fault p50"),
+)  # fmt: skip
 INTRO = "Real and sys: seconds of one write to the writeback attribute. Fault: on a page written back there, in µs."
 
 
@@ -66,7 +71,7 @@ def section(analysis: Analysis) -> Section | None:
         title="Kinds of backing device",
         how=HOW,
         table=_table(points),
-        findings=[sentence for _, members in panels for sentence in _findings(members)],
+        findings=[sentence for _, members in panels for sentence in (*_findings(members), *_cost_of_loop(members))],
         details=[verified] if verified else [],
         draw=lambda: [
             each for number, (params, members) in enumerate(panels, start=1) for each in _plots(number, params, members)
@@ -142,6 +147,23 @@ def _findings(points: Sequence[Point]) -> list[str]:
     near = [p for p in others if not decided(ratio(fastest, p, m.THROUGHPUT))]
     names = w.listing(f"{_variant(p)} {_against(fastest, p)}" for p in near)
     return [f"{NO_DIFFERENCE} between {_variant(fastest)} and {names} ({where})."]
+
+
+def _cost_of_loop(points: Sequence[Point]) -> list[str]:
+    """Compare a pinned file behind a loop device with the same file's blocks without one, in rounds."""
+    settled = {_variant(point): point for point in points if point.param("blocks") == OVERWRITTEN}
+    told_so = []
+    for name, mapped in settled.items():
+        file, _, how = name.partition(", ")
+        through_loop = settled.get(f"{file}, {_PINNED}") if how == _MAPPED else None
+        parts = [
+            f"{what} {NO_DIFFERENCE} ({times(found)})" if same == 0 else f"{what} {times(found)}"
+            for metric, quantile, what in _LOOP_COSTS
+            if (found := ratio(through_loop, mapped, metric, quantile)) and (same := decided(found)) is not None
+        ]
+        if parts:
+            told_so.append(f"Through a loop device against the same {file} without one: {'; '.join(parts)}.")
+    return told_so
 
 
 def _against(point: Point, other: Point) -> str:
