@@ -42,6 +42,8 @@ class Stage:
     comp_algorithm: str | None = None
     """instead of the profile's"""
     compressed_writeback: bool = False
+    batch_size: int | None = None
+    """instead of the kernel's default"""
 
     @property
     def page_bytes(self) -> int:
@@ -111,7 +113,7 @@ class Stage:
             disksize_bytes=pages * self.page_bytes,
             comp_algorithm=self.comp_algorithm or self.profile.zram.comp_algorithm,
             backing_dev=self.backing.node,
-            writeback_batch_size=DEFAULT_BATCH_SIZE,
+            writeback_batch_size=self.batch_size or DEFAULT_BATCH_SIZE,
             compressed_writeback=self.compressed_writeback,
         )
         self.zram.configure(config, swap_priority=swap_priority)

@@ -308,6 +308,8 @@ class FakePhone:
             self.tracefs.write(path, value)
         elif path.endswith("/wb_on") and path in self.files:
             self._switch_write_booster(path, value)
+        elif path in self.files and re.fullmatch(r"/sys/block/\w+/queue/\w+", path):
+            self.files[path] = _chosen(self.files[path], value)
         elif path.startswith("/sys/"):
             raise Refused(NO_FILE)
         else:
@@ -384,3 +386,13 @@ class FakePhone:
         if name not in self.disks:
             raise ProbeRefusal("ENOENT", f"open /sys/class/block/{name}/stat")
         return self.disks[name]
+
+
+def _chosen(old: str, value: str) -> str:
+    """Return what a queue's attribute reads after a write: one that lists its choices has another in brackets."""
+    if "[" not in old:
+        return f"{value}\n"
+    words = old.replace("[", "").replace("]", "").split()
+    if value not in words:
+        raise Refused(INVALID)
+    return " ".join(f"[{word}]" if word == value else word for word in words) + "\n"

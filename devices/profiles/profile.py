@@ -46,6 +46,7 @@ from devices.profiles.sections import (
     ZramSection,
 )
 from devices.profiles.what_is_measured import (
+    Alternated,
     Apps,
     AppsKind,
     Compressors,
@@ -152,6 +153,7 @@ class Profile(Model):
     variants: Variants = Variants()
     compressors: Compressors = Compressors()
     apps: Apps = Apps()
+    ab: Alternated = Alternated()
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     plans: Plans = Plans()

@@ -231,6 +231,19 @@ class Apps(Model):
     """most that one such writeback may write, by `writeback_limit` (Android: 300 MiB)"""
 
 
+_attribute = Spelled(r"(queue|zram)\.[a-z][a-z0-9_]{0,63}", "queue.NAME or zram.NAME, for example queue.scheduler")
+AttributeName = Annotated[str, AfterValidator(_attribute)]
+
+
+class Alternated(Model):
+    """What `./lab ab` may set on a side beside its own settings."""
+
+    attributes: Annotated[tuple[AttributeName, ...], Distinct] = (
+        "queue.scheduler", "queue.nr_requests", "queue.wbt_lat_usec", "queue.rq_affinity", "queue.max_sectors_kb",
+    )  # fmt: skip
+    """attributes of the backing device's queue, and of zram where they outlive a reset; each is put back"""
+
+
 class PlanChanges(Model):
     """What a plan measures differently; keys that it does not give stay as they are."""
 
