@@ -15,6 +15,18 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n  -> {self.prog} --help explains its options\n")
 
 
+def share(text: str) -> float:
+    """Return ``5%`` or ``5`` as 0.05. Raises ArgumentTypeError, for argparse to tell."""
+    number = text.removesuffix("%").strip()
+    try:
+        found = float(number) / 100
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no percentage above 0 and below 100, for example 5%")
+    return found
+
+
 def number_list(option: str, text: str | None) -> tuple[int, ...] | None:
     """Return the numbers of ``1,8,32``; None where the option is not given. Raises ProfileError that names it."""
     if text is None:

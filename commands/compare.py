@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from base.arguments import CommandParser
+from base.arguments import CommandParser, share
 from records.intervals import RELEVANT
 from reports.comparison.render import FORMATS, report_comparison
 
@@ -30,7 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="the table has every figure, not one screen")
     parser.add_argument(
         "--relevant",
-        type=_share,
+        type=share,
         default=RELEVANT,
         metavar="PERCENT",
         help="least difference that is of interest (default: 5%%)",
@@ -43,15 +42,3 @@ def main(argv: list[str]) -> int:
         wanted.base, wanted.cand, relevant=wanted.relevant, form=wanted.format, out=wanted.out,
         everything=wanted.verbose,
     )  # fmt: skip
-
-
-def _share(text: str) -> float:
-    """``5%`` or ``5`` as 0.05."""
-    number = text.removesuffix("%").strip()
-    try:
-        share = float(number) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage above 0 and below 100, for example 5%")
-    return share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shlex
 import signal
@@ -79,6 +80,9 @@ class Launcher:
     @property
     def typed(self) -> str:
         """The command line as a person types it: without what ``./lab`` adds for pytest."""
+        # What `./lab ab` was told comes in one option, with the line that a person typed.
+        if told := next((word for word in self.words if word.startswith("--ab=")), None):
+            return str(json.loads(told.partition("=")[2])["command"])
         words = [word for word in _without(self.words, {"--rootdir", "-c"}) if word != str(REPO / "suites")]
         return shlex.join(["./lab", "run", *words])
 

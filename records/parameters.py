@@ -79,6 +79,8 @@ APP_KIND = Parameter("kind", "of apps: processes of this project, or installed p
 PATTERN = Parameter("pattern", "the order in which apps are switched to")
 APPS = Parameter("apps", "how many apps")
 PATH = Parameter("path", "how pages reach zram", "path", _as_they_are("block", "swap"))
+SIDE = Parameter("side", "which of the two that were measured in turn (docs/ab.md)",
+                 values={"base": "BASE", "cand": "CAND"})  # fmt: skip
 
 _ROWS = [row for row in list(globals().values()) if isinstance(row, Parameter)]
 PARAMETERS: tuple[Parameter, ...] = tuple(_ROWS)

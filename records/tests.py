@@ -130,6 +130,28 @@ APP_SWITCH = MeasuredTest(
     one_run=True, primary=True,
 )  # fmt: skip
 INTEGRITY = MeasuredTest("data_integrity", "whether every page comes back as it was written", (p.PATH,), m.CORRUPT)
+_SIDES = (
+    Fact("settings", "what the side is"),
+    Fact("decisions", "each figure of both sides, its ratio with interval, what was decided and after which round"),
+    Fact("ended_by", "what ended the rounds: decision, budget, or plan where no more may be looked at"),
+    Fact("relevant", "the least relevant difference, as a share"),
+)  # fmt: skip
+AB_WRITEBACK = MeasuredTest(
+    "ab_writeback", "two sides in turn: how fast pages are written back", (p.SIDE, p.DATA_BYTES, p.PAGES, p.ORDER),
+    m.THROUGHPUT, _SIDES, judged=False,
+)  # fmt: skip
+AB_DEPTH = MeasuredTest(
+    "ab_depth", "two sides in turn: how many writes are in flight", (p.SIDE, p.LAYER, p.DATA_BYTES), m.IN_FLIGHT_MEAN,
+    _SIDES, judged=False,
+)  # fmt: skip
+AB_FAULTS = MeasuredTest(
+    "ab_faults", "two sides in turn: what a page fault takes", (p.SIDE, p.SLOT, p.WRITEBACK_RUNS), m.FAULT_LATENCY,
+    _SIDES, judged=False,
+)  # fmt: skip
+AB_SWITCH = MeasuredTest(
+    "ab_switch", "two sides in turn: what switching between apps takes", (p.SIDE, p.APP_KIND, p.TRIGGER),
+    m.SWITCH_LATENCY, _SIDES, judged=False,
+)  # fmt: skip
 BATCH_ATTRIBUTE = MeasuredTest(
     "batch_size_attribute", "which values `writeback_batch_size` takes; facts only", (), None
 )

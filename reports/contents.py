@@ -9,6 +9,7 @@ from records.model import Caveat
 from reports.analysis import Analysis
 from reports.point import Point
 from reports.sections import (
+    alternated,
     backing,
     compressors,
     depth,
@@ -23,6 +24,7 @@ from reports.sections import (
 from reports.sections.section import Section, SectionModule
 
 _MODULES: tuple[SectionModule, ...] = (
+    alternated,
     throughput,
     depth,
     faults,

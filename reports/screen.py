@@ -18,7 +18,7 @@ from reports import ledger, overview
 from reports import wording as w
 from reports.analysis import Analysis
 from reports.cells import batch_label, told
-from reports.sections import throughput
+from reports.sections import alternated, throughput
 from reports.sections.section import Section
 from reports.tables import Table
 from reports.text import MAIL_WIDTH, TERMINAL_WIDTH, table_body
@@ -53,7 +53,7 @@ def _fitted(
     """Head, banners, table, answers, doubts and the last line, cut to what a screen holds."""
     above = [*(line for each in head for line in each), *_banners(analysis, width)]
     room = MOST_LINES - len(above) - (len(last) + 1 if last else 0)
-    table = overview.batch_table(analysis)
+    table = overview.batch_table(analysis) or alternated.decisions(analysis)
     body = _table(table, width, room - _LEAST_BELOW) if table else []
     # One empty line before each part.
     room -= len(body) + 1 if body else 0

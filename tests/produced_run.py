@@ -31,6 +31,7 @@ from records.tests import MeasuredTest
 from records.writing import RunFolder
 from tests.fake_bench import PAGES, PARTITION, SCRATCH, fake_bench, small_profile
 from tests.reports_sample import NOW, WALL_TIME
+from workloads.alternated import alternated_results, alternation, measure_alternated
 from workloads.app_results import app_switch_result
 from workloads.apps import Shared, conditions, run_apps
 from workloads.attributes import (
@@ -43,6 +44,7 @@ from workloads.attributes import (
     write_back_under_limit,
 )
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
 from workloads.compressors import CompressorRounds, compressor_results, compressors, measure_compressors
 from workloads.faults_during import FaultsDuring, during_writeback_results, measure_faults_during_writeback
 from workloads.faults_under_load import UnderLoad, measure_faults_under_load, under_load_results
@@ -52,6 +54,7 @@ from workloads.provenance import provenance
 from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
 from workloads.reads_during import ReadsDuring, measure_reads_during_writeback, reads_results
 from workloads.rounds import Rounds
+from workloads.sides import parse_sides
 from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
 from workloads.writeback import measure_sweep, sweeps
 
@@ -183,6 +186,15 @@ def attributes(bench: Bench) -> Iterator[RunResult]:
     yield partial_limit_result(bench, kept)
 
 
+def two_sides(bench: Bench) -> Iterator[RunResult]:
+    bench = replace(bench, rounds=RoundsPlan(), session=None)
+    sides = parse_sides("batch_size=1", "batch_size=32")
+    for names, rounds in ((("throughput",), 8), (("depth", "fault", "during", "switch"), 2)):
+        found = replace(alternation(bench.stage, sides, names=names, relevant=0.05), most_rounds=rounds)
+        measure_alternated(bench, found)
+        yield from alternated_results(bench, found)
+
+
 MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Writeback throughput by batch size": throughput,
     "Writes in flight during writeback": depth,
@@ -195,6 +207,7 @@ MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Switching between apps under memory pressure": app_switches,
     "Every page is unchanged after writeback and read-back": integrity,
     "What the attributes take, and whether a limit is kept": attributes,
+    "Two sides in turn": two_sides,
 }
 
 

@@ -38,6 +38,8 @@ _FILLED_WITH, ORDER = PageKind.incompressible, SlotOrder.sparse
 LOOP, DISK = "loop", "disk"
 # Of block events that are kept, packed: a few hundred thousand.
 MOST_KEPT = 16 * MIB
+# Of each page that is written: issued and completed at two layers, twice as many for whatever else is traced.
+_EVENTS = 8
 
 
 Batch = int | None
@@ -105,14 +107,14 @@ class MeasuredDepth:
     """All turns, and how their depth was seen."""
 
     rounds: Rounds[DepthCase, DepthTurn] = field(default_factory=Rounds)
-    how: _How | None = None
+    how: DepthSource | None = None
     algorithm: str | None = None
     kept_bytes: int = 0
     left_out: Counter[DepthCase] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
+class DepthSource:
     """The layers and how their depth was seen: by a trace, or by counters, and then ``why_not`` gives the reason."""
 
     layers: Mapping[str, Disk]
@@ -137,8 +139,8 @@ def measure_inflight(bench: Bench, into: MeasuredDepth) -> None:
     first = cases[0]
     plan = replace(bench.rounds, most=wanted.repeats, fewest=min(bench.rounds.fewest, wanted.repeats))
     with ExitStack() as stack:
-        into.how = how = _open_trace(stack, stage, 8 * stage.pages(wanted.data))
-        run = _Run(bench, into, how)
+        into.how = how = open_source(stack, stage, wanted.data)
+        run = WatchedWriteback(bench, into, how)
         run.set_up(first)
         into.algorithm = selected(stage.zram.read("comp_algorithm"))
         measure_in_rounds(
@@ -168,25 +170,26 @@ def _layers(stage: Stage) -> dict[str, Disk]:
     return layers
 
 
-def _open_trace(stack: ExitStack, stage: Stage, events: int) -> _How:
-    """Open a trace with room for so many events, or note why there is none."""
+def open_source(stack: ExitStack, stage: Stage, data_bytes: int) -> DepthSource:
+    """Open a trace with room for the events of so much data, or note why there is none."""
+    events = _EVENTS * stage.pages(data_bytes)
     layers = _layers(stage)
     mapped = [layers[LOOP].number] if stage.backing.kind == MAPPED else []
     disks = [disk.number for disk in layers.values() if disk.number not in mapped]
     try:
         trace = block_trace(stage.device, disks, events=events, mapped=mapped)
-        return _How(layers, stack.enter_context(trace), "")
+        return DepthSource(layers, stack.enter_context(trace), "")
     except TracingRefused as error:
-        return _How(layers, None, str(error))
+        return DepthSource(layers, None, str(error))
 
 
 @dataclass(slots=True)
-class _Run:
+class WatchedWriteback:
     """Turns of all cases on one zram, which is set up anew where a case needs it otherwise."""
 
     bench: Bench
     found: MeasuredDepth
-    how: _How
+    how: DepthSource
     is_set_up: tuple[str | None, bool | None] | None = None
     half: DevicePages | None = None
 
@@ -210,8 +213,11 @@ class _Run:
         return mine
 
     def turn(self, case: DepthCase, number: int) -> DepthTurn:
+        """Set zram up for a case, and write back twice."""
+        return self.watch(self.set_up(case), case, number)
+
+    def watch(self, bench: Bench, case: DepthCase, number: int) -> DepthTurn:
         """Write back twice, in an order drawn anew: watched, and not."""
-        bench = self.set_up(case)
         first, _ = random.Random(bench.seed + number).sample((True, False), 2)
         untraced = None if first else self._write_back(bench, case, sample=False).mib_s
         depths, run, events = self._watched(bench, case, number)
@@ -293,7 +299,8 @@ def _steps(depths: Sequence[Depth]) -> dict[str, float]:
     return {name: round(found[name] / found.total(), 6) for name in STEPS if found[name]}
 
 
-def _metrics(turns: Sequence[DepthTurn], layer: str) -> dict[str, Metric]:
+def depth_metrics(turns: Sequence[DepthTurn], layer: str) -> dict[str, Metric]:
+    """Return the metrics of turns at one layer; the rates with and without a trace are with the loop device's."""
     depths = [turn.depths[layer] for turn in turns]
     metrics = m.IN_FLIGHT_MEAN.of([one.mean for one in depths]) | m.IN_FLIGHT_MAX.of([one.max for one in depths])
     metrics |= m.MERGED.of([turn.merged[layer] for turn in turns])
@@ -317,7 +324,7 @@ def _params(stage: Stage, found: MeasuredDepth, case: DepthCase, layer: str) -> 
     }  # fmt: skip
 
 
-def _result(bench: Bench, found: MeasuredDepth, case: DepthCase, layer: str, how: _How) -> RunResult:
+def _result(bench: Bench, found: MeasuredDepth, case: DepthCase, layer: str, how: DepthSource) -> RunResult:
     stage, trace, turns = bench.stage, how.trace, found.rounds.values(case)
     depths = [turn.depths[layer] for turn in turns]
     counted = {
@@ -330,7 +337,7 @@ def _result(bench: Bench, found: MeasuredDepth, case: DepthCase, layer: str, how
         test=t.DEPTH.name,
         title=bench.title,
         params=_params(stage, found, case, layer),
-        metrics=_metrics(turns, layer),
+        metrics=depth_metrics(turns, layer),
         # Only zram writes to the backing device; the disk below has other writers.
         checks={"write requests (disk statistics)": counted} if trace and layer == LOOP else {},
         caveats=caveats,
@@ -347,7 +354,7 @@ def _result(bench: Bench, found: MeasuredDepth, case: DepthCase, layer: str, how
     )
 
 
-def _how_seen(how: _How, layer: str) -> dict[str, Any]:
+def _how_seen(how: DepthSource, layer: str) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "how": "block events" if how.trace else "sampled counters",
         "device": how.layers[layer].name,

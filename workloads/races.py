@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -176,7 +177,7 @@ class Races:
     """
 
     def __init__(
-        self, bench: Bench, pace: Pace, rounds: Rounds[RaceCondition, RaceTurn], like: RaceCondition,
+        self, bench: Bench, pace: Pace, rounds: Rounds[Any, RaceTurn], like: RaceCondition,
         writers: list[RaceTurn],
     ) -> None:  # fmt: skip
         self.bench = bench

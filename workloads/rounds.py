@@ -30,6 +30,7 @@ V = TypeVar("V")
 class EndedBy(StrEnum):
     """Why no further round was begun."""
 
+    decision = "decision"
     precision = "precision"
     budget = "budget"
     plan = "plan"
@@ -74,9 +75,13 @@ class Rounds(Generic[P, V]):
 
         Of each round that has both, the last undisturbed turn counts. None where there is no such round.
         """
+        pairs = self.pairs(point, control)
+        return paired_ratio([figure(mine) for mine, _ in pairs], [figure(other) for _, other in pairs])
+
+    def pairs(self, point: P, control: P) -> list[tuple[V, V]]:
+        """Return what was measured of both, round by round: of each round that has both, the last undisturbed turn."""
         mine, other = self._by_round(point), self._by_round(control)
-        both = sorted(mine.keys() & other.keys())
-        return paired_ratio([figure(mine[number]) for number in both], [figure(other[number]) for number in both])
+        return [(mine[number], other[number]) for number in sorted(mine.keys() & other.keys())]
 
     def caveats(self, point: P) -> list[Caveat]:
         """Return the doubts that disturbed turns cast on a point."""
@@ -101,13 +106,16 @@ def measure_in_rounds(
     bench: Bench, points: Sequence[P], visit: Callable[[P, int], V], *, plan: RoundsPlan | None = None,
     primary: Callable[[V], float], ratios: Sequence[tuple[P, P]] = (), told: Callable[[P], str] = str,
     into: Rounds[P, V] | None = None, leave_out: bool = False, now: Callable[[], float] = time.monotonic,
+    there_and_back: bool = False, decided: Callable[[], bool] = lambda: False,
 ) -> Rounds[P, V]:  # fmt: skip
     """Visit all points in rounds and return the visits.
 
     ``visit(point, turn)`` measures once; ``turn`` counts the point's turns from 0. ``primary`` is the figure of a visit
     by which precision is judged: of each of the ``ratios`` (point, control), or of each point where there are none.
     ``plan`` None is the bench's. ``told`` names a point for the progress. ``into`` takes the visits, for a caller that
-    keeps them when one fails.
+    keeps them when one fails. ``there_and_back``: rounds go through the points in order and back in turn (A B, B A)
+    instead of in a fresh order, which cancels a steady drift. ``decided`` is asked after each round whether it was the
+    last that is needed.
 
     What a visit raises ends it all, unless ``leave_out`` says that a point which fails is left out from then on. That a
     phone is lost, or could not be put back, always ends it.
@@ -119,7 +127,7 @@ def measure_in_rounds(
     first_s = now()
     began_s = first_s if plan.since_s is None else plan.since_s
     while True:
-        order = shuffler.sample(list(points), len(points))
+        order = _there_and_back(points, found.count) if there_and_back else shuffler.sample(list(points), len(points))
         disturbed = [point for point in order if run.measure(point)]
         for point in disturbed:
             if now() - began_s < plan.budget_s:
@@ -129,6 +137,9 @@ def measure_in_rounds(
         found.precision_reached = _precision(found, primary, measured)
         next_s = now() + (now() - first_s) / found.count
         if len(found.failed) == len(points):
+            return found
+        if decided():
+            found.ended_by = EndedBy.decision
             return found
         if ended := _ended(found, plan, over=next_s - began_s > plan.budget_s):
             found.ended_by = ended
@@ -165,6 +176,10 @@ class _Run(Generic[P, V]):
         turn = watch.turn(found.count, before, watch.look_after(probe))
         found.visits.append(Visit(point, turn, value))
         return bool(turn.disturbed)
+
+
+def _there_and_back(points: Sequence[P], round_number: int) -> list[P]:
+    return list(points) if round_number % 2 == 0 else list(reversed(points))
 
 
 def _ended(found: Rounds[P, V], plan: RoundsPlan, *, over: bool) -> EndedBy | None:

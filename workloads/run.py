@@ -108,6 +108,8 @@ class LabRun:
     lost: str = ""
     kernel_log: str = ""
     kernel_noted: list[str] = field(default_factory=list)
+    answer: int = 0
+    """exit status of what was found, where nothing went wrong: 1 that one of two sides is worse"""
     failed: bool = False
     """whether a test showed a failure of what it tests"""
     faults: list[int] = field(default_factory=list)
@@ -247,7 +249,7 @@ class LabRun:
     def _status(self, status: int) -> int:
         """A test that could not show anything has not failed: then only what kept it from that counts."""
         only_faults = status == EXIT_FAILED and self.faults and not self.failed
-        return worst(self.faults if only_faults else [*self.faults, status])
+        return worst(self.faults if only_faults else [*self.faults, status]) or self.answer
 
     def _wall_time_s(self) -> Mapping[str, float]:
         wire = self.device.transport.wire

@@ -42,7 +42,7 @@ WANTED_S, SHORT_S = 0.5, 0.3
 # The rate of the first writeback is that of a short one; a longer one may be faster.
 _ROOM = 1.15
 _STEP = 4 * MIB
-_FIRST = 8 * MIB
+FIRST_DATA = 8 * MIB
 _LOOKS = 3
 # Batch sizes that are told apart although one is not the other's control.
 _NEIGHBOURS = (32, 64)
@@ -187,7 +187,7 @@ def _told(found: MeasuredSweep, point: SweepPoint) -> str:
 def _prepare(bench: Bench, found: MeasuredSweep) -> FreeSlots:
     """Decide how much is written back, and make the slots for it."""
     sweep = found.plan
-    found.data_bytes = first = sweep.data_bytes or min(_FIRST, most_data(bench.stage))
+    found.data_bytes = first = sweep.data_bytes or min(FIRST_DATA, most_data(bench.stage))
     bench.progress("allocating the backing file's blocks")
     slots = make_free_slots(bench, first, pages=sweep.pages, order=sweep.order)
     if sweep.data_bytes is not None:
@@ -200,7 +200,7 @@ def _prepare(bench: Bench, found: MeasuredSweep) -> FreeSlots:
         bench.probe.free(slots.pages)
     run = max((runs[-1] for runs in found.warmups.values()), key=lambda run: run.mib_s)
     found.facts["sized_by_mib_s"] = round(run.mib_s, 2)
-    size = min(_lasting(run, first), most_data(bench.stage))
+    size = min(lasting(run, first), most_data(bench.stage))
     if size <= first:
         return slots
     found.data_bytes = size
@@ -208,7 +208,7 @@ def _prepare(bench: Bench, found: MeasuredSweep) -> FreeSlots:
     return free_more(bench, slots, size, pages=sweep.pages)
 
 
-def _lasting(run: TimedWriteback, size: int) -> int:
+def lasting(run: TimedWriteback, size: int) -> int:
     """Return the next multiple of 4 MiB that such a writeback takes long enough for."""
     wanted = size * WANTED_S * 1e9 / run.timed.wall_ns * _ROOM
     return _STEP * max(1, math.ceil(wanted / _STEP))
