@@ -8,12 +8,14 @@ from base.errors import EXIT_FAILED, EnvironmentRefused, LabError
 from suites.turns import recorded_even_if_broken_off
 from workloads.alternated import alternated_results, alternation, measure_alternated, status_of
 from workloads.bench import Bench
+from workloads.budget import RoundsPlan
 from workloads.run import LabRun
 from workloads.sides import parse_sides
 
 
 @pytest.mark.capability("writeback")
 @pytest.mark.kills_apps
+@pytest.mark.steps(count=lambda stage: 2 * RoundsPlan().fewest)
 @pytest.mark.changes("what the two sides set", "as it was before, after each turn")
 def test_two_sides(bench: Bench, lab: LabRun, pytestconfig: pytest.Config) -> None:
     """Two sides in turn"""

@@ -9,6 +9,7 @@ import pytest
 from devices.virtual.phone import RunningPhone
 from records import tests as t
 from records.alternated import decided_figures
+from records.intervals import FEWEST_FOR_WORDS
 from records.reading import load
 from records.sequential import SideVerdict
 from tests.conftest import lab
@@ -33,19 +34,28 @@ def test_one_page_at_a_time_is_called_worse_than_a_batch(phone: RunningPhone, tm
     profile.write_text(PROFILE.format(serial=phone.serial))
     done = lab(
         "ab", "batch_size=32", "batch_size=1", "--metric", "writeback.throughput", "--device", str(profile),
-        "--plan", "standard", "--budget", "90s", "--results", str(tmp_path / "results"), timeout=200,
+        "--plan", "standard", "--budget", "30s", "--results", str(tmp_path / "results"), timeout=200,
     )  # fmt: skip
-    assert done.returncode == 1, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert list((tmp_path / "results").glob("*")), said
     (folder,) = (tmp_path / "results").iterdir()
     run = load(folder)
     assert run.end is not None
     assert "restore_failed" not in run.end.facts
     assert run.session.command.startswith("./lab ab batch_size=32 batch_size=1 --metric")
     base, cand = (result for result in run.runs if result.test == t.AB_WRITEBACK.name)
-    (rate,) = decided_figures(cand.facts)
+    quiet = set.intersection(*({turn.round for turn in side.turns if not turn.disturbed} for side in (base, cand)))
+    figures = decided_figures(cand.facts)
+    assert "batch_size=1" in done.stdout
+    if len(quiet) < FEWEST_FOR_WORDS:
+        # A host that others use as well: then nothing may be said.
+        assert done.returncode == 12, said
+        assert {each.decision.verdict for each in figures} <= {SideVerdict.undecided}
+        return
+    assert done.returncode == 1, said
+    (rate,) = figures
     assert (rate.decision.verdict, cand.facts["ended_by"]) == (SideVerdict.worse, "decision")
-    assert 8 <= rate.decision.rounds <= len(base.turns)
+    assert rate.decision.rounds == len(quiet)
     assert rate.decision.interval is not None
     assert rate.decision.interval.high < 0.5
-    for word in ("BASE: batch_size=32; CAND: batch_size=1", "worse"):
-        assert word in done.stdout
+    assert "BASE: batch_size=32; CAND: batch_size=1" in done.stdout

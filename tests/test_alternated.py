@@ -150,6 +150,21 @@ def test_a_reader_is_told_on_one_screen(stored: StoredRun) -> None:
     assert "8 decision" in row
 
 
+def test_sides_that_were_never_left_in_peace_are_told(stored: StoredRun) -> None:
+    mine = [result for result in stored.runs if result.test == t.AB_WRITEBACK.name]
+    spoilt = [
+        replace(
+            each, facts={**each.facts, "decisions": []},
+            turns=[replace(turn, disturbed=["other"]) for turn in each.turns],
+        )
+        for each in mine
+    ]  # fmt: skip
+    analysis = analyse(replace(stored, runs=tuple(spoilt)))
+    told = screen(analysis, sections(analysis))
+    assert "BASE: batch_size=1; CAND: batch_size=32" in told
+    assert "nothing is told of this" in told
+
+
 def test_what_is_written_can_be_read(stored: StoredRun) -> None:
     record = produced(stored, t.AB_WRITEBACK, side="cand")
     (rate, *_) = decided_figures(record.facts)

@@ -72,9 +72,17 @@ def section(analysis: Analysis) -> Section | None:
 
 
 def decisions(analysis: Analysis) -> Table | None:
-    """One row a figure, what is worse first; None where no two sides were measured in turn."""
+    """One row a figure, what is worse first, or the turns where no figure has a ratio; None without two sides."""
     rows = sorted(_rows(analysis), key=lambda row: _ORDER[row.verdict])
-    return build("alternated", _sides(analysis), INTRO, FIELDS, rows) if rows else None
+    if rows:
+        return build("alternated", _sides(analysis), INTRO, FIELDS, rows)
+    # No round left both sides in peace.
+    made = [
+        (w.param("side", p.param("side")), w.count(len(p.result.turns)), w.count(p.disturbed))
+        for p in _points(analysis)
+    ]
+    columns = (Column("side", numeric=False), Column("turns"), Column("disturbed"))
+    return Table("alternated", _sides(analysis), "", columns, tuple(made)) if made else None
 
 
 def _rows(analysis: Analysis) -> Iterator[_Row]:
@@ -103,6 +111,8 @@ def _sides(analysis: Analysis) -> str:
 
 def _answer(rows: Sequence[_Row]) -> str:
     """The verdicts in one line."""
+    if not rows:
+        return "undecided: in no round were both sides undisturbed."
     parts = []
     for verdict in _ORDER:
         names = [f"{row.found.figure.words} ({_ratio(row.found)})" for row in rows if row.verdict is verdict]
