@@ -20,6 +20,9 @@
 /* Which pages of a device: read by selection_make(). */
 #define SELECTION TEXT("path"), NUMBER("lo"), NUMBER("hi"), NUMBER_OPT("pick"), NUMBER_OPT("pick_seed")
 #define CONTENT TEXT("mix"), NUMBER("seed")
+/* How many threads do what, for how long, and what else is written meanwhile. */
+#define LASTING NUMBER("zram"), NUMBER("duration_s"), TEXT_OPT("pokes")
+#define THREADS NUMBER_OPT("readers"), NUMBER_OPT("writers"), NUMBER_OPT("freers")
 
 const struct command commands[] = {
 	{ "hello", cmd_hello, (const struct key[]){ { 0 } } },
@@ -57,6 +60,13 @@ const struct command commands[] = {
 	  KEYS(TEXT("name"), NUMBER("zram"), TEXT("files"), TEXT("out"), NUMBER("reads"), NUMBER("pause_us"),
 	       NUMBER("call_pages"), NUMBER("seed"), CHOICE_OPT("grammar", "page_indexes|page_index"),
 	       CHOICE_OPT("writer", "write|none")) },
+	{ "hammer", cmd_hammer_path,
+	  KEYS(TEXT("path"), NUMBER("pages"), CONTENT, LASTING, THREADS, NUMBER_OPT("clashers"), NUMBER_OPT("piece")) },
+	{ "hammer", cmd_hammer_area, KEYS(TEXT("name"), LASTING, THREADS, NUMBER_OPT("pageouts")) },
+	{ "poke", cmd_poke, KEYS(NUMBER("zram"), NUMBER("duration_s"), TEXT("pokes"), NUMBER_OPT("pages")) },
+	{ "meanwhile", cmd_meanwhile, KEYS(NUMBER("zram"), TEXT("first"), TEXT("disk"), TEXT("others")) },
+	{ "blocks", cmd_blocks, KEYS(TEXT("path")) },
+	{ "fs-shutdown", cmd_fs_shutdown, KEYS(TEXT("path")) },
 	{ "load-start", cmd_load_start,
 	  KEYS(CHOICE("kind", "cpu|random_read|sequential_write"), NUMBER("threads"), NUMBER("limit_s"),
 	       TEXT_OPT("file"), NUMBER_OPT("size"), NUMBER_OPT("bytes"), NUMBER_OPT("rate")) },

@@ -215,7 +215,7 @@ enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void
 	return share->kind;
 }
 
-static bool is_zero(const void *page, size_t bytes)
+bool content_zero(const void *page, size_t bytes)
 {
 	const uint64_t *word = page;
 
@@ -233,7 +233,7 @@ enum finding content_check(const struct mix *mix, uint64_t seed, uint64_t page, 
 
 	if (!memcmp(found, scratch, bytes))
 		return PAGE_GOOD;
-	if (is_zero(found, bytes))
+	if (content_zero(found, bytes))
 		return PAGE_ZEROED;
 	if (header->magic != page_magic || header->hash != body_hash(found, bytes))
 		return PAGE_DAMAGED;
@@ -243,16 +243,29 @@ enum finding content_check(const struct mix *mix, uint64_t seed, uint64_t page, 
 	return kind == KIND_FILE ? PAGE_GOOD : PAGE_DAMAGED;
 }
 
-void census_check(struct census *census, const struct mix *mix, uint64_t seed, uint64_t page, const void *found,
-		  void *scratch, size_t bytes)
+bool content_whole(const void *page, size_t bytes, uint64_t *seed, uint64_t *number)
 {
-	enum finding finding = content_check(mix, seed, page, found, scratch, bytes);
+	const struct header *header = page;
+
+	*seed = header->seed;
+	*number = header->page;
+	return header->magic == page_magic && header->hash == body_hash(page, bytes);
+}
+
+void census_note(struct census *census, uint64_t page, enum finding finding)
+{
 	uint64_t corrupt = census->pages - census->findings[PAGE_GOOD];
 
 	if (finding != PAGE_GOOD && corrupt < COUNT(census->first_corrupt))
 		census->first_corrupt[corrupt] = page;
 	census->findings[finding]++;
 	census->pages++;
+}
+
+void census_check(struct census *census, const struct mix *mix, uint64_t seed, uint64_t page, const void *found,
+		  void *scratch, size_t bytes)
+{
+	census_note(census, page, content_check(mix, seed, page, found, scratch, bytes));
 }
 
 void reply_kinds(struct reply *rep, const struct census *census)

@@ -48,9 +48,14 @@ enum kind content_make(const struct mix *mix, uint64_t seed, uint64_t page, void
 enum finding content_check(const struct mix *mix, uint64_t seed, uint64_t page, const void *found, void *scratch,
 			   size_t bytes);
 
+bool content_zero(const void *page, size_t bytes);
+/* Whether it is a page of any seed and number, whole by its own hash; tells which. */
+bool content_whole(const void *page, size_t bytes, uint64_t *seed, uint64_t *number);
+
 void census_check(struct census *census, const struct mix *mix, uint64_t seed, uint64_t page, const void *found,
 		  void *scratch, size_t bytes);
 void reply_kinds(struct reply *rep, const struct census *census);
+void census_note(struct census *census, uint64_t page, enum finding finding);
 void reply_findings(struct reply *rep, const struct census *census);
 
 #endif

@@ -3,19 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "accounting.h"
+#include "pokes.h"
 #include "watch.h"
 
 enum {
-	/*
-	 * The kernel takes any u32 and allocates that many requests and pages at the next writeback; a million of them
-	 * panicked a machine of 1 GiB.
-	 */
-	BATCH_MAX = 4096,
 	MM_STATS = 9,
 };
 
@@ -49,23 +44,6 @@ static void reply_books(struct reply *rep, const char *bd_key, const char *mm_ke
 	for (int i = 0; i < books->mm_count; i++)
 		reply_u64(rep, mm_names[i], books->mm[i]);
 	reply_close(rep, '{');
-}
-
-static int check_harmless(const char *path, const char *value, struct reply *rep)
-{
-	char real[4096];
-	const char *name;
-
-	if (!realpath(path, real))
-		return reply_fail(rep, errno, "%s", path);
-	name = strrchr(real, '/');
-	if (strcmp(name, "/writeback_batch_size"))
-		return 0;
-	errno = 0;
-	if (strtoull(value, NULL, 10) > BATCH_MAX || strtoull(value, NULL, 0) > BATCH_MAX || errno)
-		return reply_fail(rep, 0, "value=%s: refused, a batch of more than %d may take the phone down", value,
-				  BATCH_MAX);
-	return 0;
 }
 
 static void reply_cost(struct reply *rep, const struct cost *cost, uint64_t busy_ns)

@@ -114,7 +114,7 @@ def test_what_is_no_command_is_refused_in_the_same_words(program: Served, fake: 
 def test_the_table_of_commands_is_the_programs() -> None:
     """A command or key that is new in the program is missed by a test that asks for known ones only."""
     text = (REPO / "probe/commands.c").read_text(encoding="utf-8")
-    shared = dict(re.findall(r"#define (SELECTION|CONTENT) (.*)", text))
+    shared = dict(re.findall(r"#define (SELECTION|CONTENT|LASTING|THREADS) (.*)", text))
     table = text[text.index("const struct command commands[]") :]
     for name, keys in shared.items():
         table = re.sub(rf"\b{name}\b", keys, table)
@@ -180,6 +180,15 @@ REFUSED = [
     "free path=DEVICE lo=0 hi=3", "corrupt path=DEVICE page=8", "write-timed path=DEVICE value=1 disks=../x",
     "write-timed path=DEVICE value=1 disks=nosuch", "write-timed path=DEVICE value=1 zram=99",
     "touch name=a order=random seed=1 out=/x zram=99",
+    "hammer name=nobody zram=99 duration_s=1 readers=1", "hammer name=a zram=99 duration_s=1 readers=1",
+    f"hammer path=/nowhere/x pages=9 mix={MIX} seed=1 zram=0 duration_s=1 readers=1",
+    f"hammer path=DEVICE pages=9 mix={MIX} seed=1 zram=0 duration_s=1 readers=1",
+    f"hammer path=DEVICE pages=8 mix={MIX} seed=1 zram=0 duration_s=1 readers=1 piece=4095",
+    "hammer path=DEVICE pages=8 mix=i1 seed=1 zram=0 duration_s=1 readers=1",
+    "poke zram=99 duration_s=0 pokes=idle:all", "poke zram=99 duration_s=1 pokes=idle:all",
+    f"poke zram=99 duration_s=1 pokes={'x' * 200}", "poke zram=99 duration_s=1 pokes=:all",
+    "meanwhile zram=99 first=idle:all disk=sda others=bd_stat", "blocks path=/nowhere/x",
+    "fs-shutdown path=/nowhere/x",
 ]  # fmt: skip
 
 
@@ -210,6 +219,7 @@ def test_pages_are_of_the_same_kinds_and_found_as_they_are(both: Both) -> None:
         both.alike("drop name=c")
     both.alike(f"fill name=c bytes={200 * PAGE} mix=s11.1,i8.3,c20.5@3.59,h50.1,f10 seed=1")
     both.alike("drop name=c")
+    both.alike(f"blocks path={both.folder}/device")
     device = f"path={both.folder}/device lo=1 hi=6 mix={MIX} seed=3"
     both.alike(f"fill {device}")
     both.alike(f"verify {device}")

@@ -40,6 +40,7 @@ class FakeProbe:
 
     def __init__(self, phone: FakePhone) -> None:
         from devices.fake.probe_apps import ProbeApps
+        from devices.fake.probe_hammer import ProbeHammer
         from devices.fake.probe_mapped import ProbeMapped
         from devices.fake.probe_memory import ProbeMemory
         from devices.fake.probe_system import ProbeSystem
@@ -51,7 +52,8 @@ class FakeProbe:
         self._commands: Mapping[str, Callable[[Call], Fields]] = {
             "hello": self._hello, "describe": lambda call: described(), "overhead": self._overhead,
             "write-timed": self._write_timed,
-            **self.memory.commands, **self._system.commands, **ProbeMapped(phone).commands, **self.apps.commands,
+            **self.memory.commands, **ProbeHammer(phone, self.memory).commands, **self._system.commands,
+            **ProbeMapped(phone).commands, **self.apps.commands,
         }  # fmt: skip
 
     def request(self, line: str, *, deadline: Deadline) -> str:

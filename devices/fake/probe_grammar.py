@@ -58,6 +58,8 @@ def _keys(text: str) -> tuple[Key, ...]:
 
 _SELECTION = "path! lo!=number hi!=number pick=number pick_seed=number"
 _CONTENT = "mix! seed!=number"
+_LASTING = "zram!=number duration_s!=number pokes"
+_THREADS = "readers=number writers=number freers=number"
 _ORDER = "random|sequential"
 COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
     (name, _keys(keys))
@@ -88,6 +90,12 @@ COMMANDS: Sequence[tuple[str, tuple[Key, ...]]] = [
                  "writer=write|none|burn burn_percent=number"),
         ("reads", "name! zram!=number files! out! reads!=number pause_us!=number call_pages!=number seed!=number "
                   "grammar=page_indexes|page_index writer=write|none"),
+        ("hammer", f"path! pages!=number {_CONTENT} {_LASTING} {_THREADS} clashers=number piece=number"),
+        ("hammer", f"name! {_LASTING} {_THREADS} pageouts=number"),
+        ("poke", "zram!=number duration_s!=number pokes! pages=number"),
+        ("meanwhile", "zram!=number first! disk! others!"),
+        ("blocks", "path!"),
+        ("fs-shutdown", "path!"),
         ("load-start", "kind!=cpu|random_read|sequential_write threads!=number limit_s!=number file size=number "
                        "bytes=number rate=number"),
         ("load-stop", ""),

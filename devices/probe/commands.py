@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from devices.probe import replies
 from devices.probe.control import Control
+from devices.probe.hammering import Blocks, Hammered, Meanwhile, Poked
 from devices.probe.mapped import Below, MappedAttached, MappedDetached
 
 T = TypeVar("T")
@@ -115,6 +116,38 @@ class Commands(ABC):
         """Time a fixed stretch of CPU work, and fixed reads of ``file`` past the page cache."""
         return self._call(Control, "control", file=file)
 
+    def hammer_path(
+        self, path: str, *, pages: int, mix: str, seed: int, zram: int, duration_s: int, readers: int = 0,
+        writers: int = 0, freers: int = 0, clashers: int = 0, piece: int | None = None, pokes: str | None = None,
+        seconds: float = _S,
+    ) -> Hammered:  # fmt: skip
+        """Read, write and free the first pages of a device or file from many threads, while others poke zram."""
+        return self._call(
+            Hammered, "hammer", path=path, pages=pages, mix=mix, seed=seed, zram=zram, seconds=duration_s + seconds,
+            readers=readers, writers=writers, freers=freers, clashers=clashers, piece=piece, pokes=pokes,
+            duration_s=duration_s,
+        )  # fmt: skip
+
+    def poke(self, *, zram: int, duration_s: int, pokes: str, pages: int | None = None, seconds: float = _S) -> Poked:
+        """Write to zram's attributes over and over, each loop in a thread of its own."""
+        return self._call(
+            Poked, "poke", zram=zram, duration_s=duration_s, pokes=pokes, pages=pages, seconds=duration_s + seconds
+        )
+
+    def meanwhile(self, *, zram: int, first: str, disk: str, others: Sequence[str], seconds: float = _S) -> Meanwhile:
+        """Carry out a step, and others once the disk is at work on it; each in a thread of its own."""
+        return self._call(
+            Meanwhile, "meanwhile", zram=zram, first=first, disk=disk, others=",".join(others), seconds=seconds
+        )
+
+    def blocks(self, path: str, *, seconds: float = _S) -> Blocks:
+        """Look at each block of a backing device for what lies in it."""
+        return self._call(Blocks, "blocks", path=path, seconds=seconds)
+
+    def fs_shutdown(self, path: str) -> replies.Done:
+        """Have a file system on a loop device fail all further I/O."""
+        return self._call(replies.Done, "fs-shutdown", path=path)
+
     def kworkers(self) -> replies.Kworkers:
         """List the kernel's unbound workers of ordinary priority."""
         return self._call(replies.Kworkers, "kworkers")
@@ -195,6 +228,16 @@ class AreaCommands(Commands):
         return self._call(
             replies.ReadsTimed, "reads", name=name, zram=zram, files=",".join(files), out=out, reads=most,
             pause_us=pause_us, call_pages=call_pages, seed=seed, writer="write" if writes else "none", seconds=seconds,
+        )  # fmt: skip
+
+    def hammer_area(
+        self, name: str, *, zram: int, duration_s: int, readers: int = 0, writers: int = 0, freers: int = 0,
+        pageouts: int = 0, pokes: str | None = None, seconds: float = _S,
+    ) -> Hammered:  # fmt: skip
+        """Do the same to an area's pages, and swap them out meanwhile; the area is of no other use afterwards."""
+        return self._call(
+            Hammered, "hammer", name=name, zram=zram, duration_s=duration_s, readers=readers, writers=writers,
+            freers=freers, pageouts=pageouts, pokes=pokes, seconds=duration_s + seconds,
         )  # fmt: skip
 
 
