@@ -33,6 +33,10 @@ _STORAGE = re.compile(
     r"|ufshcd_(?:abort|err_handler|eh_\w+|print_host_state)|\bufshcd.*(?:fatal error|UIC error|timed out)"
 )  # fmt: skip
 _WARNING = re.compile(r"(?<![A-Za-z_])WARNING: |UBSAN: |page allocation failure: |(?:I/O|medium) error, dev ")
+# What is said of I/O that failed, where that is what was wanted.
+_IO_FAILED = re.compile(
+    r"error, dev |Buffer I/O error|loop: Write error|EXT4-fs|JBD2|Aborting journal|(?:Read|Write)-error on swap-device"
+)
 _STACK = re.compile(r"Call [Tt]race:|Backtrace:")
 _END = re.compile(r"---\[ end trace|={20}")
 _SOURCE = re.compile(r"(?:[\w.+-]+/)*[\w.+-]+\.[chS](?=:[0-9])")
@@ -54,6 +58,8 @@ class KernelNews:
 
     faults: tuple[str, ...]
     noted: tuple[str, ...]
+    text: tuple[str, ...] = ()
+    """all lines of the faults' reports"""
 
 
 def since_marker(log: str) -> str:
@@ -61,13 +67,17 @@ def since_marker(log: str) -> str:
     return log.rpartition(MARKER)[2]
 
 
-def kernel_news(log: str, *, kills_expected: bool = False) -> KernelNews:
-    """What a part of the kernel's log reports. ``kills_expected``: that memory ran out is what was wanted."""
+def kernel_news(log: str, *, kills_expected: bool = False, storage_fails: bool = False) -> KernelNews:
+    """What a part of the kernel's log reports.
+
+    ``kills_expected``: that memory ran out is what was wanted; ``storage_fails``: that reads and writes failed is.
+    """
     lines = [line[:_LONGEST_LINE] for line in log.splitlines()]
     if kills_expected:
         lines = list(_without_kills(lines))
     faults: list[str] = []
     noted: list[str] = []
+    text: list[str] = []
     told_until = 0
     for number, line in enumerate(lines):
         broken = _BROKEN.search(line) or _STORAGE.search(line)
@@ -78,8 +88,13 @@ def kernel_news(log: str, *, kills_expected: bool = False) -> KernelNews:
             continue
         report = _report(lines, number)
         told_until = number + len(report)
-        (faults if broken or _is_ours(report) else noted).append(line)
-    return KernelNews(tuple(faults), tuple(noted))
+        wanted = storage_fails and not _BROKEN.search(line) and _IO_FAILED.search(line)
+        if not wanted and (broken or _is_ours(report)):
+            faults.append(line)
+            text += report
+        else:
+            noted.append(line)
+    return KernelNews(tuple(faults), tuple(noted), tuple(text))
 
 
 def _without_kills(lines: Sequence[str]) -> Iterator[str]:

@@ -26,6 +26,9 @@ from workloads.run import LabRun
 from workloads.stage import Stage
 from workloads.writeback import sweep_name, sweeps
 
+# Of a report with its stack; all of it is in kernel.log.
+_TOLD_LINES = 40
+
 
 @pytest.fixture(scope="session")
 def lab(pytestconfig: pytest.Config) -> LabRun:
@@ -74,9 +77,12 @@ def kernel_watch(request: pytest.FixtureRequest, lab: LabRun, needs: None) -> It
     lab.kernel_log = lab.device.execute(Exec(("dmesg",)), mark)[0].stdout
     lab.keep_kernel_log(lab.kernel_log)
     kills_expected = request.node.get_closest_marker("kills_apps") is not None
-    news = kernel_news(since_marker(lab.kernel_log), kills_expected=kills_expected)
+    storage_fails = request.node.get_closest_marker("storage_fails") is not None
+    log = since_marker(lab.kernel_log)
+    news = kernel_news(log, kills_expected=kills_expected, storage_fails=storage_fails)
     lab.kernel_noted += news.noted
-    assert not news.faults, f"the kernel complained during this test: {list(news.faults[:3])}"
+    text = "\n".join(news.text[:_TOLD_LINES])
+    assert not news.faults, f"the kernel complained during this test: {list(news.faults[:3])}\n{text}"
 
 
 @pytest.fixture(autouse=True)
