@@ -25,6 +25,7 @@ def _as_they_are(*values: str) -> dict[Any, str]:
     return {value: value for value in values}
 
 
+CHECK = Parameter("check", "which check of the regression suite (docs/regression.md)", "check")
 BATCH_SIZE = Parameter(
     "batch_size", "`writeback_batch_size`: how many page writes may be in flight at once; null: not on this kernel",
     "batch", {None: "none"},

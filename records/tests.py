@@ -163,6 +163,10 @@ PARTIAL_LIMIT = MeasuredTest(
     "writeback_limit_partial", "what a limit that ends within a page is; only with pages above 4 KiB, facts only",
     (p.BATCH_SIZE,), None,
 )  # fmt: skip
+REGRESSION = MeasuredTest(
+    "regression", "whether a check of the regression suite holds; checks and facts only", (p.CHECK,), None,
+    judged=False,
+)  # fmt: skip
 
 TESTS: Mapping[str, MeasuredTest] = {row.name: row for row in list(globals().values()) if isinstance(row, MeasuredTest)}
 """every test by its name, in the order of docs/results.md"""

@@ -53,6 +53,8 @@ from workloads.integrity import check_block, check_swap, integrity_result
 from workloads.provenance import provenance
 from workloads.quiet_faults import QuietFaults, fault_results, measure_quiet_faults
 from workloads.reads_during import ReadsDuring, measure_reads_during_writeback, reads_results
+from workloads.regression.findings import Findings, regression_result
+from workloads.regression.limits import to_the_page
 from workloads.rounds import Rounds
 from workloads.sides import parse_sides
 from workloads.variants import VARIANTS, VariantRounds, measure_variants, variant_results
@@ -195,6 +197,12 @@ def two_sides(bench: Bench) -> Iterator[RunResult]:
         yield from alternated_results(bench, found)
 
 
+def regression(bench: Bench) -> Iterator[RunResult]:
+    to_the_page(bench, found := Findings())
+    assert not found.wrong
+    yield regression_result(bench, "limit_to_the_page", found)
+
+
 MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Writeback throughput by batch size": throughput,
     "Writes in flight during writeback": depth,
@@ -208,6 +216,7 @@ MEASURED: Mapping[str, Callable[[Bench], Iterator[RunResult]]] = {
     "Every page is unchanged after writeback and read-back": integrity,
     "What the attributes take, and whether a limit is kept": attributes,
     "Two sides in turn": two_sides,
+    "A limit is charged and kept to the page, around one page, a batch and all pages": regression,
 }
 
 

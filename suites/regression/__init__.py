@@ -1,0 +1,1 @@
+"""The regression suite: nothing is corrupted, leaked or stuck. It runs when it is asked for, with ``-m regression``."""
