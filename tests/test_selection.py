@@ -48,3 +48,10 @@ def test_what_is_asked_for_by_name_is_measured_whatever_the_plan(
     arguments: tuple[str, ...], expected: list[str]
 ) -> None:
     assert collected(*arguments, "--plan", "quick") == expected
+
+
+def test_the_regression_suite_runs_where_it_is_asked_for_and_nowhere_else() -> None:
+    rooms = [f"suites/regression/test_{name}" for name in ("blocks", "grammar", "limits", "pages", "races", "stacks")]
+    assert collected("-m", "regression") == rooms
+    assert collected("suites/regression/test_blocks.py") == rooms[:1]
+    assert collected("-k", "grammar") == ["writeback_limit"]
