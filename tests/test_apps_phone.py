@@ -13,8 +13,8 @@ import pytest
 from base.deadline import Deadline
 from base.units import MIB
 from devices.adb import AdbTransport
+from devices.probe.app_replies import AppSwitch
 from devices.probe.build import build
-from devices.probe.replies import AppSwitch
 from devices.probe.session import PROBE_FOLDER, Probe, ProbeSession
 from devices.transport import Exec
 from devices.virtual.phone import RunningPhone

@@ -125,8 +125,11 @@ def test_a_results_folder_that_cannot_be_made_is_told_before_any_phone_is_touche
 
 
 def test_several_phones_each_get_their_verdict(server: AdbServer, tmp_path: Path) -> None:
-    status, said = refused(server, tmp_path, "--device", "0A1B", "--device", "NOSUCH")
-    assert status == 11
+    results = tmp_path / "results"  # what each of them said is there
+    argv = ("run", "--device", "0A1B", "--device", "NOSUCH", "--results", str(results))
+    done = lab(*argv, env={"ANDROID_ADB_SERVER_PORT": str(server.port)})
+    said = done.stdout + done.stderr
+    assert done.returncode == 11
     assert "0A1B: exit status 11: 0A1B: no root" in said
     assert "NOSUCH: exit status 11: no phone NOSUCH on adb" in said
     table = [line.split()[:4] for line in said.splitlines()[-2:]]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devices.probe.app_replies import AppDeath, AppSwitch
 from devices.probe.build import build
-from devices.probe.replies import AppDeath, AppSwitch
 from tests.probe_process import Reply, run
 from workloads import app_watch, faults, read_parts
 

@@ -15,7 +15,7 @@ from base.deadline import Deadline
 from base.errors import DeviceError, LabError
 from devices.counters import MmStat
 from devices.fake.phone import FakePhone
-from devices.probe import hammering, mapped, replies
+from devices.probe import app_replies, hammering, mapped, replies
 from devices.probe.build import SOURCES, build
 from devices.probe.control import Control
 from devices.probe.decode import ReplyNotUnderstood, read_reply
@@ -261,11 +261,11 @@ def test_every_field_that_python_knows_is_a_word_of_the_c_sources() -> None:
     """For the commands that need a phone: a field renamed on one side only is found here."""
     # records.c answers the tests of the layouts of result files, and nobody else.
     sources = "".join(path.read_text() for path in SOURCES.glob("*.c") if path.name != "records.c")
-    modules = (replies, mapped, hammering)
+    modules = (replies, app_replies, mapped, hammering)
     ours = [
         kind for each in modules for kind in vars(each).values() if getattr(kind, "__module__", "") == each.__name__
     ]
-    sent_as_arrays = (replies.AppSwitch, replies.AppDeath)
+    sent_as_arrays = (app_replies.AppSwitch, app_replies.AppDeath)
     types = [MmStat, Control, *(kind for kind in ours if dataclasses.is_dataclass(kind) and kind not in sent_as_arrays)]
     known = {field.name for kind in types for field in dataclasses.fields(kind)}
     assert sorted(name for name in known if f'"{name}"' not in sources) == []

@@ -12,7 +12,7 @@ from devices.profiles.reading import known, load, match_profile
 KNOWN = "known profiles: android-gki, galaxy-s23, generic, pixel-6, pixel-8, redmi-k70, virtual"
 TOP_KEYS = (
     "name, extends, tried, match, connection, root, selinux, write_booster, must_have, precision, budget, tests, "
-    "own_pages, zram, backing, sweep, inflight, faults, variants, compressors, apps, limits, deadlines, plans"
+    "own_pages, zram, backing, sweep, inflight, faults, variants, compressors, apps, ab, limits, deadlines, plans"
 )
 
 
@@ -77,8 +77,8 @@ ONE_MESSAGE = {
         "p.yaml:2: connection.adb.colour: unknown key; known keys: serial, server",
     ),
     "unknown key, unprintable": (
-        'name: x\n"a\\nb\\e": 1\n',
-        f"p.yaml:2: 'a\\nb\\x1b': unknown key; known keys: {TOP_KEYS}",
+        'name: x\n"q\\nz\\e": 1\n',
+        f"p.yaml:2: 'q\\nz\\x1b': unknown key; known keys: {TOP_KEYS}",
     ),
     "unknown plan": ("name: x\nplans: {quik: {}}\n", "p.yaml:2: plans.quik: unknown key; did you mean quick?"),
     "text for a list": (

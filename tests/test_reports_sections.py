@@ -76,6 +76,7 @@ SECTIONS = {
     "compressors": "Compressors",
     "app-switches": "Switching between apps",
     "data-integrity": "Data integrity",
+    "two-sides": "Two sides in turn",
 }
 
 

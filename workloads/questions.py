@@ -186,10 +186,12 @@ class InFlight(Question[DepthTurn]):
     def results(self, bench: Bench, side: PhoneSide, rounds: Rounds[PhoneSide, DepthTurn]) -> list[RunResult]:
         turns, data = rounds.values(side), bench.stage.profile.inflight.data
         layers = [layer for layer in (LOOP, DISK) if all(layer in turn.depths for turn in turns)]
+        asked = (m.IN_FLIGHT_MEAN.name, m.IN_FLIGHT_MAX.name)
         return [
             RunResult(
                 t.AB_DEPTH.name, self.title, {"side": side.name, "layer": layer, "data_bytes": data},
-                depth_metrics(turns, layer), caveats=rounds.caveats(side), turns=rounds.turns(side),
+                {name: found for name, found in depth_metrics(turns, layer).items() if name in asked},
+                caveats=rounds.caveats(side), turns=rounds.turns(side),
             )
             for layer in layers
         ]  # fmt: skip

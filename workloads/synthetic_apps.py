@@ -9,7 +9,7 @@ from typing import Any
 
 from base.errors import DeviceError, EnvironmentRefused
 from base.units import format_size
-from devices.probe.replies import AppDeath, AppsSwitched, AppSwitch
+from devices.probe.app_replies import AppDeath, AppsSwitched, AppSwitch
 from devices.probe.session import PROBE_FOLDER
 from devices.profiles.profile import Apps
 from workloads.app_model import Death, Played, Switch, SwitchKind

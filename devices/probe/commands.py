@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from devices.probe import replies
+from devices.probe.app_replies import AppsEnded, AppsMade, AppsSwitched
 from devices.probe.control import Control
-from devices.probe.hammering import Blocks, Hammered, Meanwhile, Poked
+from devices.probe.hammering import Blocks, Hammered, Poked, StepsBeside
 from devices.probe.mapped import Below, MappedAttached, MappedDetached
 
 T = TypeVar("T")
@@ -134,10 +135,10 @@ class Commands(ABC):
             Poked, "poke", zram=zram, duration_s=duration_s, pokes=pokes, pages=pages, seconds=duration_s + seconds
         )
 
-    def meanwhile(self, *, zram: int, first: str, disk: str, others: Sequence[str], seconds: float = _S) -> Meanwhile:
+    def meanwhile(self, *, zram: int, first: str, disk: str, others: Sequence[str], seconds: float = _S) -> StepsBeside:
         """Carry out a step, and others once the disk is at work on it; each in a thread of its own."""
         return self._call(
-            Meanwhile, "meanwhile", zram=zram, first=first, disk=disk, others=",".join(others), seconds=seconds
+            StepsBeside, "meanwhile", zram=zram, first=first, disk=disk, others=",".join(others), seconds=seconds
         )
 
     def blocks(self, path: str, *, seconds: float = _S) -> Blocks:
@@ -261,26 +262,26 @@ class SessionCommands(AreaCommands):
     def apps_make(
         self, count: int, *, anonymous: int, file_backed: int, working_set: int, mix: str, seed: int, order: str,
         folder: str, compact_ms: int | None = None, seconds: float = _S,
-    ) -> replies.AppsMade:  # fmt: skip
+    ) -> AppsMade:  # fmt: skip
         """Say what the apps are like and make the file that they share; none is started."""
         return self._call(
-            replies.AppsMade, "apps-make", count=count, anonymous=anonymous, file_backed=file_backed,
+            AppsMade, "apps-make", count=count, anonymous=anonymous, file_backed=file_backed,
             working_set=working_set, mix=mix, seed=seed, order=order, folder=folder, compact_ms=compact_ms,
             seconds=seconds,
         )  # fmt: skip
 
     def apps_switch(
         self, sequence: Sequence[int], *, dwell_ms: int, backing: str | None = None, seconds: float = _S
-    ) -> replies.AppsSwitched:
+    ) -> AppsSwitched:
         """Bring these apps to the front, one after the other."""
         apps = ",".join(map(str, sequence))
         return self._call(
-            replies.AppsSwitched, "apps-switch", sequence=apps, dwell_ms=dwell_ms, backing=backing, seconds=seconds
+            AppsSwitched, "apps-switch", sequence=apps, dwell_ms=dwell_ms, backing=backing, seconds=seconds
         )
 
-    def apps_end(self, *, seconds: float = _S) -> replies.AppsEnded:
+    def apps_end(self, *, seconds: float = _S) -> AppsEnded:
         """Kill all apps."""
-        return self._call(replies.AppsEnded, "apps-end", seconds=seconds)
+        return self._call(AppsEnded, "apps-end", seconds=seconds)
 
     def sample_start(
         self, *, zram: int, interval_ms: int, duration_s: int, disk: str | None = None, backing: str | None = None

@@ -66,7 +66,7 @@ class TimedStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Meanwhile:
+class StepsBeside:
     """A step and others beside it. ``under_way``: it still ran when the others began."""
 
     under_way: bool

@@ -48,7 +48,7 @@ class _Row:
 
 
 FIELDS: list[Field[_Row]] = [
-    Field(Column("figure", numeric=False, wrap=34), lambda row: row.found.figure.words),
+    Field(Column("figure", numeric=False, wrap=24), lambda row: row.found.figure.words),
     Field(Column("unit", numeric=False), lambda row: _unit(row.found)),
     Field(Column("BASE"), lambda row: _value(row.found, row.found.base)),
     Field(Column("CAND"), lambda row: _value(row.found, row.found.cand)),

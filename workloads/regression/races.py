@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base.units import MIB
 from devices.capability import Capability
-from devices.probe.hammering import Meanwhile
+from devices.probe.hammering import StepsBeside
 from devices.transport import Exec
 from workloads.bench import Bench
 from workloads.regression.findings import Findings
@@ -80,7 +80,7 @@ def _long(bench: Bench) -> None:
     bench.stage.zram.write("idle", "all")
 
 
-def _meanwhile(bench: Bench, found: Findings, *others: str) -> Meanwhile:
+def _meanwhile(bench: Bench, found: Findings, *others: str) -> StepsBeside:
     stage = bench.stage
     seen = bench.probe.meanwhile(
         zram=stage.zram.number, first="writeback:idle", disk=stage.backing.name, others=others, seconds=LIMIT_S
@@ -90,7 +90,7 @@ def _meanwhile(bench: Bench, found: Findings, *others: str) -> Meanwhile:
     return seen
 
 
-def _waited(seen: Meanwhile) -> bool:
+def _waited(seen: StepsBeside) -> bool:
     """Whether the only other step ended no sooner than the writeback."""
     took_ns = seen.first.ended_ns - seen.first.began_ns
     return seen.others[0].ended_ns >= seen.first.ended_ns - _SHORTLY * took_ns
