@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, Self
 
-_PR_SET_PDEATHSIG = 1
+_BORN = str(Path(__file__).with_name("born.py"))
 # siginfo's si_code of a signal that the kernel sent, as a terminal's Ctrl-C: the whole group has it already.
 _SI_KERNEL = 0x80
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def run_together(commands: Iterable[Sequence[str]]) -> list[int]:
@@ -61,16 +61,9 @@ class Children:
 
         The kernel counts the thread that calls this as the parent: it must be one that stays.
         """
-        parent, before = os.getpid(), self._before
-
-        def in_child() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            if os.getppid() != parent:
-                os._exit(128 + signal.SIGTERM)
-
+        blocked = ",".join(str(int(number)) for number in sorted(self._before))
         child = subprocess.Popen(
-            command, preexec_fn=in_child, pass_fds=keep, env=env, stdout=output,
+            [sys.executable, "-IS", _BORN, str(os.getpid()), blocked, *command], pass_fds=keep, env=env, stdout=output,
             stdin=subprocess.DEVNULL if output else None, stderr=subprocess.STDOUT if output else None,
         )  # fmt: skip
         self._running = [each for each in self._running if each.poll() is None] + [child]
