@@ -71,6 +71,11 @@ def swap_zram_module(changes: Changes, ko: Path) -> KernelModule:
     return module
 
 
+def check_exchangeable(device: Device) -> None:
+    """Raises EnvironmentRefused where zram's module cannot be exchanged, whatever for."""
+    _exchangeable(device)
+
+
 def _noted(device: Device) -> Undo | None:
     return next((entry.undo for entry in device.journal.entries if entry.undo.what == _WHAT), None)
 

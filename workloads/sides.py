@@ -22,6 +22,7 @@ from devices.journal import Expect, ExpectRule, Undo
 from devices.storage import disk_below
 from devices.transport import Write
 from devices.zram import selected
+from workloads.module_side import lacks_build, parse_build, with_build
 from workloads.stage import Stage
 from workloads.turns import NotAvailable
 from workloads.variants import VARIANTS, Variant, attach, path_of
@@ -273,6 +274,11 @@ _NOT_IN_TURN: Mapping[str, str] = {
 KINDS: Mapping[str, SettingKind] = {
     kind.key: kind
     for kind in (
+        SettingKind(
+            "zram", "a build of zram's module: stock, FILE.patch or FILE.ko", parse_build,
+            lambda stage, setting: lacks_build(stage, setting.value),
+            lambda changes, stage, setting: with_build(changes, stage, setting.value),
+        ),
         SettingKind(
             "backing", f"what zram writes back to: {', '.join(_BY_SLUG)}", _variant, _lacks_variant, _on_variant
         ),
