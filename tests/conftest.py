@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,16 @@ _IN_MEMORY = Path("/dev/shm")
 # All machines: gigabytes and an hour; builds of modules: 250 MB.
 _ON_DEMAND = ("machines", "builds")
 _GONE = ("ANDROID_SERIAL", "ZRAM_LAB_PROFILES")
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """A run within the tests' process may end by ignoring signals: a later test's children would ignore them too."""
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in asked}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
