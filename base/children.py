@@ -76,7 +76,8 @@ class Children:
         """
         taken = {*self._asking, signal.SIGCHLD}
         sent = signal.sigwaitinfo(taken) if seconds is None else signal.sigtimedwait(taken, seconds)
-        if sent is None or sent.si_signo == signal.SIGCHLD:
+        # Stopped and continued after its time was over, CPython's sigtimedwait returns what nobody filled in.
+        if sent is None or sent.si_signo not in self._asking:
             return 0
         if sent.si_code != _SI_KERNEL:
             self.send(sent.si_signo)
