@@ -14,6 +14,8 @@ _PR_SET_PDEATHSIG = 1
 
 def main(parent: str, blocked: str, *command: str) -> None:
     """Ask the kernel for SIGTERM at the parent's end, then run the command in this process's place."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # one that waits ends this process without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):  # what is ignored stays so in the command
         signal.signal(ignored_by_python, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -98,8 +98,10 @@ def switch_write_booster_off(changes: Changes, disk: Disk | None) -> None:
     its clocks.
     """
     device = changes.device
-    on = held_back(device, disk).on
-    if on is False:
+    held = held_back(device, disk)
+    # What says whether it is on need not be what switches it: the way back reads the switch.
+    on = _flag(held.said.get(_SWITCH))
+    if held.on is False:
         return
     controller = _controller(device, disk) if disk else ""
     if on is None or not controller:

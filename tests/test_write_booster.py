@@ -148,6 +148,17 @@ def test_a_phone_that_does_not_let_it_be_switched_is_refused(memory_path: Path, 
     assert phone.state() == before
 
 
+def test_a_switch_that_cannot_be_read_is_left_alone(memory_path: Path) -> None:
+    """Whether it is on is known from the flag alone, and no way back could be seen to have worked."""
+    phone = phone_with_write_booster()
+    del phone.files[SWITCH]
+    phone.files[f"{CONTROLLER}/flags/wb_enable"] = "true"
+    before = phone.state()
+    with pytest.raises(EnvironmentRefused, match="nothing here says"), fake_bench(memory_path, phone, OFF):
+        pass
+    assert phone.state() == before
+
+
 @pytest.mark.parametrize("lose_answer", [False, True], ids=["cut", "answer_lost"])
 def test_a_cable_pulled_while_it_is_switched_is_healed(memory_path: Path, lose_answer: bool) -> None:
     whole = phone_with_write_booster()
