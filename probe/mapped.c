@@ -191,6 +191,7 @@ int mapped_remove(int control, const char *name, bool *removed, struct reply *re
 	return 0;
 }
 
+/* With 1 the device could not be removed again: the file's blocks must stay the file's. */
 static int attach(int control, const char *name, struct backing *backing, uint64_t size, struct reply *rep)
 {
 	SCOPED_EXTENTS extents = { 0 };
@@ -221,8 +222,7 @@ static int attach(int control, const char *name, struct backing *backing, uint64
 		return 0;
 	}
 	close_scoped(&mapping.fd);
-	mapped_remove(control, name, &removed, rep);
-	return -1;
+	return mapped_remove(control, name, &removed, rep) ? 1 : -1;
 }
 
 int cmd_mapped_attach(const struct request *req, struct reply *rep)
@@ -249,8 +249,12 @@ int cmd_mapped_attach(const struct request *req, struct reply *rep)
 		return -1;
 	if (!backing.created)
 		return reply_fail(rep, EEXIST, "%s", path);
-	if (!attach(control, name, &backing, size, rep))
+	switch (attach(control, name, &backing, size, rep)) {
+	case 0:
 		return 0;
+	case 1:
+		return -1;
+	}
 	backing_undo(&backing);
 	return -1;
 }
