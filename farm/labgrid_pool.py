@@ -155,6 +155,8 @@ class LabgridPool:
                 f"{phone.serial}: the coordinator {self.keeper.address} has no such place any more",
                 hint="start its exporter again, which makes it anew: ./lab farm exporter",
             )
+        if self.keeper.is_forgotten(place) and self.keeper.free(place.name, place.holder):
+            return self.keeper.place(place.name)
         owner = PlaceOwner.parse(place.holder) if place.holder else None
         return place if not place.holder or (owner and owner.is_dead) else None
 

@@ -174,6 +174,10 @@ class PlaceKeeper:
             with contextlib.suppress(EnvironmentRefused):
                 self._do(self._free(place, str(self.owner)))
 
+    def is_forgotten(self, place: PlaceNow) -> bool:
+        """Whether the coordinator says that this process has it, and this process does not know of it."""
+        return place.holder == str(self.owner) and place.name not in self._held
+
     def free(self, place: str, holder: str) -> bool:
         """Take a place from that holder, and from nobody else; whether it is free now. Raises EnvironmentRefused."""
         return self._do(self._free(place, holder))
@@ -227,8 +231,14 @@ class PlaceKeeper:
         }  # fmt: skip
 
     async def _acquire(self, place: str) -> bool:
-        if await self._take(place):
-            self._held.setdefault(place, _Held(place))
+        try:
+            if await self._take(place):
+                self._held.setdefault(place, _Held(place))
+        except Exception:
+            # The coordinator may have given it all the same, and would then wait for us without end.
+            with contextlib.suppress(Exception):
+                await self._free(place, str(self.owner))
+            raise
         return place in self._held
 
     async def _take(self, place: str) -> bool:
