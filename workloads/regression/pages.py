@@ -127,6 +127,8 @@ def reclaim(bench: Bench, found: Findings) -> None:
             pokes="idle:all;writeback:idle,writeback:huge", seconds=LIMIT_S,
         )  # fmt: skip
         own.probe.drop(_AREA)
+        # Pages of others may be in it by now, on a phone that reclaims: they go back to memory first.
+        stage.device.execute(Exec(("swapoff", stage.zram.node)), seconds=LIMIT_S)[0].check()
         found.none("corrupt pages", seen.corrupt)
         found.none("failed operations", seen.failed)
         found.measured("pages compared", seen.pages, 100)
