@@ -53,6 +53,14 @@ def asked(bench: Bench, base: str, cand: str, *names: str, metric: str = "", whe
     return found
 
 
+def test_memory_of_apps_goes_to_no_mapped_file(fake: Fake) -> None:
+    sides = parse_sides("default", "backing=f2fs-file-mapped")
+    found = alternation(fake.bench.stage, sides, names=(), relevant=0.05)
+    assert "switch" not in [question.name for question in found.questions]
+    with pytest.raises(EnvironmentRefused, match="switch needs a backing device for the memory of apps"):
+        alternation(fake.bench.stage, sides, names=("switch",), relevant=0.05)
+
+
 def by_side(results: list[RunResult]) -> dict[str, RunResult]:
     return {result.params["side"]: result for result in results}
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from base.errors import EnvironmentRefused, ProfileError
+from base.units import MIB
 from devices.fake.modules import OWN_BUILD_ID, module_file
 from devices.fake.phone import FakePhone
-from tests.fake_bench import fake_bench
+from devices.profiles.sections import ZramSection
+from tests.fake_bench import fake_bench, small_profile
 from workloads.sides import fitting_room, parse_sides
 
 OTHER, THIRD = "a5" * 20, "b6" * 20
@@ -49,6 +51,20 @@ def test_a_build_that_cannot_be_loaded_is_told_before_anything_is_changed(memory
     with (
         fake_bench(memory_path, built_in) as fake,
         pytest.raises(EnvironmentRefused, match=r"zram=.*zram is built into its kernel"),
+        fitting_room(fake.bench.stage, sides),
+    ):
+        pass
+
+
+def test_a_build_of_the_whole_run_is_no_side(memory_path: Path, tmp_path: Path) -> None:
+    """Its way back is noted once, so that the other side would be measured on this side's build."""
+    phone = FakePhone()
+    phone.modules.install()
+    of_the_run = small_profile(zram=ZramSection(disksize=16 * MIB, module=ko(tmp_path, THIRD)))
+    sides = parse_sides("default", f"zram={ko(tmp_path, OTHER)}")
+    with (
+        fake_bench(memory_path, phone, of_the_run) as fake,
+        pytest.raises(EnvironmentRefused, match=r"zram\.module"),
         fitting_room(fake.bench.stage, sides),
     ):
         pass

@@ -110,6 +110,15 @@ def test_another_backing_device_is_there_while_it_is_worn(fake: Fake) -> None:
         assert SCRATCH not in phone.loops.values()
 
 
+def test_a_backing_device_of_both_sides_is_another_each_time(fake: Fake) -> None:
+    """What is prepared in zram for a side is gone when it comes again."""
+    sides = parse_sides("batch_size=8", "batch_size=32", ["backing=ext4-file"])
+    with fitting_room(fake.bench.stage, sides) as room:
+        for side in (*sides, *reversed(sides)):
+            room.wear(side).as_block_device(16)
+        assert room.generation == 3
+
+
 def test_all_that_a_phone_lacks_is_told_before_anything_is_set(fake: Fake) -> None:
     sides = parse_sides("comp_algorithm=lzma,queue.gone=1", "queue.nr_requests=8")
     before = fake.phone.state()

@@ -6,6 +6,7 @@ is records/sequential.py: a look after each round that does not raise the error.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from base.errors import EXIT_FAILED, EXIT_NO_BASELINE, EnvironmentRefused, ProfileError
+from devices.profiles.sections import BackingKind
 from records.alternated import FACT, DecidedFigure, PairedFigure
 from records.model import RunResult
 from records.sequential import MOST_LOOKS, SideVerdict, StoppingRule
@@ -27,6 +29,8 @@ from workloads.stage import Stage
 
 DEFAULT_QUESTIONS = ("throughput", "fault", "during", "switch")
 # Settings that decide what a compressor makes of a page: such sides are compared on pages as memory has them.
+# The longest that one turn of a question may take beside what the probe is given for all of them.
+_LONGEST_TURN_S, _DAY_S = 3600, 86400
 _OF_COMPRESSORS = {"comp_algorithm", "compressed_writeback"}
 
 
@@ -93,6 +97,12 @@ class Alternation:
         return [each.decision.verdict for asked in self.asked for each in self.decided(asked)]
 
 
+def is_mapped(stage: Stage, side: PhoneSide) -> bool:
+    """Say whether a side writes to a mapped file, which takes the probe's own pages only."""
+    own = [each.value.mapped for each in side.settings if each.kind.key == "backing"]
+    return own[0] if own else stage.profile.backing.kind is BackingKind.mapped
+
+
 def status_of(verdicts: Sequence[SideVerdict]) -> int:
     """Return the exit status of a session: 1 where a figure is worse, 12 where nothing was decided, else 0."""
     if SideVerdict.worse in verdicts:
@@ -122,8 +132,15 @@ def alternation(
         told = "; ".join(dict.fromkeys(f"{each.metric.name} {each.where}".strip() for each in figures))
         raise ProfileError(f"--metric {metric} {where}".strip() + ": no such figure", hint=f"figures: {told}")
     asked = [question for question in chosen if found.figures(question)]
-    able = [each for each in asked if each.needs is None or each.needs in stage.device.capabilities]
-    lacking = [f"{each.name} needs {each.needs}" for each in asked if each not in able]
+    mapped = any(is_mapped(stage, side) for side in sides)
+    able = [
+        each for each in asked
+        if (each.needs is None or each.needs in stage.device.capabilities) and not (mapped and each.of_apps)
+    ]  # fmt: skip
+    lacking = [
+        f"{each.name} needs {'a backing device for the memory of apps' if each.of_apps else each.needs}"
+        for each in asked if each not in able
+    ]  # fmt: skip
     if lacking and (names or not able):
         raise EnvironmentRefused(
             f"{stage.device.serial}: {'; '.join(lacking)}, which this phone does not have", hint="ask another question"
@@ -146,7 +163,9 @@ def measure_alternated(bench: Bench, into: Alternation, *, now: Callable[[], flo
             asked = Asked(question)
             into.asked.append(asked)
             with ExitStack() as stack:
-                there = bench if question.measures_itself else stack.enter_context(bench.probing())
+                # One probe lasts all rounds of a question, and one turn beyond its time.
+                alarm_s = math.ceil(min(share_s, _DAY_S)) + _LONGEST_TURN_S
+                there = bench if question.measures_itself else stack.enter_context(bench.probing(alarm_s=alarm_s))
                 _ask(there, into, asked, room, replace(plan, budget_s=share_s, since_s=now()), now)
             room.take_off()
 

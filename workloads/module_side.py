@@ -36,6 +36,8 @@ def lacks_build(stage: Stage, wanted: str) -> str:
 
     Raises PatchRefused where the patch does not apply or compile.
     """
+    if stage.profile.zram.module:
+        return "the profile loads a build for the whole run (zram.module): leave that out"
     try:
         check_exchangeable(stage.device)
         _module(stage.device, wanted)

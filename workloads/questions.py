@@ -19,7 +19,7 @@ from base.units import NS_PER_MS
 from devices.capability import Capability
 from devices.probe.commands import DevicePages
 from devices.profiles.profile import Trigger
-from devices.profiles.sections import PageKind
+from devices.profiles.sections import PageKind, SlotOrder
 from records import metrics as m
 from records import tests as t
 from records.alternated import PairedFigure
@@ -66,7 +66,8 @@ _BEYOND = 2
 class Question(ABC, Generic[V]):
     """One question. ``weight`` is its share of the time, ``needs`` what the phone must have.
 
-    ``measures_itself``: it starts the probe itself, and none may run meanwhile.
+    ``measures_itself``: it starts the probe itself, and none may run meanwhile. ``of_apps``: what it writes is memory
+    of apps.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Question(ABC, Generic[V]):
     figures: tuple[PairedFigure, ...]
     needs: Capability | None = None
     measures_itself = False
+    of_apps = False
 
     def prepare(
         self, bench: Bench, room: FittingRoom, sides: Sequence[PhoneSide], rounds: Rounds[PhoneSide, V]
@@ -139,7 +141,8 @@ class Throughput(Question[TimedWriteback]):
 
     def most_rounds(self, stage: Stage) -> int | None:
         # Where the sides need a new zram, its blocks are written twice over before the turn itself.
-        return stage.profile.limits.written_per_run // (6 * max(self._data, 1))
+        whole = stage.backing.size_bytes if stage.profile.sweep.order[0] is SlotOrder.scattered else 0
+        return max(1, stage.profile.limits.written_per_run // (2 * max(3 * self._data, self._data + whole, 1)))
 
     def results(self, bench: Bench, side: PhoneSide, rounds: Rounds[PhoneSide, TimedWriteback]) -> list[RunResult]:
         runs, order = rounds.values(side), bench.stage.profile.sweep.order[0]
@@ -288,7 +291,7 @@ class Switching(Question[AppRun]):
 
     name, title, weight = "switch", "App switches of two sides in turn", 0.15
     figures = (PairedFigure(m.SWITCH_LATENCY, "p50"),)
-    measures_itself = True
+    measures_itself = of_apps = True
 
     def __init__(self) -> None:
         self._shared = Shared()

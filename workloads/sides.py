@@ -41,7 +41,8 @@ class SettingKind:
 
     ``lacks`` says why a phone cannot have the value, or nothing; it only looks. ``apply`` makes a stage so within these
     changes, with the way back in the journal first, and returns the stage that is measured on.
-    ``keeps_zram``: what zram holds outlives the setting.
+    ``keeps_zram``: what zram holds outlives the setting. ``empties_zram``: putting it back does not even leave a zram
+    that both sides could share, though both have it.
     """
 
     key: str
@@ -50,6 +51,7 @@ class SettingKind:
     lacks: Callable[[Stage, SideSetting], str]
     apply: Callable[[Changes, Stage, SideSetting], Stage]
     keeps_zram: bool = False
+    empties_zram: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ class FittingRoom:
         stage = self.plain
         for setting in side.settings:
             stage = setting.kind.apply(changes, stage, setting)
-        if before is None or before.needs_new_zram != side.needs_new_zram:
+        emptied = any(setting.kind.empties_zram for setting in side.settings)
+        if before is None or emptied or before.needs_new_zram != side.needs_new_zram:
             self.generation += 1
         self._worn, self._stage = side, stage
         return stage
@@ -277,10 +280,11 @@ KINDS: Mapping[str, SettingKind] = {
         SettingKind(
             "zram", "a build of zram's module: stock, FILE.patch or FILE.ko", parse_build,
             lambda stage, setting: lacks_build(stage, setting.value),
-            lambda changes, stage, setting: with_build(changes, stage, setting.value),
+            lambda changes, stage, setting: with_build(changes, stage, setting.value), empties_zram=True,
         ),
         SettingKind(
-            "backing", f"what zram writes back to: {', '.join(_BY_SLUG)}", _variant, _lacks_variant, _on_variant
+            "backing", f"what zram writes back to: {', '.join(_BY_SLUG)}", _variant, _lacks_variant, _on_variant,
+            empties_zram=True,
         ),
         SettingKind(
             "comp_algorithm", "zram's compressor", _algorithm, _lacks_algorithm,
