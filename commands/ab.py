@@ -11,6 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("base", metavar="BASE", help="before, for example batch_size=1")
     parser.add_argument("cand", metavar="CAND", help="after, for example batch_size=32,comp_algorithm=zstd")
+    add_measuring_options(parser)
+    parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print all tables, not one screen")
+    return parser
+
+
+def add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options that say what is asked of two sides, how long, and on which phone."""
     parser.add_argument(
         "--question", action="append", choices=list(all_questions(None)),
         help=f"what is asked; repeatable; default: {', '.join(DEFAULT_QUESTIONS)}",
@@ -93,16 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         help="least difference of interest (default: 5%%)",
     )
     parser.add_argument("--budget", default="10min", metavar="4min", help="how long at most (default: %(default)s)")
-    parser.add_argument("--bisect", action="store_true", help="exit statuses for `git bisect run`")
     parser.add_argument("--plan", choices=["quick", "standard", "nightly"], default="quick", help="sizes of a turn")
     parser.add_argument("--device", metavar="SERIAL|PROFILE|virtual", help="phone; default: as `lab run`")
     for name, about in (("kernel", "virtual phone's kernel"), ("arch", "its processor"), ("page-size", "its page")):
         parser.add_argument(f"--{name}", help=about)
     parser.add_argument("--seed", type=int, help="of every random choice; default: a new one, recorded")
-    parser.add_argument("--results", metavar="DIR", help="folder for the run's folder; default: results/")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="folder for the run's folder; default: results/")
     parser.add_argument("--dry-run", action="store_true", help="change nothing; print what would be changed")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print all tables, not one screen")
-    return parser
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
