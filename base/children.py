@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from types import FrameType
+from typing import Any, BinaryIO, Self
 
 _BORN = str(Path(__file__).with_name("born.py"))
+# How long a wait lasts that was given no time: who waits looks at its children again and again.
+_LOOK_S = 1.0
 # siginfo's si_code of a signal that the kernel sent, as a terminal's Ctrl-C: the whole group has it already.
 _SI_KERNEL = 0x80
 
@@ -38,10 +41,14 @@ class Children:
             self._asking.add(signal.SIGHUP)
         self._running: list[subprocess.Popen[bytes]] = []
         self._before: set[signal.Signals | int] = set()
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._noted: list[signal.Signals] = []
 
     def __enter__(self) -> Self:
         # Blocked signals wait until they are taken: none is lost between a start and a wait.
         self._before = set(signal.pthread_sigmask(signal.SIG_BLOCK, {*self._asking, signal.SIGCHLD}))
+        # Threads of libraries that were there before do not block them: the kernel may give a signal to one of those.
+        self._handlers = {number: signal.signal(number, self._note) for number in self._asking}
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -51,7 +58,12 @@ class Children:
             for child in self._running:
                 child.wait()
         finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted.append(signal.Signals(number))
 
     def start(
         self, command: Sequence[str], *, output: BinaryIO | None = None, keep: Sequence[int] = (),
@@ -72,10 +84,14 @@ class Children:
     def wait(self, seconds: float | None = None) -> int:
         """Wait until a child ends, a signal comes or the time is over; returns the signal that asks to end, or 0.
 
-        The children have that signal then.
+        The children have that signal then. Without ``seconds`` it may return for nothing after a while: the end of a
+        child goes unheard where another thread took the news of it.
         """
-        taken = {*self._asking, signal.SIGCHLD}
-        sent = signal.sigwaitinfo(taken) if seconds is None else signal.sigtimedwait(taken, seconds)
+        if self._noted:
+            noted = self._noted.pop(0)
+            self.send(noted)
+            return noted
+        sent = signal.sigtimedwait({*self._asking, signal.SIGCHLD}, _LOOK_S if seconds is None else seconds)
         # Stopped and continued after its time was over, CPython's sigtimedwait returns what nobody filled in.
         if sent is None or sent.si_signo not in self._asking:
             return 0
