@@ -20,7 +20,17 @@ from packaging.utils import canonicalize_name
 from commands.table import table
 
 REPO = Path(__file__).resolve().parent.parent
-GENERATED = {".git", ".venv", ".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "results"}
+GENERATED = {
+    ".git",
+    ".venv",
+    ".cache",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+    "results",
+    "packs",
+}
 BINARY = {".png", ".jpg", ".npy", ".ico", ".gz"}
 
 # Who may import whom; a package may always import itself. Wiring, commands and tests may import everything.
