@@ -21,7 +21,7 @@ name: two-sides
 connection: {{adb: {{serial: "{serial}"}}}}
 zram: {{disksize: 128MiB}}
 backing: {{path: /data/per_boot/two_sides, size: 64MiB}}
-sweep: {{data: [2MiB], pages: [incompressible], order: [random]}}
+sweep: {{data: [2MiB], pages: [incompressible], order: [sparse]}}
 inflight: {{data: 4MiB}}
 faults: {{samples: 1000}}
 variants: {{data: 4MiB}}

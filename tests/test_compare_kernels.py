@@ -30,9 +30,12 @@ def test_two_kernels_are_measured_and_compared(shelf: Shelf, tmp_path: Path) -> 
     base, cand = (load(next((folder / kernel).iterdir())) for kernel in ("6.12", "7.3"))
     kernels = [run.session.provenance.kernel_release[:4] for run in (base, cand)]
     assert (kernels, base.session.seed) == (["6.12", "7.3."], cand.session.seed)
-    # Which verdicts there are is the host's business; that batch 32 beats one page at a time is not.
-    assert re.search(r"^ batch none/32 .* better", done.stdout, re.MULTILINE), done.stdout + done.stderr
-    assert done.returncode in (0, 1)
+    # Which verdicts there are is the host's business; that batch 32 beats one page at a time is not. A host that others
+    # use as well leaves too few turns in peace, and then nothing may be said.
+    quiet = all(sum(not turn.disturbed for turn in result.turns) >= 5 for run in (base, cand) for result in run.runs)
+    told = "better" if quiet else "(better|disturbed)"
+    assert re.search(rf"^ batch none/32 .* {told}", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    assert done.returncode in ((0, 1) if quiet else (0, 1, 12))
     assert "Machines side by side" in done.stdout
     page = (folder / "compare-7.3.html").read_text(encoding="utf-8")
     assert "<svg" in page
