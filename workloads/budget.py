@@ -12,12 +12,12 @@ from devices.profiles.what_is_measured import SuiteName
 
 # Shares of a run's time: what a short budget shall answer first gets most. They add up to one.
 WEIGHTS: Mapping[SuiteName, float] = {
-    SuiteName.writeback_throughput: 0.40,
-    SuiteName.inflight_depth: 0.10,
-    SuiteName.fault_latency: 0.05,
-    SuiteName.faults_during_writeback: 0.25,
-    SuiteName.data_integrity: 0.05,
-    SuiteName.app_switch: 0.15,
+    SuiteName.writeback_throughput: 0.46,
+    SuiteName.inflight_depth: 0.09,
+    SuiteName.fault_latency: 0.04,
+    SuiteName.faults_during_writeback: 0.27,
+    SuiteName.data_integrity: 0.02,
+    SuiteName.app_switch: 0.12,
 }
 # What a step of any other test takes, as a share of a run of four minutes.
 _STEP = 1 / 120
